@@ -25,7 +25,36 @@ var (
 	ErrUnavailable = errors.New("secret: store unavailable")
 	// ErrTampered says that a stored value does not authenticate under its name.
 	ErrTampered = errors.New("secret: stored value does not authenticate")
+	// ErrName is returned for a name that CheckName refuses.
+	ErrName = errors.New("secret: name is empty, too long or not printable ASCII")
+	// ErrTooBig is returned by Store.Put for a value over MaxValue.
+	ErrTooBig = errors.New("secret: value too big")
+	// ErrClosed is returned by a Store after Close.
+	ErrClosed = errors.New("secret: store closed")
 )
+
+// Limits of every Store, in bytes.
+const (
+	// MaxName bounds a name: a kind, a dot and a 64-digit id fit twice.
+	MaxName = 128
+	// MaxValue bounds a value. The largest of ours, a cosigner share with its
+	// host key and recovery data, has some kilobytes.
+	MaxValue = 64 << 10
+)
+
+// CheckName returns ErrName unless name has 1 to MaxName bytes, all of them
+// printable ASCII without the space: names stand in logs and in lists.
+func CheckName(name string) error {
+	if name == "" || len(name) > MaxName {
+		return ErrName
+	}
+	for i := range len(name) {
+		if name[i] <= ' ' || name[i] > '~' {
+			return ErrName
+		}
+	}
+	return nil
+}
 
 // Bytes is a secret byte string. The bytes live in a closure, because a slice
 // or an array in a struct leaks through fmt, slog, JSON and go-spew as soon as
@@ -104,10 +133,12 @@ type Store interface {
 	// Get returns the secret called name, or ErrNotFound, ErrUnavailable or
 	// ErrTampered.
 	Get(ctx context.Context, name string) (Bytes, error)
-	// Put stores value under name, replacing what was there.
+	// Put stores value under name, replacing what was there. The old value is
+	// overwritten on disk.
 	Put(ctx context.Context, name string, value Bytes) error
 	// Delete removes name; a name that is not there is no error. The old value is
-	// overwritten on disk.
+	// overwritten on disk before Delete returns nil; after an error it may be
+	// gone already, and repeating Delete is right.
 	Delete(ctx context.Context, name string) error
 	// List returns the names that begin with prefix, sorted.
 	List(ctx context.Context, prefix string) ([]string, error)
