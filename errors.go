@@ -76,19 +76,91 @@ const (
 	CodeMalformed      Code = "MALFORMED_REQUEST"
 )
 
+// The codes of intake: what is wrong with a delegate that was submitted.
+const (
+	CodeAssetsNotConserved  Code = "ASSETS_NOT_CONSERVED"
+	CodeCosignersMismatch   Code = "COSIGNERS_MISMATCH"
+	CodeDelegateKeyMissing  Code = "DELEGATE_KEY_MISSING"
+	CodeDestinationNotOwner Code = "DESTINATION_NOT_OWNER"
+	CodeDuplicateInput      Code = "DUPLICATE_INPUT"
+	CodeExitLeafSequence    Code = "EXIT_LEAF_SEQUENCE"
+	CodeExpireAtInvalid     Code = "EXPIRE_AT_INVALID"
+	CodeFeeTooHigh          Code = "FEE_TOO_HIGH"
+	CodeFeeTooLow           Code = "FEE_TOO_LOW"
+	CodeForfeitDuplicate    Code = "FORFEIT_DUPLICATE"
+	CodeForfeitInvalid      Code = "FORFEIT_INVALID"
+	CodeForfeitMissing      Code = "FORFEIT_MISSING"
+	CodeForfeitUnexpected   Code = "FORFEIT_UNEXPECTED"
+	CodeInputMismatch       Code = "INPUT_MISMATCH"
+	CodeInputNotDelegable   Code = "INPUT_NOT_DELEGABLE"
+	CodeInputSpent          Code = "INPUT_SPENT"
+	CodeInputUnknown        Code = "INPUT_UNKNOWN"
+	CodeInputUnrolled       Code = "INPUT_UNROLLED"
+	CodeInvalidMessage      Code = "INVALID_MESSAGE"
+	CodeInvalidProof        Code = "INVALID_PROOF"
+	CodeLeafUnsupported     Code = "LEAF_UNSUPPORTED"
+	CodeOnchainOutput       Code = "ONCHAIN_OUTPUT_UNSUPPORTED"
+	CodeOutputAmount        Code = "OUTPUT_AMOUNT"
+	CodeProofTooHeavy       Code = "PROOF_TOO_HEAVY"
+	CodeReplaceIncomplete   Code = "REPLACE_INCOMPLETE"
+	CodeReplaceRejected     Code = "REPLACE_REJECTED"
+	CodeScriptInvalid       Code = "SCRIPT_INVALID"
+	CodeServiceFee          Code = "SERVICE_FEE"
+	CodeSighashUnsupported  Code = "SIGHASH_UNSUPPORTED"
+	CodeSignatureInvalid    Code = "SIGNATURE_INVALID"
+	CodeTooManyDelegates    Code = "TOO_MANY_DELEGATES"
+	CodeTooManyInputs       Code = "TOO_MANY_INPUTS"
+	CodeTooManyOutputs      Code = "TOO_MANY_OUTPUTS"
+	CodeValidAtInvalid      Code = "VALID_AT_INVALID"
+)
+
 // Table lists every code, sorted by name; a test holds that.
 var Table = []Entry{
+	{CodeAssetsNotConserved, KindInvalid, false, "An input holds assets and the outputs do not return every unit to the owner in one extension output. Delegates never burn or issue assets."},
 	{CodeBodyTooLarge, KindLimit, false, "The request is larger than the server accepts. Send fewer inputs in one request."},
+	{CodeCosignersMismatch, KindInvalid, false, "The message must name exactly one cosigner: the public key that the server's info shows. Fetch the info again and sign anew."},
+	{CodeDelegateKeyMissing, KindInvalid, false, "An input's script has no collaborative leaf with this server's key and the operator's. Move the VTXO to an address that names this server as delegate."},
+	{CodeDestinationNotOwner, KindInvalid, false, "An output pays a script that is neither one of the inputs' nor the server's fee address. A delegate returns coins to where they were."},
 	{CodeDiskLow, KindUnavailable, true, "The server is short of disk and takes nothing new; what it has is kept alive. Retry later, or use another server."},
+	{CodeDuplicateInput, KindInvalid, false, "The proof names an input twice."},
+	{CodeExitLeafSequence, KindInvalid, false, "An input is signed on an exit leaf with a sequence other than that leaf's delay."},
+	{CodeExpireAtInvalid, KindInvalid, false, "The message's expire_at leaves too little time after valid_at. Use 0, so that the renewal may be retried."},
+	{CodeFeeTooHigh, KindInvalid, false, "The outputs leave the operator more than its fee programs ask for and the server's policy allows. Compute the fee again."},
+	{CodeFeeTooLow, KindInvalid, false, "Inputs minus outputs are less than the operator's fee, reckoned for live and for recoverable inputs. Compute the fee again."},
+	{CodeForfeitDuplicate, KindInvalid, false, "Two forfeits are for the same input."},
+	{CodeForfeitInvalid, KindInvalid, false, "A forfeit is not what the operator's parameters of today ask for. The sentence says which part; refresh the operator's info and sign anew."},
+	{CodeForfeitMissing, KindInvalid, false, "An input that is not recoverable has no forfeit."},
+	{CodeForfeitUnexpected, KindInvalid, false, "A forfeit is for a VTXO that the proof does not spend."},
+	{CodeInputMismatch, KindInvalid, false, "The amount or script in the proof differs from what the operator knows of the VTXO."},
+	{CodeInputNotDelegable, KindInvalid, false, "An input cannot be renewed by a delegate: it is a note or a boarding output, or all inputs together are below dust."},
+	{CodeInputSpent, KindState, false, "An input is already spent or renewed. Refresh the wallet's VTXOs."},
+	{CodeInputUnknown, KindState, true, "The operator does not know an input. A new VTXO may take a moment to appear; boarding outputs cannot be delegated."},
+	{CodeInputUnrolled, KindState, false, "An input is on chain, or on its way there, and cannot be renewed."},
 	{CodeInternal, KindInternal, true, "The server failed in a way it did not foresee. Nothing was stored. Retry; if it stays, tell its operator the time of the request."},
+	{CodeInvalidMessage, KindInvalid, false, "The intent's message is not a register message in its canonical form."},
+	{CodeInvalidProof, KindInvalid, false, "The intent's proof is not a well-formed proof over the message. The sentence says which part."},
+	{CodeLeafUnsupported, KindInvalid, false, "An input is signed on a leaf that a delegate cannot use. Use the leaf of owner and operator."},
 	{CodeMalformed, KindInvalid, false, "The request could not be decoded. The sentence says which field."},
 	{CodeNotFound, KindNotFound, false, "There is no such delegate here, or the proof is not over one of its inputs."},
-	{CodeOperatorDown, KindUnavailable, true, "The Ark operator cannot be reached, so the request could not be checked. Nothing was stored. Retry later."},
+	{CodeOnchainOutput, KindInvalid, false, "The message asks for an on-chain output. A delegate renews inside Ark only."},
 	{CodeOperatorKey, KindUnavailable, true, "The Ark operator's signer key differs from the one that this server was set up with. Intake stops until its operator confirms the change."},
+	{CodeOperatorDown, KindUnavailable, true, "The Ark operator cannot be reached, so the request could not be checked. Nothing was stored. Retry later."},
+	{CodeOutputAmount, KindInvalid, false, "An output is below the operator's dust or above its largest VTXO, or has no Taproot script."},
+	{CodeProofTooHeavy, KindInvalid, false, "The proof weighs more than half of what the operator takes. Use fewer inputs."},
 	{CodeRateLimited, KindLimit, true, "Too many requests from this address. Retry after the time given."},
+	{CodeReplaceIncomplete, KindConflict, false, "An older delegate over one of the inputs renews others too. Cover all of its inputs, or cancel it first."},
+	{CodeReplaceRejected, KindConflict, false, "An older delegate renews one of the inputs and the request says reject_replace."},
+	{CodeScriptInvalid, KindInvalid, false, "An input's script is one that the operator no longer accepts, or its leaf list does not give the script."},
+	{CodeServiceFee, KindInvalid, false, "The proof must pay the server's fee exactly once, to the address in its info, and nothing there when the fee is 0."},
+	{CodeSighashUnsupported, KindInvalid, false, "A signature of the proof has a sighash type other than DEFAULT or ALL."},
+	{CodeSignatureInvalid, KindInvalid, false, "A signature is missing or does not verify over what it must sign."},
 	{CodeStopping, KindUnavailable, true, "The server is stopping. Retry in a moment."},
 	{CodeStoreDown, KindUnavailable, true, "The server's store cannot commit now. Nothing was stored. Retry later."},
+	{CodeTooManyDelegates, KindLimit, true, "The script has as many live delegates as the server keeps for one. Put more VTXOs into one delegate, or cancel some."},
+	{CodeTooManyInputs, KindInvalid, false, "The proof has more inputs than the server takes in one delegate. Split it."},
+	{CodeTooManyOutputs, KindInvalid, false, "The proof has more outputs than the server takes in one delegate."},
 	{CodeTooManyStreams, KindLimit, true, "Too many open streams from this address. Close one and retry."},
+	{CodeValidAtInvalid, KindInvalid, false, "The message's valid_at is missing, or leaves too little time before the first input expires. Choose an earlier time."},
 }
 
 // Lookup returns the entry of code; an unknown code is documented as internal.

@@ -1,0 +1,264 @@
+package ledger
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/btcsuite/btcd/chainhash/v2"
+	"github.com/btcsuite/btcd/wire/v2"
+
+	"github.com/vigil-ark/vigil"
+	"github.com/vigil-ark/vigil/delegate"
+	"github.com/vigil-ark/vigil/kv"
+)
+
+// Delegate returns the record of that id, ErrNotFound or ErrUnreadable.
+func (l *Ledger) Delegate(ctx context.Context, id vigil.DelegateID) (*delegate.Record, error) {
+	var rec *delegate.Record
+	err := l.store.View(ctx, func(r kv.Reader) (err error) {
+		rec, err = load(r, id)
+		return err
+	})
+	return rec, err
+}
+
+// Due is one row of the due index with its record.
+type Due struct {
+	ID     vigil.DelegateID
+	At     int64
+	Record *delegate.Record
+	Err    error // ErrUnreadable: call Quarantine
+}
+
+// Cursor says where a reading stopped; the zero value is the beginning. It is
+// opaque.
+type Cursor []byte
+
+// Due returns at most limit delegates whose time is at or before upTo, the
+// longest due first, and the cursor to go on with: nil when there are no more.
+// It reads no other rows.
+func (l *Ledger) Due(ctx context.Context, upTo time.Time, limit int, from Cursor) ([]Due, Cursor, error) {
+	var due []Due
+	var rest Cursor
+	err := l.store.View(ctx, func(r kv.Reader) error {
+		due, rest = nil, nil
+		end := timeKey(upTo.Unix()+1, vigil.DelegateID{})
+		err := r.Scan(treeDue, from, end, func(key, _ []byte) error {
+			if len(due) == limit {
+				rest = bytes.Clone(key)
+				return kv.ErrStop
+			}
+			at, id, ok := parseTimeKey(key)
+			if !ok {
+				return fmt.Errorf("%w: due row %x", ErrUnreadable, key)
+			}
+			due = append(due, Due{ID: id, At: at})
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		for i := range due {
+			due[i].Record, err = load(r, due[i].ID)
+			if err != nil && !errors.Is(err, ErrUnreadable) && !errors.Is(err, ErrNotFound) {
+				return err
+			}
+			due[i].Err = err
+		}
+		return nil
+	})
+	return due, rest, err
+}
+
+// NextDue returns the earliest time in the due index, and whether there is one.
+func (l *Ledger) NextDue(ctx context.Context) (time.Time, bool, error) {
+	return l.first(ctx, treeDue, nil)
+}
+
+// NearestExpiry returns the earliest VTXO expiry at or after from among the
+// delegates that have not ended, and whether there is one.
+func (l *Ledger) NearestExpiry(ctx context.Context, from time.Time) (time.Time, bool, error) {
+	return l.first(ctx, treeExpiries, timeKey(from.Unix(), vigil.DelegateID{}))
+}
+
+func (l *Ledger) first(ctx context.Context, tree string, from []byte) (time.Time, bool, error) {
+	var at int64
+	var found bool
+	err := l.store.View(ctx, func(r kv.Reader) error {
+		return r.Scan(tree, from, nil, func(key, _ []byte) error {
+			at, _, found = parseTimeKey(key)
+			if !found {
+				return fmt.Errorf("%w: %s row %x", ErrUnreadable, tree, key)
+			}
+			return kv.ErrStop
+		})
+	})
+	return time.Unix(at, 0), found, err
+}
+
+// Counts returns how many delegates stand in each state. It reads one row a
+// state.
+func (l *Ledger) Counts(ctx context.Context) (map[delegate.State]uint64, error) {
+	counts := make(map[delegate.State]uint64)
+	err := l.store.View(ctx, func(r kv.Reader) error {
+		for _, s := range delegate.States() {
+			n, err := readCount(r, s)
+			if err != nil {
+				return err
+			}
+			counts[s] = n
+		}
+		return nil
+	})
+	return counts, err
+}
+
+// Filter chooses delegates for List.
+type Filter struct {
+	Script []byte         // of one of the inputs; nil: all, in the order of their ids
+	State  delegate.State // 0: any
+}
+
+// List returns at most limit delegates and the cursor to go on with, nil when
+// there are no more. It looks at no more than maxListed rows, so that a page may
+// hold fewer than limit and still have a successor.
+func (l *Ledger) List(ctx context.Context, f Filter, limit int, from Cursor) ([]*delegate.Record, Cursor, error) {
+	var records []*delegate.Record
+	var rest Cursor
+	tree, prefix, end := treeSessions, []byte(nil), []byte(nil)
+	if f.Script != nil {
+		tree, prefix = treeScripts, scriptPrefix(f.Script, classOpen)
+		end = after(scriptPrefix(f.Script, classEnded))
+	}
+	if len(from) == 0 {
+		from = prefix
+	} else if bytes.Compare(from, prefix) < 0 || (end != nil && bytes.Compare(from, end) >= 0) {
+		return nil, nil, fmt.Errorf("%w: a cursor of another list", ErrNotFound)
+	}
+	err := l.store.View(ctx, func(r kv.Reader) error {
+		records, rest = nil, nil
+		var ids []vigil.DelegateID
+		looked := 0
+		err := r.Scan(tree, from, end, func(key, _ []byte) error {
+			if looked == max(limit, 1) {
+				rest = bytes.Clone(key)
+				return kv.ErrStop
+			}
+			if looked++; len(key) >= idSize {
+				ids = append(ids, vigil.DelegateID(key[len(key)-idSize:]))
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		for _, id := range ids {
+			rec, err := load(r, id)
+			if errors.Is(err, ErrUnreadable) || errors.Is(err, ErrNotFound) {
+				continue // fsck reports it
+			}
+			if err != nil {
+				return err
+			}
+			if f.State == 0 || rec.State == f.State {
+				records = append(records, rec)
+			}
+		}
+		return nil
+	})
+	return records, rest, err
+}
+
+// Each calls f for every readable record, in pages, so that no read transaction
+// stays open over f. It is for the rare question that concerns all of them.
+func (l *Ledger) Each(ctx context.Context, f func(*delegate.Record) error) error {
+	const page = 256
+	var from Cursor
+	for {
+		records, rest, err := l.List(ctx, Filter{}, page, from)
+		if err != nil {
+			return err
+		}
+		for _, rec := range records {
+			if err := f(rec); err != nil {
+				return err
+			}
+		}
+		if rest == nil {
+			return nil
+		}
+		from = rest
+	}
+}
+
+// VTXO returns what is known of op, or ErrNotFound.
+func (l *Ledger) VTXO(ctx context.Context, op wire.OutPoint) (*VTXO, error) {
+	var v *VTXO
+	err := l.store.View(ctx, func(r kv.Reader) (err error) {
+		if v, err = loadVTXO(r, outpointKey(op)); err == nil && v == nil {
+			err = fmt.Errorf("%w: no VTXO %s", ErrNotFound, op)
+		}
+		return err
+	})
+	return v, err
+}
+
+// ByOutpoint returns the delegate that renews op, or ErrNotFound.
+func (l *Ledger) ByOutpoint(ctx context.Context, op wire.OutPoint) (*delegate.Record, error) {
+	var rec *delegate.Record
+	err := l.store.View(ctx, func(r kv.Reader) error {
+		v, err := loadVTXO(r, outpointKey(op))
+		if err != nil {
+			return err
+		}
+		if v == nil || v.Cover == (vigil.DelegateID{}) {
+			return fmt.Errorf("%w over %s", ErrNotFound, op)
+		}
+		rec, err = load(r, v.Cover)
+		return err
+	})
+	return rec, err
+}
+
+// Branch returns the stored branch of a delegate's commitment, or ErrNotFound.
+func (l *Ledger) Branch(ctx context.Context, id vigil.DelegateID, commitment chainhash.Hash) (*delegate.Branch, error) {
+	var branch *delegate.Branch
+	err := l.store.View(ctx, func(r kv.Reader) error {
+		b, err := r.Get(treeBranches, branchKey(id, commitment))
+		if errors.Is(err, kv.ErrNotFound) {
+			return fmt.Errorf("%w: no branch of %s for %s", ErrNotFound, id, commitment)
+		}
+		if err != nil {
+			return err
+		}
+		if branch, err = delegate.DecodeBranch(b); err != nil {
+			return fmt.Errorf("%w: branch of %s: %w", ErrUnreadable, id, err)
+		}
+		return nil
+	})
+	return branch, err
+}
+
+// PutBranch stores a branch by itself, for a commitment whose branch was
+// fetched afterwards.
+func (l *Ledger) PutBranch(ctx context.Context, b *delegate.Branch) error {
+	return l.store.Update(ctx, func(w kv.Writer) error {
+		return (&transition{w: w, at: l.now().Unix()}).putBranch(b)
+	})
+}
+
+// History calls f for every line of history of an owner key, oldest first.
+func (l *Ledger) History(ctx context.Context, owner [32]byte, f func(Entry) error) error {
+	return l.store.View(ctx, func(r kv.Reader) error {
+		return r.Scan(treeHistory, owner[:], after(owner[:]), func(key, value []byte) error {
+			var e Entry
+			if err := decodeRow(value, &e); err != nil {
+				return fmt.Errorf("%w: history row %x: %w", ErrUnreadable, key, err)
+			}
+			return f(e)
+		})
+	})
+}

@@ -1,0 +1,208 @@
+package ledger
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/vigil-ark/vigil"
+	"github.com/vigil-ark/vigil/delegate"
+	"github.com/vigil-ark/vigil/kv"
+)
+
+// Submission is a checked delegate to be stored.
+type Submission struct {
+	Record        *delegate.Record // its state and version are the ledger's
+	RejectReplace bool             // refuse rather than replace an older delegate
+	PerScript     int              // how many live delegates a script may have; 0: no bound
+}
+
+// Receipt is the answer to a Submission.
+type Receipt struct {
+	Record   *delegate.Record // as it is stored
+	Known    bool             // the same body was here before; nothing changed
+	Replaced []vigil.DelegateID
+}
+
+// Submit stores a delegate, durably when it returns. A body whose id was seen
+// before is answered with the record as it stands, whatever became of it. Over
+// inputs that another live delegate renews, the new one takes its place, or
+// waits as pending while that one is in flight; it must cover every input of
+// the older. Refusals are *vigil.Error.
+func (l *Ledger) Submit(ctx context.Context, s Submission) (Receipt, error) {
+	var receipt Receipt
+	err := l.store.Update(ctx, func(w kv.Writer) error {
+		var err error
+		t := &transition{w: w, at: l.now().Unix()}
+		receipt, err = t.submit(s)
+		return err
+	})
+	if err != nil {
+		return Receipt{}, err
+	}
+	return receipt, nil
+}
+
+func (t *transition) submit(s Submission) (Receipt, error) {
+	known, err := load(t.w, s.Record.ID)
+	if err == nil {
+		return Receipt{Record: known, Known: true}, nil
+	}
+	if !errors.Is(err, ErrNotFound) {
+		return Receipt{}, err
+	}
+	olders, err := t.overlapping(s.Record)
+	if err != nil {
+		return Receipt{}, err
+	}
+	if err := admissible(s, olders); err != nil {
+		return Receipt{}, err
+	}
+	if err := t.room(s, olders); err != nil {
+		return Receipt{}, err
+	}
+	rec := s.Record.Clone()
+	rec.State, rec.Version, rec.StateSince = delegate.Armed, 1, t.at
+	rec.Replaces, rec.ReplacedBy = nil, vigil.DelegateID{}
+	if slices.ContainsFunc(olders, func(o *delegate.Record) bool { return o.State.InFlight() }) {
+		return t.wait(rec, olders)
+	}
+	receipt := Receipt{Record: rec}
+	for _, older := range olders {
+		rec.AddWatched(older.Watch...)
+		if err := t.replace(older, rec.ID); err != nil {
+			return Receipt{}, err
+		}
+		receipt.Replaced = append(receipt.Replaced, older.ID)
+	}
+	if err := write(t.w, nil, rec); err != nil {
+		return Receipt{}, err
+	}
+	return receipt, cover(t.w, rec)
+}
+
+// wait stores rec as pending beside olders; a pending one among them gives way.
+func (t *transition) wait(rec *delegate.Record, olders []*delegate.Record) (Receipt, error) {
+	receipt := Receipt{Record: rec}
+	rec.State = delegate.Pending
+	for _, older := range olders {
+		if older.State == delegate.Pending {
+			if err := t.forget(older); err != nil {
+				return Receipt{}, err
+			}
+			if err := t.replace(older, rec.ID); err != nil {
+				return Receipt{}, err
+			}
+			receipt.Replaced = append(receipt.Replaced, older.ID)
+			continue
+		}
+		rec.Replaces = append(rec.Replaces, older.ID)
+	}
+	for _, id := range rec.Replaces {
+		if err := t.w.Put(treePending, id[:], rec.ID[:]); err != nil {
+			return Receipt{}, err
+		}
+	}
+	return receipt, write(t.w, nil, rec)
+}
+
+// overlapping returns the delegates, pending ones included, that renew an input
+// of rec. One that cannot be read is no longer in the way.
+func (t *transition) overlapping(rec *delegate.Record) ([]*delegate.Record, error) {
+	var olders []*delegate.Record
+	add := func(id vigil.DelegateID) error {
+		if slices.ContainsFunc(olders, func(o *delegate.Record) bool { return o.ID == id }) {
+			return nil
+		}
+		older, err := load(t.w, id)
+		if errors.Is(err, ErrUnreadable) {
+			return nil
+		}
+		if err == nil {
+			olders = append(olders, older)
+		}
+		return err
+	}
+	for _, in := range rec.Inputs {
+		v, err := loadVTXO(t.w, outpointKey(in.Outpoint))
+		if err != nil {
+			return nil, err
+		}
+		if v == nil {
+			continue
+		}
+		if v.Fate != Unspent {
+			return nil, vigil.Errorf(vigil.CodeInputSpent, "%s was already renewed or spent, as far as this server knows", in.Outpoint)
+		}
+		if v.Cover == (vigil.DelegateID{}) {
+			continue
+		}
+		if err := add(v.Cover); err != nil {
+			return nil, err
+		}
+		newer, err := t.w.Get(treePending, v.Cover[:])
+		if errors.Is(err, kv.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if len(newer) != idSize {
+			return nil, fmt.Errorf("%w: pending row of %s", ErrUnreadable, v.Cover)
+		}
+		if err := add(vigil.DelegateID(newer)); err != nil {
+			return nil, err
+		}
+	}
+	return olders, nil
+}
+
+// admissible says whether the submission may replace olders (spec section 11).
+func admissible(s Submission, olders []*delegate.Record) error {
+	for _, older := range olders {
+		if s.RejectReplace {
+			return vigil.Errorf(vigil.CodeReplaceRejected, "delegate %s already renews an input, and reject_replace is set", older.ID)
+		}
+		if !s.Record.Covers(older) {
+			return vigil.Errorf(vigil.CodeReplaceIncomplete, "delegate %s already renews an input together with others that the new one leaves out", older.ID)
+		}
+	}
+	return nil
+}
+
+// room holds the number of live delegates of each script under its bound.
+func (t *transition) room(s Submission, olders []*delegate.Record) error {
+	if s.PerScript <= 0 {
+		return nil
+	}
+	var seen [][]byte
+	for _, in := range s.Record.Inputs {
+		if slices.ContainsFunc(seen, func(b []byte) bool { return bytes.Equal(b, in.Script) }) {
+			continue
+		}
+		seen = append(seen, in.Script)
+		open := 0
+		prefix := scriptPrefix(in.Script, classOpen)
+		err := t.w.Scan(treeScripts, prefix, after(prefix), func(key, _ []byte) error {
+			replaced := slices.ContainsFunc(olders, func(o *delegate.Record) bool {
+				return !o.State.InFlight() && bytes.HasSuffix(key, o.ID[:])
+			})
+			if !replaced {
+				open++
+			}
+			if open >= s.PerScript {
+				return kv.ErrStop
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		if open >= s.PerScript {
+			return vigil.Errorf(vigil.CodeTooManyDelegates, "the script of %s already has %d delegates; put more VTXOs into one, or cancel some", in.Outpoint, s.PerScript)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,122 @@
+package ledger
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"math"
+
+	"github.com/btcsuite/btcd/chainhash/v2"
+	"github.com/btcsuite/btcd/wire/v2"
+
+	"github.com/vigil-ark/vigil"
+	"github.com/vigil-ark/vigil/delegate"
+)
+
+// The trees. Keys are fixed-width and big-endian, so that their order is the
+// order in which they are read.
+const (
+	treeMeta       = "meta"              // name -> value
+	treeSessions   = "delegate_sessions" // id -> Record
+	treeDue        = "renewal_due"       // time(8) id(16) -> nothing
+	treeExpiries   = "expiries"          // time(8) id(16) -> nothing; live delegates by their earliest expiry
+	treeBranches   = "branches"          // id(16) commitment(32) -> Branch
+	treeVTXOs      = "vtxos"             // txid(32) vout(4) -> VTXO
+	treeScripts    = "scripts"           // sha256(pkScript)(32) class(1) id(16) -> nothing
+	treeTombstones = "tombstones"        // txid(32) vout(4) id(16) -> nothing; replaced, cancelled, expired ones
+	treePending    = "pending"           // older id(16) -> newer id(16)
+	treeHistory    = "ark_tx_history"    // owner(32) time(8) id(16) -> Entry
+	treeSecretGC   = "secret_gc"         // secret name -> Garbage
+	treeCounts     = "counts"            // state(1) -> count(8)
+	treeUnreadable = "quarantine"        // id(16) -> Unreadable
+)
+
+// Names in the meta tree.
+const (
+	metaSchema     = "schema"
+	metaGeneration = "generation"
+	metaHold       = "hold"
+)
+
+// The classes of a row in the scripts tree: a scan of the first one is bounded
+// by the number of live delegates of a script.
+const (
+	classOpen  byte = 0 // live or quarantined
+	classEnded byte = 1
+)
+
+const idSize = len(vigil.DelegateID{})
+
+func timeKey(at int64, id vigil.DelegateID) []byte {
+	key := make([]byte, 8, 8+idSize)
+	binary.BigEndian.PutUint64(key, uint64(max(at, 0)))
+	return append(key, id[:]...)
+}
+
+func parseTimeKey(key []byte) (int64, vigil.DelegateID, bool) {
+	if len(key) != 8+idSize {
+		return 0, vigil.DelegateID{}, false
+	}
+	at := binary.BigEndian.Uint64(key)
+	return int64(at & math.MaxInt64), vigil.DelegateID(key[8:]), true
+}
+
+func outpointKey(op wire.OutPoint) []byte {
+	key := make([]byte, 0, chainhash.HashSize+4+idSize)
+	key = append(key, op.Hash[:]...)
+	return binary.BigEndian.AppendUint32(key, op.Index)
+}
+
+func parseOutpointKey(key []byte) (wire.OutPoint, bool) {
+	if len(key) != chainhash.HashSize+4 {
+		return wire.OutPoint{}, false
+	}
+	return wire.OutPoint{Hash: chainhash.Hash(key[:32]), Index: binary.BigEndian.Uint32(key[32:])}, true
+}
+
+func tombstoneKey(op wire.OutPoint, id vigil.DelegateID) []byte {
+	return append(outpointKey(op), id[:]...)
+}
+
+func branchKey(id vigil.DelegateID, commitment chainhash.Hash) []byte {
+	return append(append(make([]byte, 0, idSize+32), id[:]...), commitment[:]...)
+}
+
+func scriptPrefix(script []byte, class byte) []byte {
+	sum := sha256.Sum256(script)
+	return append(sum[:], class)
+}
+
+func scriptKey(script []byte, class byte, id vigil.DelegateID) []byte {
+	return append(scriptPrefix(script, class), id[:]...)
+}
+
+func historyKey(r *delegate.Record, at int64) []byte {
+	var owner [32]byte
+	if len(r.Owners) > 0 {
+		owner = r.Owners[0]
+	}
+	return append(owner[:], timeKey(at, r.ID)...)
+}
+
+// after returns the least key that does not begin with prefix, or nil when
+// there is none: the upper end of a scan over a prefix.
+func after(prefix []byte) []byte {
+	end := append([]byte(nil), prefix...)
+	for i := len(end) - 1; i >= 0; i-- {
+		if end[i] < math.MaxUint8 {
+			end[i]++
+			return end[:i+1]
+		}
+	}
+	return nil
+}
+
+// next returns the least key that is greater than key.
+func next(key []byte) []byte { return append(append([]byte(nil), key...), 0) }
+
+func classOf(s delegate.State) byte {
+	if s.Ended() {
+		return classEnded
+	}
+	return classOpen
+}

@@ -1,0 +1,252 @@
+package ledger
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+
+	"github.com/btcsuite/btcd/chainhash/v2"
+	"github.com/btcsuite/btcd/wire/v2"
+
+	"github.com/vigil-ark/vigil"
+	"github.com/vigil-ark/vigil/delegate"
+	"github.com/vigil-ark/vigil/kv"
+)
+
+// write stores a record and brings every index that is derived from it in step:
+// due times, expiries, scripts and counts. before is nil for a new record. It
+// is the only place that writes these trees.
+func write(w kv.Writer, before, after *delegate.Record) error {
+	b, err := after.Encode()
+	if err != nil {
+		return fmt.Errorf("delegate %s: %w", after.ID, err)
+	}
+	if err := w.Put(treeSessions, after.ID[:], b); err != nil {
+		return err
+	}
+	return index(w, before, after)
+}
+
+// index moves the derived rows from before to after; either may be nil.
+func index(w kv.Writer, before, after *delegate.Record) error {
+	old, fresh := derived(before), derived(after)
+	for key := range old {
+		if !fresh[key] {
+			if err := w.Delete(key.tree, []byte(key.key)); err != nil {
+				return err
+			}
+		}
+	}
+	for key := range fresh {
+		if !old[key] {
+			if err := w.Put(key.tree, []byte(key.key), nil); err != nil {
+				return err
+			}
+		}
+	}
+	switch {
+	case before != nil && after != nil && before.State == after.State:
+		return nil
+	case before != nil:
+		if err := addCount(w, before.State, -1); err != nil {
+			return err
+		}
+	}
+	if after == nil {
+		return nil
+	}
+	return addCount(w, after.State, 1)
+}
+
+type treeKey struct{ tree, key string }
+
+// derived lists the index rows that a record must have, and only those.
+func derived(r *delegate.Record) map[treeKey]bool {
+	rows := make(map[treeKey]bool)
+	if r == nil {
+		return rows
+	}
+	if at, ok := r.DueAt(); ok {
+		rows[treeKey{treeDue, string(timeKey(at, r.ID))}] = true
+	}
+	if at := r.Expiry(); at > 0 && !r.State.Ended() {
+		rows[treeKey{treeExpiries, string(timeKey(at, r.ID))}] = true
+	}
+	for _, in := range r.Inputs {
+		rows[treeKey{treeScripts, string(scriptKey(in.Script, classOf(r.State), r.ID))}] = true
+	}
+	return rows
+}
+
+func addCount(w kv.Writer, s delegate.State, by int64) error {
+	n, err := readCount(w, s)
+	if err != nil {
+		return err
+	}
+	return w.Put(treeCounts, []byte{byte(s)}, encodeCount(uint64(max(int64(n)+by, 0))))
+}
+
+func readCount(r kv.Reader, s delegate.State) (uint64, error) {
+	b, err := r.Get(treeCounts, []byte{byte(s)})
+	if errors.Is(err, kv.ErrNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	return decodeCount(b)
+}
+
+// cover puts the record's inputs under it.
+func cover(w kv.Writer, r *delegate.Record) error {
+	for _, in := range r.Inputs {
+		key := outpointKey(in.Outpoint)
+		v, err := loadVTXO(w, key)
+		if err != nil {
+			return err
+		}
+		if v == nil {
+			v = &VTXO{Outpoint: in.Outpoint}
+		}
+		v.Amount, v.Script, v.CreatedAt, v.ExpiresAt, v.Cover = in.Amount, in.Script, in.CreatedAt, in.ExpiresAt, r.ID
+		if err := putRow(w, treeVTXOs, key, v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// uncover takes an ended record off its inputs and notes what became of those
+// that are gone. A row that another delegate has taken over stays as it is.
+func uncover(w kv.Writer, r *delegate.Record, gone map[wire.OutPoint]Gone, at int64) error {
+	for _, in := range r.Inputs {
+		key := outpointKey(in.Outpoint)
+		v, err := loadVTXO(w, key)
+		if err != nil {
+			return err
+		}
+		if v == nil {
+			continue
+		}
+		end, isGone := gone[in.Outpoint]
+		if isGone {
+			v.Fate, v.SpentBy, v.FateAt = end.fate(), end.By, at
+		}
+		if v.Cover != r.ID && !isGone {
+			continue
+		}
+		if v.Cover == r.ID {
+			v.Cover = vigil.DelegateID{}
+		}
+		if err := putRow(w, treeVTXOs, key, v); err != nil {
+			return err
+		}
+		if isGone {
+			if err := dropBranchOf(w, v); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// dropBranchOf deletes the branch of the renewal that made v once no VTXO of it
+// is unspent: until then it is its owner's exit data.
+func dropBranchOf(w kv.Writer, v *VTXO) error {
+	if v.Origin == (vigil.DelegateID{}) {
+		return nil
+	}
+	key := branchKey(v.Origin, v.Commitment)
+	b, err := w.Get(treeBranches, key)
+	if errors.Is(err, kv.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	branch, err := delegate.DecodeBranch(b)
+	if err != nil {
+		return fmt.Errorf("%w: branch of %s: %w", ErrUnreadable, v.Origin, err)
+	}
+	for _, leaf := range branch.Leaves {
+		sibling, err := loadVTXO(w, outpointKey(leaf))
+		if err != nil {
+			return err
+		}
+		if sibling != nil && sibling.Fate == Unspent {
+			return nil
+		}
+	}
+	return w.Delete(treeBranches, key)
+}
+
+// bury leaves tombstones for a record whose inputs are not spent: while they
+// stand, an old body is known again.
+func bury(w kv.Writer, r *delegate.Record) error {
+	for _, in := range r.Inputs {
+		if err := w.Put(treeTombstones, tombstoneKey(in.Outpoint, r.ID), nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// exhume deletes every buried record over op, which is spent: its body can
+// never be accepted again. The branch of the commitment that spent it stays.
+func exhume(w kv.Writer, op wire.OutPoint, keep chainhash.Hash) error {
+	var ids []vigil.DelegateID
+	prefix := outpointKey(op)
+	err := w.Scan(treeTombstones, prefix, after(prefix), func(key, _ []byte) error {
+		if len(key) == len(prefix)+idSize {
+			ids = append(ids, vigil.DelegateID(key[len(prefix):]))
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		r, err := load(w, id)
+		if errors.Is(err, ErrNotFound) || errors.Is(err, ErrUnreadable) {
+			continue // fsck reports it
+		}
+		if err != nil {
+			return err
+		}
+		for _, in := range r.Inputs {
+			if err := w.Delete(treeTombstones, tombstoneKey(in.Outpoint, id)); err != nil {
+				return err
+			}
+		}
+		if err := index(w, r, nil); err != nil {
+			return err
+		}
+		if err := dropBranches(w, id, keep); err != nil {
+			return err
+		}
+		if err := w.Delete(treeSessions, id[:]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// dropBranches deletes the branches stored under id, but that of keep.
+func dropBranches(w kv.Writer, id vigil.DelegateID, keep chainhash.Hash) error {
+	var keys [][]byte
+	err := w.Scan(treeBranches, id[:], after(id[:]), func(key, _ []byte) error {
+		if !bytes.Equal(key, branchKey(id, keep)) {
+			keys = append(keys, key)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, key := range keys {
+		if err := w.Delete(treeBranches, key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
