@@ -7,7 +7,6 @@ import (
 
 	"github.com/btcsuite/btcd/address/v2/bech32"
 
-	"github.com/vigil-ark/vigil/ark/internal/curve"
 	"github.com/vigil-ark/vigil/bip340"
 )
 
@@ -61,10 +60,10 @@ func ParseAddress(s string) (Address, error) {
 		return Address{}, fmt.Errorf("%w: version %d", ErrAddress, raw[0])
 	}
 	a := Address{HRP: hrp}
-	if a.Signer, err = curve.ParseXOnly(raw[1:33]); err != nil {
+	if a.Signer, err = bip340.ParseXOnly(raw[1:33]); err != nil {
 		return Address{}, fmt.Errorf("%w: signer: %w", ErrAddress, err)
 	}
-	if a.Key, err = curve.ParseXOnly(raw[33:]); err != nil {
+	if a.Key, err = bip340.ParseXOnly(raw[33:]); err != nil {
 		return Address{}, fmt.Errorf("%w: output key: %w", ErrAddress, err)
 	}
 	return a, nil

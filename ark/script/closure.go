@@ -133,7 +133,7 @@ func decodeMultisig(script []byte) (Multisig, bool) {
 	const one = 1 + 32 + 1 // push, key, opcode
 	var m Multisig
 	for len(script) >= one && script[0] == txscript.OP_DATA_32 {
-		key, err := parseXOnly(script[1:33])
+		key, err := bip340.ParseXOnly(script[1:33])
 		if err != nil {
 			return Multisig{}, false
 		}

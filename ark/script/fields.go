@@ -127,7 +127,7 @@ func Cosigners(in *psbt.PInput) ([]bip340.PubKey, error) {
 		if len(u.Key) != at+4 {
 			return nil, fmt.Errorf("%w: %s key of %d bytes", ErrField, fieldCosigner, len(u.Key))
 		}
-		key, err := parsePubKey(u.Value)
+		key, err := bip340.ParsePubKey(u.Value)
 		if err != nil {
 			return nil, fmt.Errorf("%w: %s: %w", ErrField, fieldCosigner, err)
 		}

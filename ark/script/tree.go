@@ -59,7 +59,7 @@ func NewTree(leaves [][]byte) (Tree, error) {
 	}
 	root := t.assemble()
 	var err error
-	t.key, t.odd, err = outputKey(NUMS, root[:])
+	t.key, t.odd, err = bip340.OutputKey(NUMS, root[:])
 	if err != nil {
 		return Tree{}, fmt.Errorf("%w: %w", ErrTapTree, err)
 	}
@@ -207,7 +207,7 @@ func VerifyLeaf(pkScript, script, controlBlock []byte) error {
 	if controlBlock[0]&^1 != leafVersion || !bytes.Equal(controlBlock[1:33], NUMS[:]) {
 		return fmt.Errorf("%w: control block of another internal key or version", ErrTapTree)
 	}
-	got, odd, err := outputKey(NUMS, cb.RootHash(script))
+	got, odd, err := bip340.OutputKey(NUMS, cb.RootHash(script))
 	if err != nil || got != key || odd != controlBlock[0]&1 {
 		return fmt.Errorf("%w: control block does not lead to the output key", ErrTapTree)
 	}
