@@ -93,10 +93,8 @@ func Open(ctx context.Context, dir string, opts Options) (*DB, error) {
 }
 
 func open(ctx context.Context, dir string, opts Options, create bool) (_ *DB, err error) {
-	if opts.Generation == [16]byte{} && create {
-		if _, err := rand.Read(opts.Generation[:]); err != nil {
-			return nil, fmt.Errorf("sqlitedb: generation: %w", err)
-		}
+	if opts.Generation, err = Generate(opts.Generation); err != nil {
+		return nil, err
 	}
 	if opts.VFS == "" { // a URI has an absolute path
 		if dir, err = filepath.Abs(dir); err != nil {
@@ -135,7 +133,23 @@ func open(ctx context.Context, dir string, opts Options, create bool) (_ *DB, er
 	if db.gen, err = db.readGeneration(ctx, db.writer); err != nil {
 		return nil, err
 	}
+	// A process that was killed may have left something deleted in the log.
+	db.unwipe = opts.Secure
+	if err := db.wipe(); err != nil {
+		return nil, err
+	}
 	return db, nil
+}
+
+// Generate returns g, or a random generation in place of the zero one.
+func Generate(g [16]byte) ([16]byte, error) {
+	if g != ([16]byte{}) {
+		return g, nil
+	}
+	if _, err := rand.Read(g[:]); err != nil {
+		return g, fmt.Errorf("sqlitedb: generation: %w", err)
+	}
+	return g, nil
 }
 
 // Generation returns the mark that the store was created with.
