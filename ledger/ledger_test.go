@@ -13,6 +13,7 @@ import (
 	"github.com/vigil-ark/vigil/bip340"
 	"github.com/vigil-ark/vigil/delegate"
 	"github.com/vigil-ark/vigil/kv"
+	"github.com/vigil-ark/vigil/kv/kvtest"
 )
 
 // start is the time at which every test begins.
@@ -22,13 +23,13 @@ const start int64 = 1_900_000_000
 type fixture struct {
 	*Ledger
 	t     *testing.T
-	store *mem
+	store *kvtest.Memory
 	at    int64
 }
 
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	f := &fixture{t: t, store: &mem{}, at: start}
+	f := &fixture{t: t, store: kvtest.NewMemory(), at: start}
 	if err := Create(t.Context(), f.store, Generation{1}); err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +118,25 @@ func (f *fixture) wantState(r *delegate.Record, want delegate.State) *delegate.R
 }
 
 // rows counts a tree.
-func (f *fixture) rows(tree string) int { return len(f.store.trees[tree]) }
+func (f *fixture) rows(tree string) int {
+	f.t.Helper()
+	n := 0
+	err := f.store.View(f.t.Context(), func(r kv.Reader) error {
+		return r.Scan(tree, nil, nil, func([]byte, []byte) error { n++; return nil })
+	})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return n
+}
+
+// put overwrites a row behind the ledger's back.
+func (f *fixture) put(tree string, key, value []byte) {
+	f.t.Helper()
+	if err := f.store.Update(f.t.Context(), func(w kv.Writer) error { return w.Put(tree, key, value) }); err != nil {
+		f.t.Fatal(err)
+	}
+}
 
 func TestSettleIsOneWrite(t *testing.T) {
 	f := newFixture(t)
@@ -161,10 +180,10 @@ func TestCompareAndSwap(t *testing.T) {
 func TestFailedCommitChangesNothing(t *testing.T) {
 	f := newFixture(t)
 	r := f.submit(record(1, 1))
-	f.store.fails = kv.ErrUnavailable
+	f.store.Fail(kv.ErrUnavailable)
 	if _, err := f.Transition(t.Context(), r, delegate.Ripe, nil); !errors.Is(err, kv.ErrUnavailable) {
 		t.Fatal(err)
 	}
-	f.store.fails = nil
+	f.store.Fail(nil)
 	f.wantState(r, delegate.Armed)
 }

@@ -89,9 +89,6 @@ func (t *transition) wait(rec *delegate.Record, olders []*delegate.Record) (Rece
 	rec.State = delegate.Pending
 	for _, older := range olders {
 		if older.State == delegate.Pending {
-			if err := t.forget(older); err != nil {
-				return Receipt{}, err
-			}
 			if err := t.replace(older, rec.ID); err != nil {
 				return Receipt{}, err
 			}

@@ -168,6 +168,11 @@ func (t *transition) step(cur *delegate.Record, c *Change) (*delegate.Record, er
 	if _, err := rec.Encode(); err != nil {
 		return nil, fmt.Errorf("%w: %w", errUnencodable, err)
 	}
+	if cur.State == delegate.Pending && rec.State != delegate.Pending {
+		if err := t.forget(cur); err != nil {
+			return nil, err
+		}
+	}
 	if c.Branch != nil {
 		if err := t.putBranch(c.Branch); err != nil {
 			return nil, err
@@ -306,19 +311,12 @@ func (t *transition) wake(rec *delegate.Record) error {
 	}
 	switch rec.State {
 	case delegate.Settled, delegate.Spent:
-		return t.drop(newer, delegate.InputSpent)
+		_, err = t.step(newer, &Change{Prev: newer, Event: delegate.InputSpent})
 	case delegate.Broken:
-		return t.drop(newer, delegate.InputUnrolled)
+		_, err = t.step(newer, &Change{Prev: newer, Event: delegate.InputUnrolled})
+	default:
+		err = t.promote(newer)
 	}
-	return t.promote(newer)
-}
-
-// drop ends a pending delegate that has nothing left to wait for.
-func (t *transition) drop(newer *delegate.Record, event delegate.Event) error {
-	if err := t.forget(newer); err != nil {
-		return err
-	}
-	_, err := t.step(newer, &Change{Prev: newer, Event: event})
 	return err
 }
 
@@ -348,9 +346,6 @@ func (t *transition) promote(newer *delegate.Record) error {
 			return nil
 		}
 		olders = append(olders, older)
-	}
-	if err := t.forget(newer); err != nil {
-		return err
 	}
 	armed, err := t.step(newer, &Change{Prev: newer, Event: delegate.Promote, Mutate: func(r *delegate.Record) {
 		r.Replaces = nil
