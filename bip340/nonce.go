@@ -17,8 +17,8 @@ import (
 // it, whether or not a signature comes of it. It lives in memory only: it cannot
 // be encoded, and prints as the word "nonce".
 type SecNonce struct {
-	key  PubKey
-	take func() (func(f func(k1, k2 *btcec.ModNScalar) error) error, error)
+	key PubKey
+	use func(f func(k1, k2 *btcec.ModNScalar) error) error
 }
 
 // newSecNonce takes k1 and k2 over and wipes them.
@@ -26,22 +26,17 @@ func newSecNonce(key PubKey, k1, k2 *btcec.ModNScalar) *SecNonce {
 	k := [2]btcec.ModNScalar{*k1, *k2}
 	k1.Zero()
 	k2.Zero()
-	var taken atomic.Bool
-	return &SecNonce{key: key, take: func() (func(func(k1, k2 *btcec.ModNScalar) error) error, error) {
-		if taken.Swap(true) {
-			return nil, ErrNonceUsed
+	var used atomic.Bool
+	return &SecNonce{key: key, use: func(f func(k1, k2 *btcec.ModNScalar) error) error {
+		if used.Swap(true) {
+			return ErrNonceUsed
 		}
 		// From here on this caller alone reaches k, once.
-		return func(f func(k1, k2 *btcec.ModNScalar) error) error {
-			defer func() {
-				k[0].Zero()
-				k[1].Zero()
-			}()
-			if f == nil {
-				return nil
-			}
-			return f(&k[0], &k[1])
-		}, nil
+		defer func() {
+			k[0].Zero()
+			k[1].Zero()
+		}()
+		return f(&k[0], &k[1])
 	}}
 }
 
@@ -119,11 +114,9 @@ func ImportSecNonce(pub PubKey, k secret.Bytes) (*SecNonce, error) {
 // Burn wipes the nonce; a later use returns ErrNonceUsed. It may be called more
 // than once and beside a running use, which keeps the nonce to its end.
 func (n *SecNonce) Burn() {
-	if n == nil || n.take == nil {
-		return
-	}
-	if use, err := n.take(); err == nil {
-		_ = use(nil) // wipes; cannot fail
+	if n != nil && n.use != nil {
+		// The only error says that the nonce is gone already.
+		_ = n.use(func(_, _ *btcec.ModNScalar) error { return nil })
 	}
 }
 

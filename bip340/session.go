@@ -41,14 +41,10 @@ func NewSession(ctx TweakContext, b *btcec.ModNScalar, r1, r2 Point, msg []byte)
 // yields the session and the coefficient. Errors are ErrNonceUsed, ErrNonceKey,
 // secret.ErrBurned and those of prepare.
 func PartialSign(key *Key, n *SecNonce, prepare func() (*Session, *btcec.ModNScalar, error)) (sig [32]byte, err error) {
-	if n == nil || n.take == nil {
+	if n == nil || n.use == nil {
 		return sig, ErrNonceUsed
 	}
-	use, err := n.take()
-	if err != nil {
-		return sig, err
-	}
-	err = use(func(k1, k2 *btcec.ModNScalar) error {
+	err = n.use(func(k1, k2 *btcec.ModNScalar) error {
 		if n.key != key.pub {
 			return ErrNonceKey
 		}

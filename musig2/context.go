@@ -152,14 +152,16 @@ func aggregate(keys []bip340.PubKey, set map[bip340.PubKey]cosigner) (*Context, 
 		set[k] = s
 	}
 	var sum bip340.Sum
+	coeffs, points := make([]btcec.ModNScalar, 0, len(keys)), make([]bip340.Point, 0, len(keys))
 	for _, k := range keys {
 		s := set[k]
 		if k == second {
 			sum.Add(s.point)
 			continue
 		}
-		sum.AddMul(&s.coeff, s.point)
+		coeffs, points = append(coeffs, s.coeff), append(points, s.point)
 	}
+	sum.AddMuls(coeffs, points)
 	return newContext(keys, set, sum.Point())
 }
 
