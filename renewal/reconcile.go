@@ -1,0 +1,350 @@
+package renewal
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/btcsuite/btcd/chainhash/v2"
+
+	"github.com/vigil-ark/vigil/ark"
+	"github.com/vigil-ark/vigil/ark/batch"
+	"github.com/vigil-ark/vigil/delegate"
+	"github.com/vigil-ark/vigil/ledger"
+	"github.com/vigil-ark/vigil/operator"
+)
+
+// reconcile asks the indexer, and the chain where there is one, what became of
+// delegates whose batch is over or whose commitment is not confirmed yet.
+func (e *Engine) reconcile(ctx context.Context, recs []*delegate.Record, done func()) {
+	defer e.post(ctx, done)
+	found, err := e.read(ctx, recs)
+	if err != nil {
+		e.putOff(ctx, recs, "OPERATOR_UNAVAILABLE", err)
+		return
+	}
+	depth := map[chainhash.Hash]int64{}
+	for _, rec := range recs {
+		c, err := e.resolve(ctx, rec, found, depth)
+		if err != nil {
+			c = e.backOff(rec, "OPERATOR_UNAVAILABLE", err.Error(), e.cfg.Pace.Confirm)
+		}
+		e.write(ctx, c)
+	}
+}
+
+// resolve says what follows for one delegate from what the world shows.
+func (e *Engine) resolve(ctx context.Context, rec *delegate.Record, found coins, depth map[chainhash.Hash]int64) (change, error) {
+	switch rec.State {
+	case delegate.Joining:
+		return e.resolveJoining(ctx, rec, found)
+	case delegate.Submitted:
+		return e.resolveSubmitted(ctx, rec, found, depth)
+	case delegate.Unconfirmed:
+		return e.resolveUnconfirmed(ctx, rec, found, depth)
+	}
+	return e.wait(rec, e.cfg.Pace.Confirm), nil
+}
+
+// wait looks again later.
+func (e *Engine) wait(rec *delegate.Record, d time.Duration) change {
+	return change{Prev: rec, Event: delegate.Note, Mutate: func(r *delegate.Record) {
+		r.NextAttempt = e.cfg.Now().Add(d).Unix()
+	}}
+}
+
+// settledBy returns the commitment that settled every input, if one did.
+func settledBy(rec *delegate.Record, found coins) (txid string, all, any bool) {
+	all = true
+	for _, in := range rec.Inputs {
+		v, ok := found[in.Outpoint]
+		if !ok || !v.Spent || v.SettledBy == "" || txid != "" && v.SettledBy != txid {
+			all = false
+			continue
+		}
+		any, txid = true, v.SettledBy
+	}
+	return txid, all, any
+}
+
+// resolveJoining treats a batch that we confirmed and lost sight of before any
+// forfeit left. Without a forfeit of ours it cannot have settled coins that
+// needed one; coins that needed none it may have.
+func (e *Engine) resolveJoining(ctx context.Context, rec *delegate.Record, found coins) (change, error) {
+	txid, all, _ := settledBy(rec, found)
+	if all {
+		hash, err := ark.ParseTxid(txid)
+		if err != nil {
+			return change{}, fmt.Errorf("settled_by: %w", err)
+		}
+		leaves, err := e.leaves(ctx, rec, hash)
+		if err != nil {
+			return change{}, err
+		}
+		if leaves != nil {
+			return change{Prev: rec, Event: delegate.Finalized, Mutate: func(r *delegate.Record) {
+				r.Commitment = hash
+				r.Leaves = nil
+				for _, l := range leaves {
+					r.Leaves = append(r.Leaves, l.Outpoint)
+				}
+				r.NextAttempt = e.cfg.Now().Unix()
+			}}, nil
+		}
+	}
+	if c, ended := e.verdict(rec, found); ended {
+		return c, nil
+	}
+	return e.failed(rec, "the batch ended without us", true, false), nil
+}
+
+// resolveSubmitted treats forfeits that are out: the commitment may confirm
+// although the operator says that the batch failed.
+func (e *Engine) resolveSubmitted(ctx context.Context, rec *delegate.Record, found coins, depth map[chainhash.Hash]int64) (change, error) {
+	now := e.cfg.Now()
+	finalized := change{Prev: rec, Event: delegate.Finalized, Mutate: func(r *delegate.Record) {
+		r.NextAttempt = now.Unix()
+		r.Isolate = false
+	}}
+	if txid, _, any := settledBy(rec, found); any && txid == rec.Commitment.String() {
+		return finalized, nil
+	}
+	if c, ended := e.verdict(rec, found); ended {
+		return c, nil
+	}
+	seen, err := e.seen(ctx, rec.Commitment, depth)
+	if err != nil {
+		return change{}, err
+	}
+	if seen {
+		return finalized, nil
+	}
+	if now.Before(time.Unix(rec.BatchEnd, 0).Add(e.cfg.Pace.Margin)) {
+		return e.wait(rec, time.Unix(rec.BatchEnd, 0).Add(e.cfg.Pace.Margin).Sub(now)), nil
+	}
+	return change{Prev: rec, Event: delegate.NotFinalized, Mutate: func(r *delegate.Record) {
+		r.WatchCommitment(now.Unix())
+		r.Leaves = nil
+		r.NextAttempt = now.Add(e.cfg.Pace.retry(r, now, random())).Unix()
+	}}, nil
+}
+
+// resolveUnconfirmed settles a delegate whose commitment is deep enough, and
+// takes one back whose commitment was excluded.
+func (e *Engine) resolveUnconfirmed(ctx context.Context, rec *delegate.Record, found coins, depth map[chainhash.Hash]int64) (change, error) {
+	settle := func() (change, error) {
+		leaves, err := e.leaves(ctx, rec, rec.Commitment)
+		if err != nil {
+			return change{}, err
+		}
+		if leaves == nil {
+			return e.wait(rec, e.cfg.Pace.Confirm), nil // the indexer lags behind
+		}
+		return change{Prev: rec, Event: delegate.Confirmed, Leaves: leaves}, nil
+	}
+	if e.chain == nil {
+		// The operator's word: it marks the inputs settled once it has stored the
+		// batch.
+		if txid, all, _ := settledBy(rec, found); all && txid == rec.Commitment.String() {
+			return settle()
+		}
+		return e.wait(rec, e.cfg.Pace.Confirm), nil
+	}
+	n, ok := depth[rec.Commitment]
+	if !ok {
+		var err error
+		if n, err = e.chain.Confirmations(ctx, rec.Commitment); err != nil {
+			return change{}, fmt.Errorf("confirmations of %s: %w", rec.Commitment, err)
+		}
+		depth[rec.Commitment] = n
+	}
+	if n >= e.cfg.Confirmations {
+		return settle()
+	}
+	if n >= 0 {
+		return e.wait(rec, e.cfg.Pace.Confirm), nil
+	}
+	// Neither in a block nor in the mempool: conflicting only if something else
+	// confirmed in its place.
+	conflict, err := e.excluded(ctx, rec)
+	if err != nil {
+		return change{}, err
+	}
+	if conflict {
+		now := e.cfg.Now()
+		return change{Prev: rec, Event: delegate.Conflict, Mutate: func(r *delegate.Record) {
+			r.WatchCommitment(now.Unix())
+			r.Leaves = nil
+			r.NextAttempt = now.Unix()
+		}}, nil
+	}
+	return e.wait(rec, e.cfg.Pace.Confirm), nil
+}
+
+// seen says whether a commitment is in chain or mempool, or known to the
+// operator's indexer.
+func (e *Engine) seen(ctx context.Context, txid chainhash.Hash, depth map[chainhash.Hash]int64) (bool, error) {
+	if e.chain != nil {
+		n, ok := depth[txid]
+		if !ok {
+			var err error
+			if n, err = e.chain.Confirmations(ctx, txid); err != nil {
+				return false, fmt.Errorf("look for %s: %w", txid, err)
+			}
+			depth[txid] = n
+		}
+		return n >= 0, nil
+	}
+	_, err := e.op.CommitmentTx(ctx, txid)
+	switch class := operator.ClassOf(err); {
+	case err == nil:
+		return true, nil
+	case class == operator.NotFound:
+		return false, nil
+	default:
+		return false, fmt.Errorf("look for %s: %w", txid, err)
+	}
+}
+
+// excluded says whether a confirmed transaction spends an input of the stored
+// commitment transaction.
+func (e *Engine) excluded(ctx context.Context, rec *delegate.Record) (bool, error) {
+	b, err := e.ledger.Branch(ctx, rec.ID, rec.Commitment)
+	if errors.Is(err, ledger.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read branch: %w", err)
+	}
+	tx, err := commitmentTx(b.Tx)
+	if err != nil {
+		return false, err
+	}
+	for _, in := range tx.TxIn {
+		by, ok, err := e.chain.Spender(ctx, in.PreviousOutPoint)
+		if err != nil {
+			return false, fmt.Errorf("look for the spender of %s: %w", in.PreviousOutPoint, err)
+		}
+		if ok && by != rec.Commitment {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// leaves returns the VTXOs that the commitment made for the record, or nil when
+// the indexer does not show all of them. Where the branch was seen, the
+// outpoints are its leaf's and are not searched by script and amount.
+func (e *Engine) leaves(ctx context.Context, rec *delegate.Record, commitment chainhash.Hash) ([]ledger.VTXO, error) {
+	made := func(v ark.VTXO) ledger.VTXO {
+		return ledger.VTXO{
+			Outpoint: v.Outpoint, Amount: v.Amount, Script: v.Script, CreatedAt: v.CreatedAt, ExpiresAt: v.ExpiresAt,
+			Origin: rec.ID, Commitment: commitment,
+		}
+	}
+	if len(rec.Leaves) > 0 {
+		vtxos, err := e.op.VTXOs(ctx, rec.Leaves)
+		if err != nil {
+			return nil, fmt.Errorf("read leaves: %w", err)
+		}
+		if len(vtxos) < len(rec.Leaves) {
+			return nil, nil
+		}
+		out := make([]ledger.VTXO, len(vtxos))
+		for i, v := range vtxos {
+			out[i] = made(v)
+		}
+		return out, nil
+	}
+	// The batch ended without us: its leaf is found among what the indexer shows
+	// for our scripts under that commitment.
+	scripts := make([][]byte, 0, len(rec.Outputs))
+	for _, o := range rec.Outputs {
+		if taproot(o.PkScript) {
+			scripts = append(scripts, o.PkScript)
+		}
+	}
+	vtxos, err := e.op.VTXOsByScript(ctx, scripts, operator.AnyState)
+	if err != nil {
+		return nil, fmt.Errorf("read leaves: %w", err)
+	}
+	var out []ledger.VTXO
+	taken := map[int]bool{}
+	for _, o := range rec.Outputs {
+		if !taproot(o.PkScript) {
+			continue
+		}
+		ok := false
+		for i, v := range vtxos {
+			if !taken[i] && v.Amount == o.Value && bytes.Equal(v.Script, o.PkScript) && len(v.CommitmentTxs) == 1 && v.CommitmentTxs[0] == commitment {
+				taken[i], ok = true, true
+				out = append(out, made(v))
+				break
+			}
+		}
+		if !ok {
+			return nil, nil
+		}
+	}
+	return out, nil
+}
+
+// watched returns the commitment of ours, current or of an earlier attempt,
+// that txid names.
+func watched(rec *delegate.Record, txid string) (chainhash.Hash, bool) {
+	if txid == "" {
+		return chainhash.Hash{}, false
+	}
+	if rec.Commitment != (chainhash.Hash{}) && rec.Commitment.String() == txid {
+		return rec.Commitment, true
+	}
+	for _, w := range rec.Watch {
+		if w.Commitment.String() == txid {
+			return w.Commitment, true
+		}
+	}
+	return chainhash.Hash{}, false
+}
+
+// branch is what must be durable before a delegate's forfeits leave.
+func branch(rec *delegate.Record, s batch.StepForfeits, t batch.TaskResult, started batch.Started, forfeits []string, at int64) (*delegate.Branch, error) {
+	tx, err := base64.StdEncoding.DecodeString(s.CommitmentPSBT)
+	if err != nil {
+		return nil, fmt.Errorf("commitment: %w", err)
+	}
+	b := &delegate.Branch{Delegate: rec.ID, Commitment: s.Txid, Tx: tx, BatchID: started.BatchID, Expiry: started.Expiry, StoredAt: at}
+	for _, node := range t.Branch {
+		var raw bytes.Buffer
+		if err := node.SignedTx().Serialize(&raw); err != nil {
+			return nil, fmt.Errorf("branch: %w", err)
+		}
+		b.Nodes = append(b.Nodes, raw.Bytes())
+	}
+	for _, out := range t.Outputs {
+		if taproot(out.Out.PkScript) {
+			b.Leaves = append(b.Leaves, out.Outpoint)
+		}
+	}
+	next := 0
+	for _, in := range rec.Inputs {
+		if _, ok := t.Connectors[in.Outpoint]; !ok {
+			continue
+		}
+		raw, err := base64.StdEncoding.DecodeString(forfeits[next])
+		if err != nil {
+			return nil, fmt.Errorf("forfeit: %w", err)
+		}
+		b.Forfeits = append(b.Forfeits, delegate.Sent{Outpoint: in.Outpoint, PSBT: raw})
+		next++
+	}
+	return b, nil
+}
+
+// taproot says whether an output can be a VTXO; an extension cannot.
+func taproot(pkScript []byte) bool {
+	_, ok := ark.TaprootKey(pkScript)
+	return ok
+}

@@ -1,0 +1,380 @@
+package renewal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/btcsuite/btcd/wire/v2"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/vigil-ark/vigil"
+	"github.com/vigil-ark/vigil/ark"
+	"github.com/vigil-ark/vigil/ark/batch"
+	"github.com/vigil-ark/vigil/delegate"
+	"github.com/vigil-ark/vigil/ledger"
+	"github.com/vigil-ark/vigil/operator"
+)
+
+// change is one durable transition.
+type change = ledger.Change
+
+// apply writes changes down. When the store fails, every outcome carries the
+// error: the acts that the changes announce must not happen.
+func (e *Engine) apply(ctx context.Context, changes []change) []ledger.Outcome {
+	if len(changes) == 0 {
+		return nil
+	}
+	out, err := e.ledger.Apply(ctx, changes...)
+	if err != nil {
+		out = make([]ledger.Outcome, len(changes))
+		for i := range out {
+			out[i].Err = fmt.Errorf("write delegate %s: %w", changes[i].Prev.ID, err)
+		}
+	}
+	return out
+}
+
+// write writes one change and tells the loop what became of the record.
+func (e *Engine) write(ctx context.Context, c change) {
+	out := e.apply(ctx, []change{c})[0]
+	e.post(ctx, func() { e.written(ctx, c.Prev, out) })
+}
+
+// written updates the loop's view after a write; it runs in the loop. A write
+// that failed says nothing about the record: somebody else may have moved it (a
+// cancellation, a replacement), or the store may be down. It is read again.
+func (e *Engine) written(ctx context.Context, prev *delegate.Record, out ledger.Outcome) {
+	if out.Err != nil {
+		e.cfg.Log.Warn("a transition was not written", "delegate", prev.ID, "err", out.Err)
+		e.spawn(func() { e.reload(ctx, prev.ID) })
+		return
+	}
+	e.update(out.Record)
+	if rec := out.Record; rec.State == delegate.Registered && slices.Contains(e.latest.IntentHashes, batch.IntentHash(rec.IntentID)) {
+		// The batch was announced before the id was written.
+		e.join(ctx, e.latest, []*delegate.Record{rec})
+	}
+}
+
+// reload reads a record until the store answers, and gives it back to the loop.
+func (e *Engine) reload(ctx context.Context, id vigil.DelegateID) {
+	for {
+		rec, err := e.ledger.Delegate(ctx, id)
+		switch {
+		case err == nil:
+			e.post(ctx, func() { e.update(rec) })
+			return
+		case errors.Is(err, ledger.ErrNotFound), errors.Is(err, ledger.ErrUnreadable):
+			e.post(ctx, func() { delete(e.flights, id) })
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// take reads due delegates from the index and starts their registration.
+func (e *Engine) take(ctx context.Context, room int) {
+	now := e.cfg.Now()
+	var ripe []change
+	var due []*delegate.Record
+	var cursor ledger.Cursor
+	var failed error
+	for len(due)+len(ripe) < room {
+		rows, next, err := e.ledger.Due(ctx, now, room, cursor)
+		if err != nil {
+			failed = err
+			break
+		}
+		for _, row := range rows {
+			switch {
+			case row.Err != nil:
+				if err := e.ledger.Quarantine(ctx, row, row.Err.Error()); err != nil {
+					e.cfg.Log.Error("an unreadable record could not be quarantined", "delegate", row.ID, "err", err)
+				}
+			case row.Record.State == delegate.Armed:
+				ripe = append(ripe, change{Prev: row.Record, Event: delegate.Ripe, Mutate: func(r *delegate.Record) {
+					r.NextAttempt = now.Unix()
+				}})
+			case row.Record.State == delegate.Due:
+				due = append(due, row.Record)
+			}
+		}
+		if next == nil || len(rows) == 0 {
+			break
+		}
+		cursor = next
+	}
+	for i, out := range e.apply(ctx, ripe) {
+		if out.Err != nil {
+			e.cfg.Log.Warn("a due delegate was not taken up", "delegate", ripe[i].Prev.ID, "err", out.Err)
+			continue
+		}
+		if out.Record.State == delegate.Due {
+			due = append(due, out.Record)
+		}
+	}
+	at, ok, err := e.ledger.NextDue(ctx)
+	e.post(ctx, func() {
+		e.taking = false
+		e.nextDue = e.cfg.Now().Add(time.Second)
+		if failed == nil && err == nil {
+			e.nextDue = e.cfg.Now().Add(idle)
+			if ok {
+				// While rows that are due already fill the window, the next look is
+				// when there is room again.
+				e.nextDue = later(at, e.cfg.Now().Add(100*time.Millisecond))
+			}
+		} else {
+			e.cfg.Log.Error("the due index could not be read", "err", errors.Join(failed, err))
+		}
+		fresh := due[:0]
+		for _, rec := range due {
+			if e.flights[rec.ID] != nil {
+				continue // a worker has it, and its next write is still to come
+			}
+			e.flights[rec.ID] = &flight{rec: rec, busy: true, next: now, since: now}
+			fresh = append(fresh, rec)
+		}
+		if len(fresh) > 0 {
+			e.spawn(func() { e.register(ctx, fresh, func() {}) })
+		}
+	})
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+// register reads the inputs of due (or registering) delegates again, opens
+// their sessions, writes that they are being registered, and registers them.
+// done runs in the loop when all have their outcome.
+func (e *Engine) register(ctx context.Context, recs []*delegate.Record, done func()) {
+	defer e.post(ctx, done)
+	params, err := e.op.Params(ctx)
+	if err != nil {
+		e.putOff(ctx, recs, "OPERATOR_UNAVAILABLE", err)
+		return
+	}
+	coins, err := e.read(ctx, recs)
+	if err != nil {
+		e.putOff(ctx, recs, "OPERATOR_UNAVAILABLE", err)
+		return
+	}
+	type ready struct {
+		rec   *delegate.Record
+		proof string
+	}
+	var todo []ready
+	var begin []change
+	for _, rec := range recs {
+		if c, ended := e.verdict(rec, coins); ended {
+			e.write(ctx, c)
+			continue
+		}
+		if failure := unfit(rec, params, coins, e.cfg.Now()); failure != nil {
+			e.write(ctx, e.backOff(rec, failure.Code, failure.Text, e.cfg.Pace.retry(rec, e.cfg.Now(), random())))
+			continue
+		}
+		proof, err := e.sessions.Proof(ctx, rec)
+		if err != nil {
+			e.write(ctx, e.unopened(rec, err))
+			continue
+		}
+		todo = append(todo, ready{rec, proof})
+		if rec.State == delegate.Due {
+			begin = append(begin, change{Prev: rec, Event: delegate.Register, Mutate: func(r *delegate.Record) {
+				r.Attempts++
+				r.IntentID, r.BatchID, r.BatchEnd = "", "", 0
+			}})
+		}
+	}
+	started := map[*delegate.Record]ledger.Outcome{}
+	for i, out := range e.apply(ctx, begin) {
+		started[begin[i].Prev] = out
+	}
+	calls := errgroup.Group{}
+	calls.SetLimit(e.cfg.Calls)
+	for i := range todo {
+		if out, ok := started[todo[i].rec]; ok {
+			if out.Err != nil || out.Record.State != delegate.Registering {
+				prev := todo[i].rec
+				todo[i].rec = nil
+				e.post(ctx, func() { e.written(ctx, prev, out) })
+				continue
+			}
+			todo[i].rec = out.Record
+		}
+	}
+	for _, r := range todo {
+		if r.rec == nil {
+			continue
+		}
+		calls.Go(func() error {
+			id, err := e.op.RegisterIntent(ctx, r.proof, r.rec.Message)
+			e.write(ctx, e.registered(r.rec, id, err))
+			return nil
+		})
+	}
+	_ = calls.Wait() // every outcome is written above
+}
+
+// registered says what follows from the operator's answer to RegisterIntent.
+func (e *Engine) registered(rec *delegate.Record, id string, err error) change {
+	now := e.cfg.Now()
+	if err == nil {
+		return change{Prev: rec, Event: delegate.Accepted, Mutate: func(r *delegate.Record) {
+			r.IntentID, r.RegisteredAt = id, now.Unix()
+			r.NextAttempt = now.Add(time.Minute).Unix()
+			r.LastError = delegate.Failure{}
+		}}
+	}
+	note := func(event delegate.Event, code string, wait time.Duration) change {
+		return change{Prev: rec, Event: event, Mutate: func(r *delegate.Record) {
+			r.Fail(code, err.Error(), now.Unix())
+			r.NextAttempt = now.Add(wait).Unix()
+		}}
+	}
+	switch class := operator.ClassOf(err); class {
+	case operator.Duplicate:
+		if rec.IntentID != "" {
+			// It was registered again on suspicion, and is queued still.
+			return change{Prev: rec, Event: delegate.Accepted, Mutate: func(r *delegate.Record) {
+				r.NextAttempt = now.Add(time.Minute).Unix()
+			}}
+		}
+		return note(delegate.Note, "DUPLICATED_INPUT", e.cfg.Pace.Duplicate)
+	case operator.Transient, operator.Canceled, operator.Unknown, operator.Unverified, operator.Stale:
+		// It may or may not be queued.
+		return note(delegate.Note, "OPERATOR_UNAVAILABLE", e.cfg.Pace.retry(rec, now, random()))
+	case operator.Banned:
+		return note(delegate.Refused, "VTXO_BANNED", e.cfg.Pace.banned(random()))
+	case operator.Expired:
+		return note(delegate.Expire, "INTENT_EXPIRED", 0)
+	default:
+		// Even a rejection ends nothing: what is wrong for a live coin may be
+		// right once it is recoverable, and the operator may be wrong.
+		return note(delegate.Refused, codeOf(class), e.cfg.Pace.retry(rec, now, random()))
+	}
+}
+
+// codeOf names a class as the record keeps it.
+func codeOf(class operator.Class) string {
+	switch class {
+	case operator.NotYet:
+		return "OPERATOR_NOT_YET"
+	case operator.FeeTooLow:
+		return "OPERATOR_FEE_TOO_LOW"
+	case operator.Outdated:
+		return "OPERATOR_OUTDATED"
+	case operator.Spent, operator.Unrolled:
+		return "OPERATOR_SAYS_SPENT"
+	}
+	return "OPERATOR_REJECTED"
+}
+
+// coins are VTXOs as the indexer reported them just now.
+type coins map[wire.OutPoint]ark.VTXO
+
+// read asks the indexer for the inputs of recs.
+func (e *Engine) read(ctx context.Context, recs []*delegate.Record) (coins, error) {
+	var outpoints []wire.OutPoint
+	for _, rec := range recs {
+		outpoints = append(outpoints, rec.Outpoints()...)
+	}
+	vtxos, err := e.op.VTXOs(ctx, outpoints)
+	if err != nil {
+		return nil, fmt.Errorf("read inputs: %w", err)
+	}
+	found := make(coins, len(vtxos))
+	for _, v := range vtxos {
+		found[v.Outpoint] = v
+	}
+	return found, nil
+}
+
+// verdict ends a delegate whose inputs are gone, or takes it to the commitment
+// of an earlier attempt that appeared after all.
+func (e *Engine) verdict(rec *delegate.Record, found coins) (c change, ended bool) {
+	var gone []ledger.Gone
+	event := delegate.Event(0)
+	for _, in := range rec.Inputs {
+		v, ok := found[in.Outpoint]
+		switch {
+		case !ok:
+		case v.Unrolled:
+			gone = append(gone, ledger.Gone{Outpoint: in.Outpoint, Unrolled: true})
+			if event == 0 {
+				event = delegate.InputUnrolled
+			}
+		case v.Spent:
+			if late, ok := watched(rec, v.SettledBy); ok {
+				return change{Prev: rec, Event: delegate.Late, Mutate: func(r *delegate.Record) {
+					r.Commitment = late
+					r.NextAttempt = e.cfg.Now().Unix()
+				}}, true
+			}
+			by := v.SettledBy
+			if by == "" {
+				by = v.ArkTxid
+			}
+			gone = append(gone, ledger.Gone{Outpoint: in.Outpoint, By: by})
+			event = delegate.InputSpent
+		}
+	}
+	if event != 0 {
+		return change{Prev: rec, Event: event, Gone: gone}, true
+	}
+	if rec.ExpireAt > 0 && rec.ExpireAt < e.cfg.Now().Unix() {
+		return change{Prev: rec, Event: delegate.Expire}, true
+	}
+	return change{}, false
+}
+
+// putOff backs all of recs off for the same reason.
+func (e *Engine) putOff(ctx context.Context, recs []*delegate.Record, code string, err error) {
+	now := e.cfg.Now()
+	changes := make([]change, len(recs))
+	for i, rec := range recs {
+		changes[i] = e.backOff(rec, code, err.Error(), e.cfg.Pace.retry(rec, now, random()))
+	}
+	outs := e.apply(ctx, changes)
+	e.post(ctx, func() {
+		for i, out := range outs {
+			e.written(ctx, recs[i], out)
+		}
+	})
+}
+
+// backOff leaves the state and moves the next attempt.
+func (e *Engine) backOff(rec *delegate.Record, code, text string, wait time.Duration) change {
+	now := e.cfg.Now()
+	return change{Prev: rec, Event: delegate.Note, Mutate: func(r *delegate.Record) {
+		r.Attempts++
+		r.Fail(code, text, now.Unix())
+		r.NextAttempt = now.Add(wait).Unix()
+	}}
+}
+
+// unopened says what follows when a session could not be opened.
+func (e *Engine) unopened(rec *delegate.Record, err error) change {
+	if errors.Is(err, delegate.ErrSecretMissing) || errors.Is(err, delegate.ErrSecretWrong) {
+		e.cfg.Log.Error("a delegate is quarantined: its secret is missing or wrong", "delegate", rec.ID, "err", err)
+		code := "SECRET_MISSING"
+		if errors.Is(err, delegate.ErrSecretWrong) {
+			code = "SECRET_WRONG"
+		}
+		now := e.cfg.Now()
+		return change{Prev: rec, Event: delegate.Quarantine, Mutate: func(r *delegate.Record) { r.Fail(code, err.Error(), now.Unix()) }}
+	}
+	return e.backOff(rec, "SECRET_STORE_UNAVAILABLE", err.Error(), e.cfg.Pace.retry(rec, e.cfg.Now(), random()))
+}

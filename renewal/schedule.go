@@ -1,0 +1,97 @@
+package renewal
+
+import (
+	"math/rand/v2"
+	"time"
+
+	"github.com/vigil-ark/vigil/delegate"
+)
+
+// Pace holds the engine's waits. The zero value is not usable; DefaultPace
+// says how each was chosen.
+type Pace struct {
+	// Skew is added to valid_at: an operator whose clock lags refuses an intent
+	// before its time.
+	Skew time.Duration
+	// Jitter spreads delegates of the same valid_at, so that thousands do not
+	// register in one second.
+	Jitter time.Duration
+	// Duplicate is the wait after "duplicated input": the operator's queue lacks
+	// our intent only between a pop and the re-push, so the window is short.
+	Duplicate time.Duration
+	// First and Longest bound the doubling wait after any other refusal.
+	First, Longest time.Duration
+	// Recoverable is the wait once every input has expired: nothing is lost by
+	// waiting any more.
+	Recoverable time.Duration
+	// Ban is the operator's ban, which it does not announce.
+	Ban time.Duration
+	// Bans is the number of convictions that the operator bans at.
+	Bans uint32
+	// Margin is added to the end of a session before it is taken for over.
+	Margin time.Duration
+	// Confirm is the wait between two looks at an unconfirmed commitment.
+	Confirm time.Duration
+}
+
+// DefaultPace suits an operator with arkd's defaults: sessions of 30 s, three
+// convictions, a ban of 5 minutes.
+func DefaultPace() Pace {
+	return Pace{
+		Skew:        3 * time.Second,
+		Jitter:      2 * time.Second,
+		Duplicate:   500 * time.Millisecond,
+		First:       2 * time.Second,
+		Longest:     10 * time.Minute,
+		Recoverable: 30 * time.Minute,
+		Ban:         5 * time.Minute,
+		Bans:        3,
+		Margin:      5 * time.Second,
+		Confirm:     15 * time.Second,
+	}
+}
+
+// Ripe is the time at which a delegate of that valid_at is taken up, before
+// jitter.
+func (p Pace) Ripe(validAt int64) time.Time { return time.Unix(validAt, 0).Add(p.Skew) }
+
+// retry is the wait before the next attempt of a delegate that failed in a way
+// that may pass: doubling with the attempts, never more than a twentieth of
+// what is left until the first input expires, so that attempts come faster as
+// expiry nears, and slow once it has passed. random is in [0,1).
+func (p Pace) retry(rec *delegate.Record, now time.Time, random float64) time.Duration {
+	wait := p.First << min(rec.Attempts, 16)
+	wait = min(wait, p.Longest)
+	if expiry := rec.Expiry(); expiry > 0 {
+		left := time.Unix(expiry, 0).Sub(now)
+		if left <= 0 {
+			// The doubling still counts: the first attempts after expiry come soon,
+			// since the coin is at the operator's mercy until one succeeds.
+			wait = min(p.First<<min(rec.Attempts, 24), p.Recoverable)
+		} else {
+			wait = min(wait, max(left/20, p.First))
+		}
+	}
+	return wait + time.Duration(random*float64(wait)/4)
+}
+
+// banned is the wait after the operator refused a script for its convictions.
+func (p Pace) banned(random float64) time.Duration {
+	return p.Ban + time.Duration(random*float64(p.Ban)/10)
+}
+
+// mayConfirm says whether another conviction of rec could ban its scripts now:
+// after a conviction, a batch is joined only if failing it would leave the
+// scripts unbanned, or the earlier ones have lapsed.
+func (p Pace) mayConfirm(rec *delegate.Record, now time.Time) bool {
+	if p.Bans == 0 || rec.Convictions == 0 {
+		return true
+	}
+	if now.Sub(time.Unix(rec.LastConviction, 0)) >= p.Ban {
+		return true
+	}
+	return rec.Convictions+1 < p.Bans
+}
+
+// random is the jitter's source: it only spreads load and guards nothing.
+func random() float64 { return rand.Float64() }

@@ -1,0 +1,125 @@
+package signer
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/btcsuite/btcd/psbt/v2"
+	"github.com/btcsuite/btcd/txscript/v2"
+	"github.com/btcsuite/btcd/wire/v2"
+
+	"github.com/vigil-ark/vigil"
+	"github.com/vigil-ark/vigil/ark/batch"
+	"github.com/vigil-ark/vigil/ark/forfeit"
+	"github.com/vigil-ark/vigil/ark/intent"
+	"github.com/vigil-ark/vigil/ark/script"
+	"github.com/vigil-ark/vigil/bip340"
+	"github.com/vigil-ark/vigil/delegate"
+)
+
+// Proof returns the record's proof ready to be registered, as base64 PSBT. The
+// secret is looked up and checked even when the proof needs no signature of
+// ours: a delegate that could not be carried out must not be registered.
+func (s *Signer) Proof(ctx context.Context, rec *delegate.Record) (string, error) {
+	opened, err := s.open(ctx, rec)
+	if err != nil {
+		return "", err
+	}
+	defer opened.Burn()
+	return opened.proof()
+}
+
+// proof adds the delegate key's signature to every input whose leaf carries
+// the key, input 0 included.
+func (o *Opened) proof() (string, error) {
+	packet, err := script.DecodePSBT(o.record.Proof, script.StrangerLimits())
+	if err != nil {
+		return "", fmt.Errorf("stored proof of %s: %w", o.record.ID, err)
+	}
+	ours := o.key.PubKey().XOnly()
+	inputs, err := intent.ToSign(packet, ours, txscript.SigHashDefault)
+	if err != nil {
+		return "", fmt.Errorf("stored proof of %s: %w", o.record.ID, err)
+	}
+	for _, in := range inputs {
+		sig, err := o.key.Sign(in.Sighash[:])
+		if err != nil {
+			return "", fmt.Errorf("sign proof of %s: %w", o.record.ID, err)
+		}
+		script.AddSignature(&packet.Inputs[in.Index], in.Leaf, script.Signature{Key: ours, Type: txscript.SigHashDefault, Sig: sig})
+	}
+	return encode(packet)
+}
+
+// Forfeits completes the delegate's forfeits with the connectors that its batch
+// gave it, signs each with SIGHASH_DEFAULT, which pins the connector, verifies
+// the result, and returns base64 PSBTs in the order of the record's inputs.
+// The caller vouches that the branches of that batch's commitment are valid
+// and that it will store them before one of these leaves.
+func (s *Session) Forfeits(id vigil.DelegateID, connectors map[wire.OutPoint]batch.Connector) ([]string, error) {
+	rec, ok := s.records[id]
+	if !ok {
+		return nil, fmt.Errorf("signer: delegate %s is not in this session", id)
+	}
+	key, err := s.ring.key(rec.DelegateKey)
+	if err != nil {
+		return nil, err
+	}
+	done := make([]string, 0, len(connectors))
+	for _, in := range rec.Inputs {
+		connector, ok := connectors[in.Outpoint]
+		if !ok {
+			continue
+		}
+		tx, err := complete(rec, in, key, connector)
+		if err != nil {
+			return nil, fmt.Errorf("forfeit of %s: %w", in.Outpoint, err)
+		}
+		done = append(done, tx)
+	}
+	if len(done) != len(connectors) {
+		return nil, fmt.Errorf("signer: connectors for %d inputs, of which %d are the delegate's", len(connectors), len(done))
+	}
+	return done, nil
+}
+
+// complete checks the stored forfeit once more, against the record's own terms,
+// before the key touches it: the disk is not trusted either.
+func complete(rec *delegate.Record, in delegate.Input, key *bip340.Key, connector batch.Connector) (string, error) {
+	partial, err := script.DecodePSBT(in.Forfeit, script.StrangerLimits())
+	if err != nil {
+		return "", fmt.Errorf("stored forfeit: %w", err)
+	}
+	tree, err := script.ParseTapTree(in.TapTree)
+	if err != nil {
+		return "", fmt.Errorf("stored script: %w", err)
+	}
+	ours := key.PubKey().XOnly()
+	terms := forfeit.Terms{
+		Outpoint: in.Outpoint, Amount: in.Amount, Tree: tree, Dust: rec.Dust, Script: rec.ForfeitScript,
+		Delegate: ours, Signers: []bip340.XOnly{rec.SignerKey.XOnly()},
+	}
+	if _, err := forfeit.Check(partial, terms, nil); err != nil {
+		return "", fmt.Errorf("stored forfeit: %w", err)
+	}
+	packet, sighash, err := forfeit.Complete(partial, connector.Outpoint, connector.Out)
+	if err != nil {
+		return "", err
+	}
+	sig, err := key.Sign(sighash[:])
+	if err != nil {
+		return "", fmt.Errorf("sign: %w", err)
+	}
+	if err := forfeit.Sign(packet, ours, sig); err != nil {
+		return "", err
+	}
+	return encode(packet)
+}
+
+func encode(packet *psbt.Packet) (string, error) {
+	text, err := packet.B64Encode()
+	if err != nil {
+		return "", fmt.Errorf("encode PSBT: %w", err)
+	}
+	return text, nil
+}

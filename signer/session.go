@@ -1,0 +1,233 @@
+package signer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+
+	"github.com/btcsuite/btcd/chainhash/v2"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/vigil-ark/vigil"
+	"github.com/vigil-ark/vigil/ark/batch"
+	"github.com/vigil-ark/vigil/bip340"
+	"github.com/vigil-ark/vigil/delegate"
+	"github.com/vigil-ark/vigil/musig2"
+	"github.com/vigil-ark/vigil/secret"
+)
+
+// Opened is one stored delegate with its key: what a record becomes when its
+// secret is put beside it, and never before.
+type Opened struct {
+	record *delegate.Record
+	key    *bip340.Key
+}
+
+// FromPersisted rebuilds a stock delegate's session from its record and the
+// secret that was looked up for it. The secret's public key must be the
+// record's, both as the delegate leaf's key and as the tree's; otherwise the
+// error is delegate.ErrSecretWrong. The secret stays the caller's to burn.
+func FromPersisted(rec *delegate.Record, value secret.Bytes) (*Opened, error) {
+	if rec.Kind != delegate.Stock {
+		return nil, fmt.Errorf("signer: delegate %s is of a kind that this version cannot sign for", rec.ID)
+	}
+	key, err := bip340.NewKey(value)
+	if errors.Is(err, secret.ErrBurned) {
+		return nil, fmt.Errorf("open delegate %s: %w", rec.ID, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: delegate %s: %w", delegate.ErrSecretWrong, rec.ID, err)
+	}
+	if key.PubKey() != rec.DelegateKey || key.PubKey() != rec.TreeKey {
+		key.Burn()
+		return nil, fmt.Errorf("%w: delegate %s names %s", delegate.ErrSecretWrong, rec.ID, rec.DelegateKey)
+	}
+	return &Opened{record: rec, key: key}, nil
+}
+
+// Burn wipes the session's key.
+func (o *Opened) Burn() { o.key.Burn() }
+
+// open looks a record's secret up and rebuilds its session.
+func (s *Signer) open(ctx context.Context, rec *delegate.Record) (*Opened, error) {
+	name, err := s.name(ctx, rec.DelegateKey)
+	if err != nil {
+		return nil, err
+	}
+	value, err := s.store.Get(ctx, name)
+	switch {
+	case errors.Is(err, secret.ErrNotFound):
+		return nil, fmt.Errorf("%w: %s", delegate.ErrSecretMissing, name)
+	case errors.Is(err, secret.ErrTampered):
+		return nil, fmt.Errorf("%w: %s: %w", delegate.ErrSecretWrong, name, err)
+	case err != nil:
+		return nil, fmt.Errorf("read secret %s: %w", name, err)
+	}
+	defer value.Burn()
+	return FromPersisted(rec, value)
+}
+
+// Session holds the keys and the secret nonces of our delegates in one batch.
+// Everything in it lives in memory only and dies with Close; a batch that
+// fails takes its nonces with it. A Session is not safe for concurrent use,
+// but works on all cores within one call.
+type Session struct {
+	ring    keyring
+	records map[vigil.DelegateID]*delegate.Record
+
+	mu     sync.Mutex
+	nonces map[nonceID]*musig2.SecNonce
+}
+
+type nonceID struct {
+	txid     chainhash.Hash
+	cosigner bip340.PubKey
+}
+
+// ErrNonce says that a signature was asked for without a nonce of ours, or for
+// the second time.
+var ErrNonce = errors.New("signer: no unused nonce for this node")
+
+// Open rebuilds the sessions of the delegates that join one batch. Those that
+// cannot be opened are named in the map with their errors, and the others go
+// on without them; with none opened the Session is still to be closed.
+func (s *Signer) Open(ctx context.Context, recs []*delegate.Record) (*Session, map[vigil.DelegateID]error) {
+	session := &Session{
+		ring:    keyring{keys: map[bip340.PubKey]*bip340.Key{}},
+		records: map[vigil.DelegateID]*delegate.Record{},
+		nonces:  map[nonceID]*musig2.SecNonce{},
+	}
+	failed := map[vigil.DelegateID]error{}
+	for _, rec := range recs {
+		if _, ok := session.ring.keys[rec.DelegateKey]; ok && rec.Kind == delegate.Stock && rec.TreeKey == rec.DelegateKey {
+			session.records[rec.ID] = rec
+			continue
+		}
+		opened, err := s.open(ctx, rec)
+		if err != nil {
+			failed[rec.ID] = err
+			continue
+		}
+		session.ring.keys[opened.key.PubKey()] = opened.key
+		session.records[rec.ID] = rec
+	}
+	return session, failed
+}
+
+// Close wipes every nonce and key of the session. It may be called twice.
+func (s *Session) Close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, n := range s.nonces {
+		n.Burn()
+		delete(s.nonces, id)
+	}
+	s.ring.burn()
+}
+
+// Nonces makes a fresh nonce for every node. It is called once in a batch: a
+// node that has a nonce already is an error, since a second nonce for it would
+// mean that a second message was to be signed.
+func (s *Session) Nonces(nodes []batch.SigningNode) (map[bip340.PubKey]map[chainhash.Hash]musig2.PubNonce, error) {
+	pub := make([]musig2.PubNonce, len(nodes))
+	err := s.parallel(len(nodes), func(i int) bip340.PubKey { return nodes[i].Cosigner }, func(i int, key *bip340.Key) error {
+		n := nodes[i]
+		sec, p, err := musig2.NewNonce(key, n.Context, &n.Sighash, n.Txid[:])
+		if err != nil {
+			return fmt.Errorf("nonce for node %s: %w", n.Txid, err)
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		id := nonceID{n.Txid, n.Cosigner}
+		if _, ok := s.nonces[id]; ok {
+			sec.Burn()
+			return fmt.Errorf("%w: node %s has one already", ErrNonce, n.Txid)
+		}
+		s.nonces[id] = sec
+		pub[i] = p
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := map[bip340.PubKey]map[chainhash.Hash]musig2.PubNonce{}
+	for i, n := range nodes {
+		if out[n.Cosigner] == nil {
+			out[n.Cosigner] = map[chainhash.Hash]musig2.PubNonce{}
+		}
+		out[n.Cosigner][n.Txid] = pub[i]
+	}
+	return out, nil
+}
+
+// Sign makes our partial signatures. Each takes its nonce out of the session
+// before anything else, so that no node can be signed twice, whatever happens.
+func (s *Session) Sign(nodes []batch.SignRequest) (map[bip340.PubKey]map[chainhash.Hash]musig2.PartialSig, error) {
+	taken := make([]*musig2.SecNonce, len(nodes))
+	s.mu.Lock()
+	for i, n := range nodes {
+		id := nonceID{n.Txid, n.Cosigner}
+		taken[i] = s.nonces[id]
+		delete(s.nonces, id)
+	}
+	s.mu.Unlock()
+	defer func() {
+		for _, n := range taken {
+			if n != nil {
+				n.Burn()
+			}
+		}
+	}()
+	sigs := make([]musig2.PartialSig, len(nodes))
+	err := s.parallel(len(nodes), func(i int) bip340.PubKey { return nodes[i].Cosigner }, func(i int, key *bip340.Key) error {
+		if taken[i] == nil {
+			return fmt.Errorf("%w: node %s", ErrNonce, nodes[i].Txid)
+		}
+		sig, err := nodes[i].Session.Sign(key, taken[i])
+		if err != nil {
+			return fmt.Errorf("sign node %s: %w", nodes[i].Txid, err)
+		}
+		sigs[i] = sig
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := map[bip340.PubKey]map[chainhash.Hash]musig2.PartialSig{}
+	for i, n := range nodes {
+		if out[n.Cosigner] == nil {
+			out[n.Cosigner] = map[chainhash.Hash]musig2.PartialSig{}
+		}
+		out[n.Cosigner][n.Txid] = sigs[i]
+	}
+	return out, nil
+}
+
+// parallel resolves the key of every one of n nodes, then runs work for each on
+// all cores.
+func (s *Session) parallel(n int, cosigner func(i int) bip340.PubKey, work func(i int, key *bip340.Key) error) error {
+	keys := make([]*bip340.Key, n)
+	for i := range keys {
+		key, err := s.ring.key(cosigner(i))
+		if err != nil {
+			return err
+		}
+		keys[i] = key
+	}
+	var group errgroup.Group
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	const chunk = 16 // enough work for one goroutine to be worth starting
+	for from := 0; from < n; from += chunk {
+		group.Go(func() error {
+			for i := from; i < min(from+chunk, n); i++ {
+				if err := work(i, keys[i]); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}

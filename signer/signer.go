@@ -1,0 +1,175 @@
+// Package signer is the one room where a server key is used: it builds the
+// names of secrets, opens the sessions of stored delegates, and makes the tree
+// nonces, partial signatures and forfeit signatures of a batch. It knows no
+// store of records, no transport and no operator.
+package signer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/vigil-ark/vigil/bip340"
+	"github.com/vigil-ark/vigil/delegate"
+	"github.com/vigil-ark/vigil/secret"
+)
+
+// servicePrefix begins the names of the service delegate keys; the number that
+// follows grows by one with every key that is added.
+const servicePrefix = "delegate-service."
+
+// ServiceName is the secret's name of the n-th service delegate key.
+func ServiceName(n int) string { return servicePrefix + strconv.Itoa(n) }
+
+// Signer opens secrets when a session needs them and at no other time. It is
+// safe for concurrent use.
+type Signer struct {
+	store secret.Store
+
+	mu    sync.Mutex
+	names map[bip340.PubKey]string // of the service keys, by their public keys
+}
+
+// New makes a signer over store.
+func New(store secret.Store) *Signer { return &Signer{store: store} }
+
+// ServiceKey is one service delegate key's public half.
+type ServiceKey struct {
+	Number int
+	Key    bip340.PubKey
+}
+
+// ServiceKeys reads every service delegate key once and returns their public
+// keys by ascending number; the last is the one that new delegates name. It
+// also teaches the signer which name belongs to which key.
+func (s *Signer) ServiceKeys(ctx context.Context) ([]ServiceKey, error) {
+	names, err := s.store.List(ctx, servicePrefix)
+	if err != nil {
+		return nil, fmt.Errorf("list service keys: %w", err)
+	}
+	known := make(map[bip340.PubKey]string, len(names))
+	keys := make([]ServiceKey, 0, len(names))
+	for _, name := range names {
+		n, err := strconv.Atoi(strings.TrimPrefix(name, servicePrefix))
+		if err != nil || n < 1 || name != ServiceName(n) {
+			return nil, fmt.Errorf("secret %q is no service key's name", name)
+		}
+		key, err := s.load(ctx, name)
+		if err != nil {
+			return nil, fmt.Errorf("service key %d: %w", n, err)
+		}
+		known[key.PubKey()] = name
+		keys = append(keys, ServiceKey{Number: n, Key: key.PubKey()})
+		key.Burn()
+	}
+	slices.SortFunc(keys, func(a, b ServiceKey) int { return a.Number - b.Number })
+	s.mu.Lock()
+	s.names = known
+	s.mu.Unlock()
+	return keys, nil
+}
+
+// AddServiceKey draws a service delegate key, stores it under the next free
+// number and returns its public half. Nothing but `vigil init` and `vigil keys
+// add` calls it: a service key is never made silently.
+func (s *Signer) AddServiceKey(ctx context.Context) (ServiceKey, error) {
+	keys, err := s.ServiceKeys(ctx)
+	if err != nil {
+		return ServiceKey{}, err
+	}
+	next := ServiceKey{Number: 1}
+	if len(keys) > 0 {
+		next.Number = keys[len(keys)-1].Number + 1
+	}
+	key, scalar, err := bip340.GenerateKey()
+	if err != nil {
+		return ServiceKey{}, fmt.Errorf("draw a service key: %w", err)
+	}
+	defer key.Burn()
+	defer scalar.Burn()
+	if err := s.store.Put(ctx, ServiceName(next.Number), scalar); err != nil {
+		return ServiceKey{}, fmt.Errorf("store service key %d: %w", next.Number, err)
+	}
+	next.Key = key.PubKey()
+	if _, err := s.ServiceKeys(ctx); err != nil {
+		return ServiceKey{}, err
+	}
+	return next, nil
+}
+
+// name finds the secret of a delegate key. When the key is not known yet, the
+// store is asked once more: it may have been added since.
+func (s *Signer) name(ctx context.Context, key bip340.PubKey) (string, error) {
+	s.mu.Lock()
+	name, ok := s.names[key]
+	s.mu.Unlock()
+	if ok {
+		return name, nil
+	}
+	if _, err := s.ServiceKeys(ctx); err != nil {
+		return "", err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if name, ok := s.names[key]; ok {
+		return name, nil
+	}
+	return "", fmt.Errorf("%w: %s", delegate.ErrSecretMissing, key)
+}
+
+// load opens one secret as a key.
+func (s *Signer) load(ctx context.Context, name string) (*bip340.Key, error) {
+	value, err := s.store.Get(ctx, name)
+	switch {
+	case errors.Is(err, secret.ErrNotFound):
+		return nil, fmt.Errorf("%w: %s", delegate.ErrSecretMissing, name)
+	case errors.Is(err, secret.ErrTampered):
+		return nil, fmt.Errorf("%w: %s: %w", delegate.ErrSecretWrong, name, err)
+	case err != nil:
+		return nil, fmt.Errorf("read secret %s: %w", name, err)
+	}
+	defer value.Burn()
+	key, err := bip340.NewKey(value)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", delegate.ErrSecretWrong, name, err)
+	}
+	return key, nil
+}
+
+// keyring holds the keys of one session, each secret read once however many
+// delegates share it.
+type keyring struct {
+	keys map[bip340.PubKey]*bip340.Key
+}
+
+// key returns the key of pub, of either parity: a stranger may have made the
+// operator list our key with the other one.
+func (r *keyring) key(pub bip340.PubKey) (*bip340.Key, error) {
+	if k, ok := r.keys[pub]; ok {
+		return k, nil
+	}
+	other := pub
+	other[0] ^= 1
+	k, ok := r.keys[other]
+	if !ok {
+		return nil, fmt.Errorf("signer: %s is no key of this session", pub)
+	}
+	negated, err := k.Negated()
+	if err != nil {
+		return nil, fmt.Errorf("signer: %w", err)
+	}
+	r.keys[pub] = negated
+	return negated, nil
+}
+
+func (r *keyring) burn() {
+	for k := range maps.Values(r.keys) {
+		k.Burn()
+	}
+	clear(r.keys)
+}
