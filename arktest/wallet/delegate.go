@@ -10,6 +10,7 @@ import (
 	"github.com/btcsuite/btcd/wire/v2"
 
 	"github.com/vigil-ark/vigil/ark"
+	"github.com/vigil-ark/vigil/ark/fee"
 	"github.com/vigil-ark/vigil/ark/intent"
 	"github.com/vigil-ark/vigil/bip340"
 )
@@ -132,9 +133,9 @@ func (d delegation) when(coins []coin) int64 {
 
 // outputs are the fee, when one is asked, and all the rest to the owner.
 func (d delegation) outputs(coins []coin, info DelegateInfo, opt DelegateOptions, at int64) ([]*wire.TxOut, error) {
-	feeScript, fee := info.Address.PkScript(), info.Fee
+	feeScript, reward := info.Address.PkScript(), info.Fee
 	if opt.FeeScript != nil {
-		feeScript, fee = opt.FeeScript, opt.Fee
+		feeScript, reward = opt.FeeScript, opt.Fee
 	}
 	fees, err := newFees(d.params.Fees, at)
 	if err != nil {
@@ -142,7 +143,7 @@ func (d delegation) outputs(coins []coin, info DelegateInfo, opt DelegateOptions
 	}
 	var amount int64
 	for _, c := range coins {
-		f, err := fees.vtxo(c.VTXO, at)
+		f, err := fees.input(c.VTXO, fee.VTXO) // whatever it is, as the stock wallet says
 		if err != nil {
 			return nil, err
 		}
@@ -151,15 +152,15 @@ func (d delegation) outputs(coins []coin, info DelegateInfo, opt DelegateOptions
 		}
 	}
 	var outs []*wire.TxOut
-	if fee > 0 {
-		out := wire.NewTxOut(fee, feeScript)
+	if reward > 0 {
+		out := wire.NewTxOut(reward, feeScript)
 		f, err := fees.output(out)
 		if err != nil {
 			return nil, err
 		}
 		// The stock wallet pays for this output and forgets that the other one may
 		// cost something too.
-		amount -= fee + f
+		amount -= reward + f
 		outs = append(outs, out)
 	}
 	if amount < d.params.Dust {

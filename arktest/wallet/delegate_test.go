@@ -112,3 +112,28 @@ func TestDelegateLeafIsTheFirst(t *testing.T) {
 		t.Errorf("leaf %d in a script without it", i)
 	}
 }
+
+func TestFeesAreThoseOfTheTimeOfDelegation(t *testing.T) {
+	d, tree := stockDelegation(t)
+	d.params.Fees.OffchainInput = "expiry - now() < 100.0 ? 7.0 : 0.0"
+	d.params.Fees.OffchainOutput = "2.5"
+	c := stockCoin(t, 1, 1, tree)
+	info := DelegateInfo{Key: testKey(t, 0x33).PubKey()}
+	for at, want := range map[int64]int64{c.ExpiresAt - 99: 9_993, c.ExpiresAt - 100: 10_000} {
+		outs, err := d.outputs([]coin{c}, info, DelegateOptions{}, at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(outs) != 1 || outs[0].Value != want {
+			t.Errorf("at %d: %d, want %d", at, outs[0].Value, want)
+		}
+	}
+	info.Fee = 400 // its own output costs 2.5, rounded up
+	outs, err := d.outputs([]coin{c}, info, DelegateOptions{}, d.now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(outs) != 2 || outs[0].Value != 400 || outs[1].Value != 9_597 {
+		t.Errorf("outputs %v", outs)
+	}
+}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/vigil-ark/vigil/ark"
 	"github.com/vigil-ark/vigil/ark/batch"
+	"github.com/vigil-ark/vigil/ark/fee"
 	"github.com/vigil-ark/vigil/ark/intent"
 	"github.com/vigil-ark/vigil/ark/script"
 	"github.com/vigil-ark/vigil/ark/tree"
@@ -142,7 +143,12 @@ func (s *settlement) outputs(inputs []coin, to ark.Address) ([]*wire.TxOut, erro
 	}
 	out := wire.NewTxOut(0, to.PkScript())
 	for _, c := range inputs {
-		f, err := fees.input(c.VTXO, s.boards[c.Outpoint].tree.Len() > 0, now)
+		var f int64
+		if _, boarding := s.boards[c.Outpoint]; boarding {
+			f, err = fees.boarding(c.VTXO)
+		} else {
+			f, err = fees.input(c.VTXO, fee.TypeOf(c.VTXO, now))
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -106,7 +106,7 @@ func TestStockDelegations(t *testing.T) {
 		{coins: []coin{first, second}, fee: 100},
 		{coins: []coin{first, swept}, program: "10.0"},
 	}
-	for i, v := range vectors.Delegations[:2] {
+	for i, v := range vectors.Delegations {
 		t.Run(v.Name, func(t *testing.T) {
 			d := d
 			d.params.Fees.OffchainInput = tests[i].program
