@@ -228,8 +228,26 @@ func (t *transition) advance(cur *delegate.Record, c *Change) (*delegate.Record,
 			rec.WatchCommitment(t.at)
 			rec.Commitment = late
 		}
+		return rec, t.recallLeaves(rec)
 	}
 	return rec, nil
+}
+
+// recallLeaves takes the leaves of a record's commitment from the stored branch.
+func (t *transition) recallLeaves(rec *delegate.Record) error {
+	raw, err := t.w.Get(treeBranches, branchKey(rec.BranchOwner(), rec.Commitment))
+	if errors.Is(err, kv.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	branch, err := delegate.DecodeBranch(raw)
+	if err != nil {
+		return fmt.Errorf("%w: branch of %s: %w", ErrUnreadable, rec.ID, err)
+	}
+	rec.Leaves = branch.Leaves
+	return nil
 }
 
 func (t *transition) putBranch(b *delegate.Branch) error {

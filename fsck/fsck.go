@@ -1,0 +1,223 @@
+// Package fsck owns the proof that what Vigil stores is sane: every row decodes,
+// every index agrees with its record both ways, and no coin is under two
+// delegates. It reads only, and is the oracle of every crash test. It knows
+// nothing of the operator.
+package fsck
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/vigil-ark/vigil"
+	"github.com/vigil-ark/vigil/bip340"
+	"github.com/vigil-ark/vigil/delegate"
+	"github.com/vigil-ark/vigil/kv"
+	"github.com/vigil-ark/vigil/ledger"
+)
+
+// Severity says how bad a finding is.
+type Severity int
+
+// The severities.
+const (
+	// Note is worth knowing and mends itself.
+	Note Severity = iota
+	// Fault is a contradiction: Vigil runs, and something of it is wrong.
+	Fault
+)
+
+// Finding is one thing that is not as it must be.
+type Finding struct {
+	Severity Severity
+	Code     string // stable name
+	Subject  string // which delegate, VTXO, secret or row
+	Text     string // what is wrong
+	Fix      string // what to do
+}
+
+// String is the finding in one line.
+func (f Finding) String() string {
+	word := "note"
+	if f.Severity == Fault {
+		word = "fault"
+	}
+	return fmt.Sprintf("%s %s %s: %s. %s", word, f.Code, f.Subject, f.Text, f.Fix)
+}
+
+// Secrets are the names in the secret store, and which of them hold service
+// keys.
+type Secrets struct {
+	Names   []string
+	Service map[bip340.PubKey]string // public key to the secret's name
+}
+
+// Report is the outcome of a check.
+type Report struct {
+	Findings   []Finding // at most maxFindings
+	More       int       // findings beyond those
+	Records    int
+	Live       int
+	VTXOs      int
+	Branches   int
+	Unreadable int
+}
+
+// Clean says whether no fault was found.
+func (r *Report) Clean() bool {
+	for _, f := range r.Findings {
+		if f.Severity == Fault {
+			return false
+		}
+	}
+	return r.More == 0
+}
+
+// String lists the findings, one a line.
+func (r *Report) String() string {
+	var b strings.Builder
+	for _, f := range r.Findings {
+		fmt.Fprintln(&b, f)
+	}
+	if r.More > 0 {
+		fmt.Fprintf(&b, "and %d more\n", r.More)
+	}
+	return b.String()
+}
+
+// maxFindings bounds a report: a broken store must not fill the memory.
+const maxFindings = 1000
+
+// treeSecret is the prefix of the secrets that belong to one delegate (spec
+// section 3).
+const treeSecret = "tree-secret."
+
+// Check reads everything once, on one snapshot. secrets is nil when the secret
+// store is not at hand; then nothing is said about it. The error is the store's.
+func Check(ctx context.Context, store kv.Store, secrets *Secrets) (*Report, error) {
+	c := &check{report: new(Report), counts: make(map[delegate.State]uint64)}
+	err := ledger.Inspect(ctx, store, func(s *ledger.Snapshot) error {
+		c.snapshot = s
+		for _, part := range []func() error{
+			c.meta, c.records, c.strayRows, c.vtxos, c.pending, c.tombstones, c.branches, c.history, c.countRows,
+			func() error { return c.secrets(secrets) },
+		} {
+			if err := part(); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return c.report, nil
+}
+
+type check struct {
+	snapshot *ledger.Snapshot
+	report   *Report
+	counts   map[delegate.State]uint64
+	settled  int
+}
+
+func (c *check) find(severity Severity, code string, subject any, fix, format string, args ...any) {
+	if len(c.report.Findings) == maxFindings {
+		c.report.More++
+		return
+	}
+	c.report.Findings = append(c.report.Findings, Finding{
+		Severity: severity, Code: code, Subject: fmt.Sprint(subject), Text: fmt.Sprintf(format, args...), Fix: fix,
+	})
+}
+
+// What to do, in words that several findings share.
+const (
+	fixRestore = "Restore the store from a backup; if there is none, ask its owner to delegate again."
+	fixBug     = "This is a fault of Vigil's: keep a copy of the store and report it."
+	fixNothing = "Nothing is to be done: the next start mends it."
+)
+
+func (c *check) meta() error {
+	if err := c.snapshot.Meta(); err != nil {
+		c.find(Fault, "meta", "ledger", fixRestore, "%v", err)
+	}
+	return nil
+}
+
+func (c *check) strayRows() error {
+	return c.snapshot.StrayRows(func(row string) error {
+		c.find(Fault, "stray-row", row, fixBug, "an index row without a record that asks for it")
+		return nil
+	})
+}
+
+func (c *check) countRows() error {
+	for _, s := range delegate.States() {
+		n, err := c.snapshot.Count(s)
+		if err != nil {
+			return err
+		}
+		if n != c.counts[s] && c.report.Unreadable == 0 {
+			c.find(Fault, "count", s, fixBug, "counted as %d, there are %d", n, c.counts[s])
+		}
+	}
+	return nil
+}
+
+func (c *check) secrets(secrets *Secrets) error {
+	garbage := make(map[string]bool)
+	err := c.snapshot.SecretGarbage(func(g *ledger.Garbage, err error) error {
+		if err != nil {
+			c.find(Fault, "secret-gc", "secret_gc", fixRestore, "%v", err)
+			return nil
+		}
+		garbage[g.Name] = true
+		c.find(Note, "secret-gc", g.Name, fixNothing, "to be deleted since %d", g.Since)
+		return nil
+	})
+	if err != nil || secrets == nil {
+		return err
+	}
+	present := make(map[string]bool, len(secrets.Names))
+	for _, name := range secrets.Names {
+		present[name] = true
+		id, isTree := strings.CutPrefix(name, treeSecret)
+		if !isTree || garbage[name] {
+			continue
+		}
+		open, err := c.open(id)
+		if err != nil {
+			return err
+		}
+		if !open {
+			c.find(Fault, "secret-orphan", name, "Delete it with vigil secret, or restore the record.", "no delegate needs it and nothing will delete it")
+		}
+	}
+	return c.snapshot.Records(func(id vigil.DelegateID, rec *delegate.Record, err error) error {
+		if err != nil || rec.State.Ended() {
+			return nil
+		}
+		name, known := secrets.Service[rec.DelegateKey]
+		if !known || !present[name] {
+			c.find(Fault, "secret-missing", id, "Bring the service key back from the backup of the secret store.", "no secret for its delegate key %s", rec.DelegateKey)
+		}
+		return nil
+	})
+}
+
+// open says whether the delegate of that id, in hex, still needs its secrets.
+func (c *check) open(id string) (bool, error) {
+	parsed, err := vigil.ParseDelegateID(id)
+	if err != nil {
+		return false, nil
+	}
+	rec, err := c.snapshot.Record(parsed)
+	if missing(err) {
+		return false, nil
+	}
+	if unreadable(err) {
+		return true, nil // somebody may still mend it
+	}
+	return err == nil && !rec.State.Ended(), err
+}

@@ -1,0 +1,124 @@
+package fsck
+
+import (
+	"slices"
+
+	"github.com/btcsuite/btcd/wire/v2"
+
+	"github.com/vigil-ark/vigil"
+	"github.com/vigil-ark/vigil/delegate"
+	"github.com/vigil-ark/vigil/ledger"
+)
+
+func (c *check) vtxos() error {
+	return c.snapshot.VTXOs(func(v *ledger.VTXO, err error) error {
+		c.report.VTXOs++
+		if err != nil {
+			c.find(Fault, "vtxo", "vtxos", fixRestore, "%v", err)
+			return nil
+		}
+		if v.Cover == (vigil.DelegateID{}) {
+			return nil
+		}
+		rec, err := c.snapshot.Record(v.Cover)
+		switch {
+		case missing(err):
+			c.find(Fault, "cover", v.Outpoint, fixBug, "it is under %s, which does not exist", v.Cover)
+		case unreadable(err): // reported with the records
+		case err != nil:
+			return err
+		case rec.State.Ended() || !rec.Spends(v.Outpoint):
+			c.find(Fault, "cover", v.Outpoint, fixBug, "it is under %s, which is %s and does not renew it", v.Cover, rec.State)
+		}
+		return nil
+	})
+}
+
+func (c *check) pending() error {
+	return c.snapshot.Pending(func(older, newer vigil.DelegateID, err error) error {
+		if err != nil {
+			c.find(Fault, "pending", "pending", fixRestore, "%v", err)
+			return nil
+		}
+		rec, err := c.snapshot.Record(newer)
+		switch {
+		case missing(err) || err == nil && (rec.State != delegate.Pending || !slices.Contains(rec.Replaces, older)):
+			c.find(Fault, "pending", older, fixBug, "it is to be replaced by %s, which does not wait for it", newer)
+		case err != nil && !unreadable(err):
+			return err
+		}
+		rec, err = c.snapshot.Record(older)
+		switch {
+		case missing(err) || err == nil && rec.State.Ended():
+			c.find(Fault, "pending", newer, fixBug, "it waits for %s, which is over", older)
+		case err != nil && !unreadable(err):
+			return err
+		}
+		return nil
+	})
+}
+
+func (c *check) tombstones() error {
+	return c.snapshot.Tombstones(func(op wire.OutPoint, id vigil.DelegateID, err error) error {
+		if err != nil {
+			c.find(Fault, "tombstone", "tombstones", fixRestore, "%v", err)
+			return nil
+		}
+		rec, err := c.snapshot.Record(id)
+		if err != nil && !missing(err) && !unreadable(err) {
+			return err
+		}
+		buried := rec != nil && rec.Spends(op) &&
+			(rec.State == delegate.Replaced || rec.State == delegate.Cancelled || rec.State == delegate.Expired)
+		if !buried && !unreadable(err) {
+			c.find(Fault, "tombstone", op, fixBug, "nothing of %s is buried over it", id)
+		}
+		return nil
+	})
+}
+
+func (c *check) branches() error {
+	return c.snapshot.Branches(func(b *delegate.Branch, err error) error {
+		c.report.Branches++
+		if err != nil {
+			c.find(Fault, "branch", "branches", fixRestore, "%v", err)
+			return nil
+		}
+		_, err = c.snapshot.Record(b.Delegate)
+		if !missing(err) {
+			if unreadable(err) {
+				err = nil
+			}
+			return err
+		}
+		// The branch of a replaced delegate outlives it when its commitment counted.
+		needed, err := c.unspent(b.Leaves)
+		if err == nil && !needed {
+			c.find(Fault, "branch", b.Delegate, fixBug, "a branch of %s is left of a delegate that is gone", b.Commitment)
+		}
+		return err
+	})
+}
+
+func (c *check) history() error {
+	lines := 0
+	err := c.snapshot.History(func(e *ledger.Entry, err error) error {
+		if err != nil {
+			c.find(Fault, "history", "ark_tx_history", fixRestore, "%v", err)
+			return nil
+		}
+		lines++
+		rec, err := c.snapshot.Record(e.Delegate)
+		switch {
+		case missing(err) || err == nil && (rec.State != delegate.Settled || rec.Commitment != e.Commitment):
+			c.find(Fault, "history", e.Delegate, fixBug, "the history says settled by %s, the record does not", e.Commitment)
+		case err != nil && !unreadable(err):
+			return err
+		}
+		return nil
+	})
+	if err == nil && lines != c.settled && c.report.Unreadable == 0 {
+		c.find(Fault, "history", "ark_tx_history", fixBug, "%d lines for %d settled delegates", lines, c.settled)
+	}
+	return err
+}

@@ -1,0 +1,425 @@
+package ledger_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/btcsuite/btcd/chainhash/v2"
+	"github.com/btcsuite/btcd/wire/v2"
+	"pgregory.net/rapid"
+
+	"github.com/vigil-ark/vigil"
+	"github.com/vigil-ark/vigil/ark"
+	"github.com/vigil-ark/vigil/bip340"
+	"github.com/vigil-ark/vigil/delegate"
+	"github.com/vigil-ark/vigil/fsck"
+	"github.com/vigil-ark/vigil/kv"
+	"github.com/vigil-ark/vigil/kv/kvtest"
+	"github.com/vigil-ark/vigil/ledger"
+)
+
+const start int64 = 1_900_000_000
+
+func outpoint(n int) wire.OutPoint {
+	return wire.OutPoint{Hash: chainhash.Hash{byte(n), byte(n >> 8), 0xaa}, Index: uint32(n)}
+}
+
+func newRecord(n int, vtxos []int) *delegate.Record {
+	r := &delegate.Record{
+		Kind: delegate.Stock, Network: ark.Regtest, ProofTxid: chainhash.Hash{byte(n), byte(n >> 8), 1}, Owners: []bip340.XOnly{{7}},
+		Message: "message", Proof: []byte("proof"), NextAttempt: start + int64(n), CreatedAt: start,
+	}
+	r.ID = delegate.StockID(r.ProofTxid)
+	for _, v := range vtxos {
+		r.Inputs = append(r.Inputs, delegate.Input{
+			Outpoint: outpoint(v), Amount: 1000, Script: []byte{byte(v % 2)}, ExpiresAt: start + int64(v), Forfeit: []byte("f"),
+		})
+	}
+	return r
+}
+
+// model is what the ledger must remember, as plainly as it can be said: which
+// delegate stands in which state, and who waits for whom.
+type model struct {
+	records map[vigil.DelegateID]*modelled
+	spent   map[int]bool
+}
+
+type modelled struct {
+	number int
+	state  delegate.State
+	inputs []int
+	cancel bool
+	waits  []vigil.DelegateID
+}
+
+func (m *model) overlapping(inputs []int, states func(delegate.State) bool) []vigil.DelegateID {
+	var ids []vigil.DelegateID
+	for id, r := range m.records {
+		if states(r.state) && slices.ContainsFunc(r.inputs, func(v int) bool { return slices.Contains(inputs, v) }) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+func open(s delegate.State) bool { return !s.Ended() }
+
+// submit says what must come of a submission: a code, or "" and the record.
+func (m *model) submit(number int, inputs []int, reject bool) vigil.Code {
+	id := newRecord(number, nil).ID
+	if m.records[id] != nil {
+		return ""
+	}
+	if slices.ContainsFunc(inputs, func(v int) bool { return m.spent[v] }) {
+		return vigil.CodeInputSpent
+	}
+	olders := m.overlapping(inputs, open)
+	if len(olders) > 0 && reject {
+		return vigil.CodeReplaceRejected
+	}
+	wait := false
+	for _, older := range olders {
+		r := m.records[older]
+		if slices.ContainsFunc(r.inputs, func(v int) bool { return !slices.Contains(inputs, v) }) {
+			return vigil.CodeReplaceIncomplete
+		}
+		wait = wait || r.state.InFlight()
+	}
+	made := &modelled{number: number, state: delegate.Armed, inputs: inputs}
+	for _, older := range olders {
+		switch r := m.records[older]; {
+		case !wait || r.state == delegate.Pending:
+			r.state = delegate.Replaced
+		default:
+			made.waits = append(made.waits, older)
+		}
+	}
+	if wait {
+		made.state = delegate.Pending
+	}
+	m.records[id] = made
+	return ""
+}
+
+// move takes a record along an edge and does what must follow.
+func (m *model) move(id vigil.DelegateID, to delegate.State) {
+	r := m.records[id]
+	r.state = to
+	for other, waiting := range m.records {
+		if waiting.state != delegate.Pending || !slices.Contains(waiting.waits, id) || to.InFlight() {
+			continue
+		}
+		switch to {
+		case delegate.Settled, delegate.Spent:
+			waiting.state = delegate.Spent
+		case delegate.Broken:
+			waiting.state = delegate.Broken
+		default:
+			m.promote(other)
+		}
+	}
+	if r.state == delegate.Due && r.cancel {
+		r.state = delegate.Cancelled
+	}
+}
+
+func (m *model) promote(id vigil.DelegateID) {
+	r := m.records[id]
+	for _, older := range r.waits {
+		if o := m.records[older]; o != nil && o.state.InFlight() {
+			return
+		}
+	}
+	for _, older := range r.waits {
+		if o := m.records[older]; o != nil && !o.state.Ended() {
+			o.state = delegate.Replaced
+		}
+	}
+	r.state, r.waits = delegate.Armed, nil
+}
+
+// lose marks an input as gone: what is buried over it is forgotten.
+func (m *model) lose(v int) {
+	m.spent[v] = true
+	for id, r := range m.records {
+		buried := r.state == delegate.Replaced || r.state == delegate.Cancelled || r.state == delegate.Expired
+		if buried && slices.Contains(r.inputs, v) {
+			delete(m.records, id)
+		}
+	}
+}
+
+// machine runs the ledger beside the model.
+type machine struct {
+	t      *rapid.T
+	store  *kvtest.Memory
+	ledger *ledger.Ledger
+	model  model
+	at     int64
+	made   int
+}
+
+func (x *machine) ctx() context.Context { return x.t.Context() }
+
+func (x *machine) reopen() {
+	l, err := ledger.Open(x.ctx(), x.store, ledger.Options{Now: func() time.Time { x.at++; return time.Unix(x.at, 0) }})
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	x.ledger = l
+}
+
+func (x *machine) restart(*rapid.T) {
+	x.store = x.store.Reopen()
+	x.reopen()
+}
+
+func (x *machine) submit(t *rapid.T) {
+	number := rapid.IntRange(0, x.made).Draw(t, "number")
+	inputs := rapid.SliceOfNDistinct(rapid.IntRange(0, 9), 1, 3, rapid.ID).Draw(t, "inputs")
+	reject := rapid.Bool().Draw(t, "reject")
+	id := newRecord(number, nil).ID
+	if known := x.model.records[id]; known != nil {
+		inputs = known.inputs
+	}
+	x.made = max(x.made, number+1)
+	want := x.model.submit(number, inputs, reject)
+	_, err := x.ledger.Submit(x.ctx(), ledger.Submission{Record: newRecord(number, inputs), RejectReplace: reject})
+	if want == "" && err != nil || want != "" && vigil.CodeOf(err) != want {
+		t.Fatalf("submit %d over %v: %v, want %q", number, inputs, err, want)
+	}
+}
+
+// pick draws one of the records.
+func (x *machine) pick(t *rapid.T) (vigil.DelegateID, *delegate.Record) {
+	if len(x.model.records) == 0 {
+		t.Skip("no record")
+	}
+	numbers := make([]int, 0, len(x.model.records))
+	for _, r := range x.model.records {
+		numbers = append(numbers, r.number)
+	}
+	slices.Sort(numbers)
+	id := newRecord(rapid.SampledFrom(numbers).Draw(t, "record"), nil).ID
+	rec, err := x.ledger.Delegate(x.ctx(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id, rec
+}
+
+func (x *machine) transition(t *rapid.T) {
+	id, rec := x.pick(t)
+	events := delegate.Events() // any event, but mostly one that leads on
+	if rapid.IntRange(0, 9).Draw(t, "valid") > 0 {
+		events = leadingOn(rec.State, events)
+	}
+	event := rapid.SampledFrom(events).Draw(t, "event")
+	if event == delegate.Promote || rec.State == delegate.Pending && event == delegate.Replace {
+		t.Skip("the ledger's own")
+	}
+	change := ledger.Change{Prev: rec, Event: event}
+	switch event {
+	case delegate.Submit:
+		change.Branch = &delegate.Branch{
+			Delegate: id, Commitment: chainhash.Hash{byte(rec.Version), 0xcc, id[0]}, Tx: []byte("tx"), Leaves: []wire.OutPoint{outpoint(1000)},
+		}
+	case delegate.Finalized:
+		change.Mutate = func(r *delegate.Record) {
+			if r.Commitment == (chainhash.Hash{}) {
+				r.Commitment = chainhash.Hash{0xdd}
+			}
+		}
+	case delegate.Late:
+		if len(rec.Watch) == 0 {
+			t.Skip("nothing is watched")
+		}
+		change.Mutate = func(r *delegate.Record) { r.Commitment = rec.Watch[0].Commitment }
+	case delegate.InputSpent, delegate.InputUnrolled:
+		change.Gone = []ledger.Gone{{Outpoint: rec.Inputs[0].Outpoint, Unrolled: event == delegate.InputUnrolled}}
+	}
+	to, wantErr := delegate.Next(rec.State, event)
+	got, err := x.ledger.Apply(x.ctx(), change)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if (wantErr == nil) != (got[0].Err == nil) {
+		t.Fatalf("%s in %s: %v, want %v", event, rec.State, got[0].Err, wantErr)
+	}
+	if wantErr != nil {
+		return
+	}
+	x.model.move(id, to)
+	switch {
+	case to == delegate.Settled:
+		for _, v := range x.model.records[id].inputs {
+			x.model.lose(v)
+		}
+	case len(change.Gone) > 0:
+		x.model.lose(x.model.records[id].inputs[0])
+	}
+}
+
+// leadingOn are the events that change state, the ways to go on twice, so that
+// the far states are reached; all events when there are none.
+func leadingOn(from delegate.State, all []delegate.Event) []delegate.Event {
+	var on []delegate.Event
+	for _, e := range all {
+		to, err := delegate.Next(from, e)
+		if err != nil || to == from {
+			continue
+		}
+		if on = append(on, e); !to.Ended() || to == delegate.Settled {
+			on = append(on, e, e)
+		}
+	}
+	if on == nil {
+		return all
+	}
+	return on
+}
+
+func (x *machine) stale(t *rapid.T) {
+	_, rec := x.pick(t)
+	if rec.State.Ended() {
+		t.Skip("ended")
+	}
+	old := *rec
+	old.Version--
+	if _, err := x.ledger.Transition(x.ctx(), &old, delegate.Note, nil); !errors.Is(err, ledger.ErrConflict) {
+		t.Fatalf("a stale record was written: %v", err)
+	}
+}
+
+func (x *machine) cancel(t *rapid.T) {
+	id, rec := x.pick(t)
+	deleted := rapid.Bool().Draw(t, "deleted")
+	if _, err := x.ledger.Cancel(x.ctx(), rec, deleted); err != nil {
+		t.Fatal(err)
+	}
+	queued := rec.State == delegate.Registering || rec.State == delegate.Registered
+	switch {
+	case rec.State.Ended():
+	case !rec.State.InFlight(), queued && deleted:
+		x.model.move(id, delegate.Cancelled)
+	default:
+		x.model.records[id].cancel = true
+	}
+}
+
+// check compares the two, and asks fsck whether the rows agree.
+func (x *machine) check(t *rapid.T) {
+	found := 0
+	err := x.ledger.Each(x.ctx(), func(r *delegate.Record) error {
+		found++
+		want := x.model.records[r.ID]
+		if want == nil {
+			t.Fatalf("%s in %s should be forgotten", r.ID, r.State)
+		}
+		if r.State != want.state || r.CancelWanted != want.cancel && !r.State.Ended() {
+			t.Fatalf("delegate %d is %s, want %s", want.number, r.State, want.state)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found != len(x.model.records) {
+		t.Fatalf("%d records, want %d", found, len(x.model.records))
+	}
+	report, err := fsck.Check(x.ctx(), x.store, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !report.Clean() {
+		t.Fatal(report)
+	}
+}
+
+func TestModel(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		x := &machine{
+			t: t, store: kvtest.NewMemory(), at: start,
+			model: model{records: make(map[vigil.DelegateID]*modelled), spent: make(map[int]bool)},
+		}
+		if err := ledger.Create(t.Context(), x.store, ledger.Generation{1}); err != nil {
+			t.Fatal(err)
+		}
+		x.reopen()
+		t.Repeat(map[string]func(*rapid.T){
+			"submit": x.submit, "transition": x.transition, "transition again": x.transition, "transition more": x.transition,
+			"stale": x.stale, "cancel": x.cancel, "restart": x.restart, "": x.check,
+		})
+	})
+}
+
+// TestConcurrentCompareAndSwap lets many writers change few records at once:
+// every write that was acknowledged is there, and none twice.
+func TestConcurrentCompareAndSwap(t *testing.T) {
+	for name, store := range stores(t) {
+		t.Run(name, func(t *testing.T) { testConcurrent(t, store) })
+	}
+}
+
+func testConcurrent(t *testing.T, store kv.Store) {
+	ctx := t.Context()
+	if err := ledger.Create(ctx, store, ledger.Generation{1}); err != nil {
+		t.Fatal(err)
+	}
+	l, err := ledger.Open(ctx, store, ledger.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const writers, rounds, records = 8, 25, 3
+	for n := range records {
+		if _, err := l.Submit(ctx, ledger.Submission{Record: newRecord(n, []int{n})}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var wg sync.WaitGroup
+	for w := range writers {
+		wg.Go(func() {
+			for i := range rounds {
+				if err := bump(ctx, l, newRecord((w+i)%records, nil).ID); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	attempts, versions := uint32(0), uint64(0)
+	if err := l.Each(ctx, func(r *delegate.Record) error {
+		attempts += r.Attempts
+		versions += r.Version - 1
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if attempts != writers*rounds || versions != writers*rounds {
+		t.Fatalf("%d attempts and %d versions of %d writes", attempts, versions, writers*rounds)
+	}
+	report, err := fsck.Check(ctx, store, nil)
+	if err != nil || !report.Clean() {
+		t.Fatal(report, err)
+	}
+}
+
+// bump counts one attempt, reading again after every conflict.
+func bump(ctx context.Context, l *ledger.Ledger, id vigil.DelegateID) error {
+	for {
+		rec, err := l.Delegate(ctx, id)
+		if err != nil {
+			return err
+		}
+		_, err = l.Transition(ctx, rec, delegate.Note, func(r *delegate.Record) { r.Attempts++ })
+		if !errors.Is(err, ledger.ErrConflict) {
+			return err
+		}
+	}
+}
