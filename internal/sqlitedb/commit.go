@@ -230,7 +230,7 @@ func (db *DB) mend(ctx context.Context) error {
 // checkpoint copies the log into the file once it is long. The acknowledged
 // data is durable in the log already, so a failure concerns the next group.
 func (db *DB) checkpoint() {
-	if db.pages < checkpointPages {
+	if db.pages < db.opts.LogPages {
 		return
 	}
 	_, _, err := db.writer.WALCheckpoint("main", sqlite3.CHECKPOINT_PASSIVE)

@@ -47,6 +47,8 @@ type Options struct {
 	VFS string
 	// Synchronous replaces FULL; only a test that wants to lose writes sets it.
 	Synchronous string
+	// LogPages replaces checkpointPages; only a test that wants many sets it.
+	LogPages int
 
 	// Generation marks the store at creation; all zero: a random one.
 	Generation [16]byte
@@ -106,6 +108,9 @@ func open(ctx context.Context, dir string, opts Options, create bool) (_ *DB, er
 		path:    filepath.Join(dir, opts.File),
 		lead:    make(chan struct{}, 1),
 		readers: make(chan *conn, idleReaders),
+	}
+	if db.opts.LogPages == 0 {
+		db.opts.LogPages = checkpointPages
 	}
 	db.points.before = opts.File + " before commit"
 	db.points.after = opts.File + " after commit"
