@@ -85,8 +85,8 @@ func (c *check) cover(rec *delegate.Record) error {
 		}
 		switch {
 		case rec.State == delegate.Pending:
-			if v != nil && v.Cover == rec.ID {
-				c.find(Fault, "cover", in.Outpoint, fixBug, "it is under %s, which only waits", rec.ID)
+			if v == nil || v.Next != rec.ID {
+				c.find(Fault, "next", in.Outpoint, fixBug, "delegate %s waits to renew it, and it does not say so", rec.ID)
 			}
 		case v == nil || v.Cover != rec.ID:
 			c.find(Fault, "cover", in.Outpoint, fixBug, "delegate %s in %s renews it, and it is not under that", rec.ID, rec.State)

@@ -17,21 +17,29 @@ func (c *check) vtxos() error {
 			c.find(Fault, "vtxo", "vtxos", fixRestore, "%v", err)
 			return nil
 		}
-		if v.Cover == (vigil.DelegateID{}) {
-			return nil
-		}
-		rec, err := c.snapshot.Record(v.Cover)
-		switch {
-		case missing(err):
-			c.find(Fault, "cover", v.Outpoint, fixBug, "it is under %s, which does not exist", v.Cover)
-		case unreadable(err): // reported with the records
-		case err != nil:
+		if err := c.under(v, v.Cover, "under", func(s delegate.State) bool { return !s.Ended() && s != delegate.Pending }); err != nil {
 			return err
-		case rec.State.Ended() || !rec.Spends(v.Outpoint):
-			c.find(Fault, "cover", v.Outpoint, fixBug, "it is under %s, which is %s and does not renew it", v.Cover, rec.State)
 		}
-		return nil
+		return c.under(v, v.Next, "to be under", func(s delegate.State) bool { return s == delegate.Pending })
 	})
+}
+
+// under checks that the delegate a VTXO names renews it, in a state that fits.
+func (c *check) under(v *ledger.VTXO, id vigil.DelegateID, how string, fits func(delegate.State) bool) error {
+	if id == (vigil.DelegateID{}) {
+		return nil
+	}
+	rec, err := c.snapshot.Record(id)
+	switch {
+	case missing(err):
+		c.find(Fault, "cover", v.Outpoint, fixBug, "it is %s %s, which does not exist", how, id)
+	case unreadable(err): // reported with the records
+	case err != nil:
+		return err
+	case !fits(rec.State) || !rec.Spends(v.Outpoint):
+		c.find(Fault, "cover", v.Outpoint, fixBug, "it is %s %s, which is %s or does not renew it", how, id, rec.State)
+	}
+	return nil
 }
 
 func (c *check) pending() error {

@@ -30,6 +30,7 @@ type VTXO struct {
 	CreatedAt  int64
 	ExpiresAt  int64
 	Cover      vigil.DelegateID // the delegate that renews it; zero: uncovered
+	Next       vigil.DelegateID // the pending delegate that is to take over; zero: none
 	Origin     vigil.DelegateID // the delegate whose renewal made it; zero: intake
 	Commitment chainhash.Hash   // of that renewal
 	Fate       Fate
@@ -77,6 +78,7 @@ func (v *VTXO) fields(c *canon.Coder) {
 	c.Time(&v.CreatedAt, "created at")
 	c.Time(&v.ExpiresAt, "expires at")
 	c.Fixed(v.Cover[:], "cover")
+	c.Fixed(v.Next[:], "next")
 	c.Fixed(v.Origin[:], "origin")
 	c.Fixed(v.Commitment[:], "commitment")
 	canon.Num(c, &v.Fate, Unrolled, "fate")

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 
 	"github.com/vigil-ark/vigil"
@@ -102,7 +101,10 @@ func (t *transition) wait(rec *delegate.Record, olders []*delegate.Record) (Rece
 			return Receipt{}, err
 		}
 	}
-	return receipt, write(t.w, nil, rec)
+	if err := write(t.w, nil, rec); err != nil {
+		return Receipt{}, err
+	}
+	return receipt, cover(t.w, rec)
 }
 
 // overlapping returns the delegates, pending ones included, that renew an input
@@ -133,24 +135,13 @@ func (t *transition) overlapping(rec *delegate.Record) ([]*delegate.Record, erro
 		if v.Fate != Unspent {
 			return nil, vigil.Errorf(vigil.CodeInputSpent, "%s was already renewed or spent, as far as this server knows", in.Outpoint)
 		}
-		if v.Cover == (vigil.DelegateID{}) {
-			continue
-		}
-		if err := add(v.Cover); err != nil {
-			return nil, err
-		}
-		newer, err := t.w.Get(treePending, v.Cover[:])
-		if errors.Is(err, kv.ErrNotFound) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		if len(newer) != idSize {
-			return nil, fmt.Errorf("%w: pending row of %s", ErrUnreadable, v.Cover)
-		}
-		if err := add(vigil.DelegateID(newer)); err != nil {
-			return nil, err
+		for _, id := range []vigil.DelegateID{v.Cover, v.Next} {
+			if id == (vigil.DelegateID{}) {
+				continue
+			}
+			if err := add(id); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return olders, nil

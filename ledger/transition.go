@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/btcsuite/btcd/chainhash/v2"
 	"github.com/btcsuite/btcd/wire/v2"
@@ -154,7 +155,10 @@ func (t *transition) change(c *Change) (*delegate.Record, error) {
 		return nil, err
 	}
 	if rec.State == delegate.Due && rec.CancelWanted {
-		return t.step(rec, &Change{Prev: rec, Event: delegate.Cancel})
+		if rec, err = t.step(rec, &Change{Prev: rec, Event: delegate.Cancel}); err != nil {
+			return nil, err
+		}
+		return rec, t.wake(rec)
 	}
 	return rec, nil
 }
@@ -170,6 +174,9 @@ func (t *transition) step(cur *delegate.Record, c *Change) (*delegate.Record, er
 	}
 	if cur.State == delegate.Pending && rec.State != delegate.Pending {
 		if err := t.forget(cur); err != nil {
+			return nil, err
+		}
+		if err := uncover(t.w, cur, nil, t.at); err != nil {
 			return nil, err
 		}
 	}
@@ -333,9 +340,24 @@ func (t *transition) wake(rec *delegate.Record) error {
 	case delegate.Broken:
 		_, err = t.step(newer, &Change{Prev: newer, Event: delegate.InputUnrolled})
 	default:
+		if rec.State.Ended() {
+			if newer, err = t.stopWaiting(newer, rec.ID); err != nil {
+				return err
+			}
+		}
 		err = t.promote(newer)
 	}
 	return err
+}
+
+// stopWaiting takes an older delegate that is over off newer's list.
+func (t *transition) stopWaiting(newer *delegate.Record, older vigil.DelegateID) (*delegate.Record, error) {
+	if err := t.w.Delete(treePending, older[:]); err != nil {
+		return nil, err
+	}
+	return t.step(newer, &Change{Prev: newer, Event: delegate.Note, Mutate: func(r *delegate.Record) {
+		r.Replaces = slices.DeleteFunc(r.Replaces, func(id vigil.DelegateID) bool { return id == older })
+	}})
 }
 
 // forget removes the rows by which the older ones find a pending delegate.

@@ -97,7 +97,7 @@ func readCount(r kv.Reader, s delegate.State) (uint64, error) {
 	return decodeCount(b)
 }
 
-// cover puts the record's inputs under it.
+// cover puts the record's inputs under it; a pending one is noted as the next.
 func cover(w kv.Writer, r *delegate.Record) error {
 	for _, in := range r.Inputs {
 		key := outpointKey(in.Outpoint)
@@ -108,7 +108,12 @@ func cover(w kv.Writer, r *delegate.Record) error {
 		if v == nil {
 			v = &VTXO{Outpoint: in.Outpoint}
 		}
-		v.Amount, v.Script, v.CreatedAt, v.ExpiresAt, v.Cover = in.Amount, in.Script, in.CreatedAt, in.ExpiresAt, r.ID
+		v.Amount, v.Script, v.CreatedAt, v.ExpiresAt = in.Amount, in.Script, in.CreatedAt, in.ExpiresAt
+		if r.State == delegate.Pending {
+			v.Next = r.ID
+		} else {
+			v.Cover = r.ID
+		}
 		if err := putRow(w, treeVTXOs, key, v); err != nil {
 			return err
 		}
@@ -116,8 +121,9 @@ func cover(w kv.Writer, r *delegate.Record) error {
 	return nil
 }
 
-// uncover takes an ended record off its inputs and notes what became of those
-// that are gone. A row that another delegate has taken over stays as it is.
+// uncover takes the record off its inputs and notes what became of those that
+// are gone; of an input that another delegate renews, that one's own end will
+// tell. It deletes from gone what it has not noted.
 func uncover(w kv.Writer, r *delegate.Record, gone map[wire.OutPoint]Gone, at int64) error {
 	for _, in := range r.Inputs {
 		key := outpointKey(in.Outpoint)
@@ -128,15 +134,23 @@ func uncover(w kv.Writer, r *delegate.Record, gone map[wire.OutPoint]Gone, at in
 		if v == nil {
 			continue
 		}
+		before := *v
+		if v.Cover == r.ID {
+			v.Cover = vigil.DelegateID{}
+		}
+		if v.Next == r.ID {
+			v.Next = vigil.DelegateID{}
+		}
 		end, isGone := gone[in.Outpoint]
+		if isGone && v.Cover != (vigil.DelegateID{}) {
+			delete(gone, in.Outpoint)
+			isGone = false
+		}
 		if isGone {
 			v.Fate, v.SpentBy, v.FateAt = end.fate(), end.By, at
 		}
-		if v.Cover != r.ID && !isGone {
+		if v.Cover == before.Cover && v.Next == before.Next && !isGone {
 			continue
-		}
-		if v.Cover == r.ID {
-			v.Cover = vigil.DelegateID{}
 		}
 		if err := putRow(w, treeVTXOs, key, v); err != nil {
 			return err
