@@ -22,6 +22,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/btcsuite/btcd/chainhash/v2"
 	"github.com/btcsuite/btcd/psbt/v2"
@@ -134,7 +136,7 @@ func New(cfg Config, started Started, tasks []Task) (*Batch, error) {
 		cfg:        cfg,
 		id:         started.BatchID,
 		expiry:     expiry,
-		tasks:      tasks,
+		tasks:      slices.Clone(tasks),
 		own:        make(map[bip340.XOnly]bool),
 		inputs:     make(map[wire.OutPoint]int),
 		nodes:      make(map[chainhash.Hash]received),
@@ -180,6 +182,28 @@ func (b *Batch) checkTasks(selected map[string]bool) error {
 			b.inputs[in.Outpoint] = i
 		}
 	}
+	return nil
+}
+
+// Drop forgets a task whose confirmation the operator refused: the batch goes
+// on without it. It must be called before the tree is closed; later, and for an
+// id that is not there, it is ErrTask. The last task cannot be dropped: then the
+// whole Batch is to be.
+func (b *Batch) Drop(id string) error {
+	i := slices.IndexFunc(b.tasks, func(t Task) bool { return t.ID == id })
+	if i < 0 || b.stage != stageTree || len(b.tasks) == 1 {
+		return fmt.Errorf("%w: %q cannot be dropped", ErrTask, id)
+	}
+	b.tasks = slices.Concat(b.tasks[:i], b.tasks[i+1:])
+	clear(b.own)
+	clear(b.inputs)
+	for i, t := range b.tasks {
+		b.own[t.Cosigner.XOnly()] = true
+		for _, in := range t.Inputs {
+			b.inputs[in.Outpoint] = i
+		}
+	}
+	maps.DeleteFunc(b.nodes, func(_ chainhash.Hash, r received) bool { return !b.ours(r.node) })
 	return nil
 }
 

@@ -22,16 +22,31 @@ func checkRenewed(t *testing.T, op *operator, o outcome) {
 	if o.err != nil || o.forfeits == nil || o.finalized == nil {
 		t.Fatalf("not renewed: error %v, forfeits %v, finalized %v", o.err, o.forfeits != nil, o.finalized != nil)
 	}
-	if o.forfeits.Txid != op.txid || o.finalized.Txid != op.txid || o.forfeits.CommitmentPSBT != op.commitment {
-		t.Errorf("commitment %v, finalized %v, want %v", o.forfeits.Txid, o.finalized.Txid, op.txid)
+	if o.finalized.Txid != op.txid {
+		t.Errorf("finalized %v, want %v", o.finalized.Txid, op.txid)
+	}
+	checkForfeits(t, op, o.forfeits)
+	for _, r := range o.forfeits.Tasks {
+		i := slices.IndexFunc(op.parts, func(p part) bool { return p.ours && p.task.ID == r.ID })
+		if want := op.parts[i].connectors; len(r.Connectors) != len(want) {
+			t.Errorf("%s: %d connectors, want %d", r.ID, len(r.Connectors), len(want))
+		}
+	}
+}
+
+// checkForfeits holds what forfeits are to be given for against the tasks.
+func checkForfeits(t testing.TB, op *operator, s *batch.StepForfeits) {
+	t.Helper()
+	if s.Txid != op.txid || s.Commitment.UnsignedTx.TxHash() != op.txid {
+		t.Errorf("commitment %v, want %v", s.Txid, op.txid)
 	}
 	tasks := op.tasks()
-	if len(o.forfeits.Tasks)+len(o.forfeits.Withheld) != len(tasks) {
-		t.Fatalf("%d results and %d withheld of %d tasks", len(o.forfeits.Tasks), len(o.forfeits.Withheld), len(tasks))
+	if len(s.Tasks)+len(s.Withheld) != len(tasks) {
+		t.Fatalf("%d results and %d withheld of %d tasks", len(s.Tasks), len(s.Withheld), len(tasks))
 	}
 	taken := make(map[chainhash.Hash]string)
 	connectors := make(map[wire.OutPoint]bool)
-	for _, r := range o.forfeits.Tasks {
+	for _, r := range s.Tasks {
 		i := slices.IndexFunc(op.parts, func(p part) bool { return p.ours && p.task.ID == r.ID })
 		p := op.parts[i]
 		checkLeaf(t, op, p, r)
@@ -40,9 +55,6 @@ func checkRenewed(t *testing.T, op *operator, o outcome) {
 				t.Errorf("%s and %s have one leaf", r.ID, taken[r.Leaf])
 			}
 			taken[r.Leaf] = r.ID
-		}
-		if len(r.Connectors) != len(p.connectors) {
-			t.Errorf("%s: %d connectors, want %d", r.ID, len(r.Connectors), len(p.connectors))
 		}
 		for in, c := range r.Connectors {
 			if !slices.Contains(p.connectors, in) || connectors[c.Outpoint] {
@@ -60,7 +72,7 @@ func checkRenewed(t *testing.T, op *operator, o outcome) {
 	}
 }
 
-func checkLeaf(t *testing.T, op *operator, p part, r batch.TaskResult) {
+func checkLeaf(t testing.TB, op *operator, p part, r batch.TaskResult) {
 	t.Helper()
 	if len(p.task.Outputs) == 0 {
 		if len(r.Branch) != 0 || len(r.Outputs) != 0 {
@@ -432,5 +444,49 @@ func TestTopics(t *testing.T) {
 	want := []string{"02" + x, "03" + x, outpoint(1).String(), outpoint(2).String()}
 	if !slices.Equal(got, want) {
 		t.Errorf("topics %v, want %v", got, want)
+	}
+}
+
+// TestDrop drops a task whose confirmation failed: the operator builds the batch
+// without it, and the others are renewed.
+func TestDrop(t *testing.T) {
+	service, own := keyOf(t, 1), keyOf(t, 2)
+	all := []part{
+		ourTask(t, 1, service, p2tr(t, 9000, 1)), ourTask(t, 2, own, p2tr(t, 9000, 2)), ourTask(t, 3, service, p2tr(t, 9000, 1)),
+	}
+	for drop := range all {
+		rest := slices.Delete(slices.Clone(all), drop, drop+1)
+		op := newOperator(t, rest...).build()
+		announced := newOperator(t, all...)
+		b, err := batch.New(op.config(), announced.started(), announced.tasks())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Drop(all[drop].task.ID); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Drop(all[drop].task.ID); !errors.Is(err, batch.ErrTask) {
+			t.Errorf("dropped twice: %v", err)
+		}
+		o := run(op, newSigner(t, service, own), b, nil)
+		checkRenewed(t, op, o)
+		if err := b.Drop(rest[0].task.ID); !errors.Is(err, batch.ErrTask) {
+			t.Errorf("dropped at the end: %v", err)
+		}
+	}
+	op := newOperator(t, all[0])
+	if err := op.open().Drop(all[0].task.ID); !errors.Is(err, batch.ErrTask) {
+		t.Errorf("the last one dropped: %v", err)
+	}
+}
+
+// TestWithoutUs has the operator finalize a batch that it never let us sign.
+func TestWithoutUs(t *testing.T) {
+	service := keyOf(t, 1)
+	op := newOperator(t, ourTask(t, 1, service, p2tr(t, 9000, 1))).build()
+	b := op.open()
+	step, err := b.Handle(op.finalized()[0])
+	if _, ok := step.(batch.StepFailed); !ok || err != nil {
+		t.Errorf("%T, %v", step, err)
 	}
 }

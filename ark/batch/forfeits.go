@@ -4,6 +4,7 @@ import (
 	"github.com/btcsuite/btcd/chainhash/v2"
 	"github.com/btcsuite/btcd/wire/v2"
 
+	"github.com/vigil-ark/vigil/ark/internal/spread"
 	"github.com/vigil-ark/vigil/ark/script"
 	"github.com/vigil-ark/vigil/ark/tree"
 )
@@ -39,10 +40,11 @@ func (b *Batch) verifySignatures() (map[chainhash.Hash]*tree.Node, *Violation) {
 		}
 		signed[n.Txid] = n.WithSignature(sig)
 	}
-	for _, n := range b.tree.Nodes() {
-		if err := n.Verify(*signed[n.Txid].Signature); err != nil {
-			return nil, of(err)
-		}
+	nodes := b.tree.Nodes()
+	if err := spread.Over(len(nodes), func(i int) error {
+		return nodes[i].Verify(*signed[nodes[i].Txid].Signature)
+	}); err != nil {
+		return nil, of(err)
 	}
 	return signed, nil
 }

@@ -2,6 +2,7 @@ package batch
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/btcsuite/btcd/chainhash/v2"
 
@@ -9,9 +10,12 @@ import (
 	"github.com/vigil-ark/vigil/musig2"
 )
 
-// leftReason is StepFailed's reason when the operator finalized regardless of a
-// violation: the outcome has to be looked up.
-const leftReason = "finalized by the operator after we had left the batch"
+// Reasons of StepFailed that are ours: the operator went on without us, and
+// the outcome has to be looked up.
+const (
+	leftReason    = "finalized by the operator after we had left the batch"
+	withoutReason = "finalized by the operator without our signatures"
+)
 
 // Handle takes the operator's next event and returns what may be done now.
 // Events of other batches, repetitions, and events that belong to nothing of
@@ -36,10 +40,19 @@ func (b *Batch) Handle(ev Event) (Step, error) {
 		}
 		return StepNone{}, nil
 	}
+	if _, ok := ev.(Finalized); ok && b.stage < stageSigned && b.wantsTree() {
+		b.stage = stageEnded
+		return StepFailed{withoutReason}, nil
+	}
 	if v := b.store(ev); v != nil {
 		return b.violate(v)
 	}
 	return b.Next()
+}
+
+// wantsTree says whether a task has off-chain outputs.
+func (b *Batch) wantsTree() bool {
+	return slices.ContainsFunc(b.tasks, func(t Task) bool { return len(t.Outputs) > 0 })
 }
 
 // Next returns what may be done after the last step was carried out. It is

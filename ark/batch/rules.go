@@ -115,8 +115,13 @@ func missing(rule, format string, args ...any) *Violation {
 	return &Violation{Rule: rule, Absent: true, Err: fmt.Errorf(format, args...)}
 }
 
-// of turns an error of package tree into the violation of the same rule.
+// of turns an error of package tree into the violation of the same rule; a
+// violation stays what it is.
 func of(err error) *Violation {
+	var v *Violation
+	if errors.As(err, &v) {
+		return v
+	}
 	var e *tree.Error
 	if errors.As(err, &e) {
 		return &Violation{Rule: e.Rule, Absent: e.Absent, Err: err}

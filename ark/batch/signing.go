@@ -1,6 +1,7 @@
 package batch
 
 import (
+	"github.com/vigil-ark/vigil/ark/internal/spread"
 	"github.com/vigil-ark/vigil/ark/tree"
 	"github.com/vigil-ark/vigil/bip340"
 	"github.com/vigil-ark/vigil/musig2"
@@ -25,19 +26,27 @@ func (b *Batch) afterNonces() (Step, *Violation) {
 			return nil, violation(RuleNonceEcho, "node %v, key %v", n.Txid, n.Cosigner)
 		}
 	}
+	nodes := b.tree.Nodes()
+	aggs := make([]musig2.AggNonce, len(nodes))
+	sessions := make([]*musig2.Session, len(nodes))
+	err := spread.Over(len(nodes), func(i int) (err error) {
+		n := nodes[i]
+		if aggs[i], err = aggregate(n, b.nonces[n.Txid]); err != nil {
+			return err
+		}
+		if sessions[i], err = n.Context.Session(aggs[i], n.Sighash); err != nil {
+			return violation(RuleNonceInvalid, "node %v: %w", n.Txid, err)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, of(err)
+	}
 	requests := make([]SignRequest, 0, len(b.toSign))
 	next := b.toSign
-	for _, n := range b.tree.Nodes() {
-		agg, v := aggregate(n, b.nonces[n.Txid])
-		if v != nil {
-			return nil, v
-		}
-		session, err := n.Context.Session(agg, n.Sighash)
-		if err != nil {
-			return nil, violation(RuleNonceInvalid, "node %v: %w", n.Txid, err)
-		}
+	for i, n := range nodes {
 		for len(next) > 0 && next[0].Txid == n.Txid { // toSign is in tree order
-			requests = append(requests, SignRequest{next[0], agg, session})
+			requests = append(requests, SignRequest{next[0], aggs[i], sessions[i]})
 			next = next[1:]
 		}
 	}
@@ -47,7 +56,7 @@ func (b *Batch) afterNonces() (Step, *Violation) {
 }
 
 // aggregate sums the nonces of one node's cosigners.
-func aggregate(n *tree.Placed, nonces map[bip340.XOnly]musig2.PubNonce) (musig2.AggNonce, *Violation) {
+func aggregate(n *tree.Placed, nonces map[bip340.XOnly]musig2.PubNonce) (musig2.AggNonce, error) {
 	if len(nonces) != len(n.Cosigners) {
 		return musig2.AggNonce{}, violation(RuleNonceCosigners,
 			"node %v has %d nonces of %d cosigners", n.Txid, len(nonces), len(n.Cosigners))

@@ -30,10 +30,8 @@ func (b *Batch) closeTree() (Step, *Violation) {
 		return nil, v
 	}
 	if len(b.nodes) == 0 {
-		for _, t := range b.tasks {
-			if len(t.Outputs) > 0 {
-				return nil, missing(RuleNoTree, "%w", errNothing)
-			}
+		if b.wantsTree() {
+			return nil, missing(RuleNoTree, "%w", errNothing)
 		}
 		b.stage = stageSigned // nothing of ours to sign
 		return b.afterSignatures()
@@ -84,10 +82,8 @@ func (b *Batch) dropForeign() {
 
 // withoutTree is for batches in which nobody gets an off-chain output.
 func (b *Batch) withoutTree() (Step, *Violation) {
-	for _, t := range b.tasks {
-		if len(t.Outputs) > 0 {
-			return nil, missing(RuleNoTree, "finalization without a tree")
-		}
+	if b.wantsTree() {
+		return nil, missing(RuleNoTree, "finalization without a tree")
 	}
 	if v := b.openCommitment(b.final.Commitment, false); v != nil {
 		return nil, v

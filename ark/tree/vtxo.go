@@ -9,6 +9,7 @@ import (
 	"github.com/btcsuite/btcd/wire/v2"
 
 	"github.com/vigil-ark/vigil/ark"
+	"github.com/vigil-ark/vigil/ark/internal/spread"
 	"github.com/vigil-ark/vigil/ark/script"
 	"github.com/vigil-ark/vigil/bip340"
 	"github.com/vigil-ark/vigil/musig2"
@@ -94,9 +95,10 @@ func Assemble(nodes []*Node, p Params) (*Tree, error) {
 		if n.Expiry != p.Expiry {
 			return nil, broken(RuleExpiry, n.Txid, "expiry %v, announced %v", n.Expiry, p.Expiry)
 		}
-		if err := n.lock(p.Contexts, sweep[:]); err != nil {
-			return nil, err
-		}
+	}
+	err = spread.Over(len(t.order), func(i int) error { return t.order[i].lock(p.Contexts, sweep[:]) })
+	if err != nil {
+		return nil, err
 	}
 	return t, nil
 }
