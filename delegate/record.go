@@ -62,7 +62,7 @@ type Record struct {
 
 	// Progress.
 	StateSince     int64
-	NextAttempt    int64 // the key in the due index while live
+	NextAttempt    int64 // the key in the due index while armed or due
 	Attempts       uint32
 	Convictions    uint32
 	LastConviction int64
@@ -146,9 +146,10 @@ func StockID(proofTxid chainhash.Hash) vigil.DelegateID {
 }
 
 // DueAt returns the key of the record in the due index, and whether it has one:
-// live records that do not wait for another.
+// armed and due records. What is in flight is kept time of by who carries it,
+// so that it never hides a waiting one.
 func (r *Record) DueAt() (int64, bool) {
-	return r.NextAttempt, r.State.Live() && r.State != Pending
+	return r.NextAttempt, r.State == Armed || r.State == Due
 }
 
 // Expiry is the earliest expiry among the inputs that were not recoverable at

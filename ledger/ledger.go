@@ -17,8 +17,8 @@ const Schema uint32 = 1
 
 // Errors of the ledger, matched with errors.Is.
 var (
-	// ErrNotFound says that there is no such delegate.
-	ErrNotFound = errors.New("ledger: no such delegate")
+	// ErrNotFound says that there is no such delegate, VTXO, branch or setting.
+	ErrNotFound = errors.New("ledger: not found")
 	// ErrConflict says that the record changed since it was read. Read again.
 	ErrConflict = errors.New("ledger: the record changed meanwhile")
 	// ErrNoLedger says that the store was never set up as a ledger; only Create
@@ -159,31 +159,6 @@ func migrate(ctx context.Context, store kv.Store, from, to uint32, before func(c
 			}
 		}
 		return w.Put(treeMeta, []byte(metaSchema), binary.BigEndian.AppendUint32(nil, to))
-	})
-}
-
-// Hold returns why this ledger must not be acted upon until its operator has
-// confirmed it, or "": a restored backup starts held.
-func (l *Ledger) Hold(ctx context.Context) (string, error) {
-	var why string
-	err := l.store.View(ctx, func(r kv.Reader) error {
-		b, err := r.Get(treeMeta, []byte(metaHold))
-		if errors.Is(err, kv.ErrNotFound) {
-			return nil
-		}
-		why = string(b)
-		return err
-	})
-	return why, err
-}
-
-// SetHold holds the ledger for the reason given; "" releases it.
-func (l *Ledger) SetHold(ctx context.Context, why string) error {
-	return l.store.Update(ctx, func(w kv.Writer) error {
-		if why == "" {
-			return w.Delete(treeMeta, []byte(metaHold))
-		}
-		return w.Put(treeMeta, []byte(metaHold), []byte(why))
 	})
 }
 

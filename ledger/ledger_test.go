@@ -142,8 +142,8 @@ func TestSettleIsOneWrite(t *testing.T) {
 	f := newFixture(t)
 	r := f.submit(record(1, 1, 2))
 	r = f.drive(r, delegate.Ripe, delegate.Register, delegate.Accepted, delegate.Join, delegate.Submit, delegate.Finalized)
-	if f.rows(treeDue) != 1 || f.rows(treeBranches) != 1 {
-		t.Fatal("due row or branch missing before settling")
+	if f.rows(treeFlight) != 1 || f.rows(treeBranches) != 1 {
+		t.Fatal("in-flight row or branch missing before settling")
 	}
 	r, err := f.Settle(t.Context(), r, []VTXO{{Outpoint: op(0xc0), Amount: 2000, Script: []byte("script")}}, "tree-secret.x")
 	if err != nil {
@@ -152,7 +152,7 @@ func TestSettleIsOneWrite(t *testing.T) {
 	if r.State != delegate.Settled || len(r.Proof) != 0 || len(r.Inputs[0].Forfeit) != 0 {
 		t.Fatalf("settled record: %+v", r)
 	}
-	if f.rows(treeDue) != 0 || f.rows(treeExpiries) != 0 || f.rows(treeHistory) != 1 || f.rows(treeSecretGC) != 1 {
+	if f.rows(treeFlight) != 0 || f.rows(treeDue) != 0 || f.rows(treeExpiries) != 0 || f.rows(treeHistory) != 1 || f.rows(treeSecretGC) != 1 {
 		t.Fatal("indexes not in step after settling")
 	}
 	old, err := f.VTXO(t.Context(), op(1))

@@ -37,7 +37,29 @@ type Due struct {
 // opaque.
 type Cursor []byte
 
-// Due returns at most limit delegates whose time is at or before upTo, the
+// InFlight returns every delegate that is between registration and its end:
+// what a start takes up. Their number is bounded by what is joined at once, not
+// by what is stored. An unreadable one is left to fsck.
+func (l *Ledger) InFlight(ctx context.Context) ([]*delegate.Record, error) {
+	var records []*delegate.Record
+	err := l.store.View(ctx, func(r kv.Reader) error {
+		records = nil
+		return r.Scan(treeFlight, nil, nil, func(key, _ []byte) error {
+			if len(key) != idSize {
+				return fmt.Errorf("%w: in-flight row %x", ErrUnreadable, key)
+			}
+			rec, err := load(r, vigil.DelegateID(key))
+			if errors.Is(err, ErrUnreadable) || errors.Is(err, ErrNotFound) {
+				return nil
+			}
+			records = append(records, rec)
+			return err
+		})
+	})
+	return records, err
+}
+
+// Due returns at most limit armed and due delegates whose time is at or before upTo, the
 // longest due first, and the cursor to go on with: nil when there are no more.
 // It reads no other rows.
 func (l *Ledger) Due(ctx context.Context, upTo time.Time, limit int, from Cursor) ([]Due, Cursor, error) {

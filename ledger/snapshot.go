@@ -71,7 +71,7 @@ func (s *Snapshot) MissingRows(r *delegate.Record) ([]string, error) {
 // StrayRows calls f for every row of the derived indexes that no record asks
 // for. Rows of unreadable records are left out: they wait for Quarantine.
 func (s *Snapshot) StrayRows(f func(row string) error) error {
-	for _, tree := range []string{treeDue, treeExpiries, treeScripts} {
+	for _, tree := range []string{treeDue, treeFlight, treeExpiries, treeScripts} {
 		err := s.r.Scan(tree, nil, nil, func(key, _ []byte) error {
 			if len(key) >= idSize {
 				rec, err := load(s.r, vigil.DelegateID(key[len(key)-idSize:]))

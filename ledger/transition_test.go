@@ -11,6 +11,8 @@ import (
 	"github.com/btcsuite/btcd/wire/v2"
 
 	"github.com/vigil-ark/vigil"
+	"github.com/vigil-ark/vigil/ark"
+	"github.com/vigil-ark/vigil/bip340"
 	"github.com/vigil-ark/vigil/delegate"
 	"github.com/vigil-ark/vigil/kv"
 	"github.com/vigil-ark/vigil/kv/kvtest"
@@ -43,6 +45,23 @@ func TestDueIndexFollowsTheRecord(t *testing.T) {
 	f.drive(r, delegate.Cancel)
 	if _, ok, err := f.NextDue(t.Context()); ok || err != nil {
 		t.Fatal("an ended delegate is due")
+	}
+}
+
+func TestInFlightHasAnIndexOfItsOwn(t *testing.T) {
+	f := newFixture(t)
+	f.submit(record(1, 1))
+	var r *delegate.Record
+	for n, state := range []delegate.State{delegate.Registering, delegate.Registered, delegate.Joining, delegate.Submitted, delegate.Unconfirmed} {
+		r = f.drive(f.submit(record(byte(n+2), byte(n+2))), inFlight[state]...)
+	}
+	flights, err := f.InFlight(t.Context())
+	if err != nil || len(flights) != 5 || f.rows(treeDue) != 1 {
+		t.Fatalf("%d in flight, %d due rows, %v", len(flights), f.rows(treeDue), err)
+	}
+	f.drive(r, delegate.Confirmed)
+	if flights, err = f.InFlight(t.Context()); err != nil || len(flights) != 4 {
+		t.Fatalf("%d in flight, %v", len(flights), err)
 	}
 }
 
@@ -363,6 +382,26 @@ func TestOpen(t *testing.T) {
 	}
 	if err := l.SetHold(ctx, ""); err != nil {
 		t.Fatal(err)
+	}
+	if _, err := l.Operator(ctx); !errors.Is(err, ErrNotFound) {
+		t.Fatalf("nothing is pinned yet: %v", err)
+	}
+	key, err := bip340.ParsePubKeyHex("02466d7fcae563e5cb09a0d1870bb580344804617879a14949cf22285f1bae3f27")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pinned := Pinned{Signer: key, Network: ark.Regtest, URL: "http://localhost:7070"}
+	if err := l.SetOperator(ctx, pinned); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := l.Operator(ctx); err != nil || got != pinned {
+		t.Fatalf("%+v %v", got, err)
+	}
+	if err := l.Retire(ctx, key); err != nil {
+		t.Fatal(err)
+	}
+	if keys, err := l.Retired(ctx); err != nil || len(keys) != 1 || keys[0] != key {
+		t.Fatalf("%v %v", keys, err)
 	}
 	put := func(b []byte) {
 		t.Helper()

@@ -17,7 +17,8 @@ import (
 const (
 	treeMeta       = "meta"              // name -> value
 	treeSessions   = "delegate_sessions" // id -> Record
-	treeDue        = "renewal_due"       // time(8) id(16) -> nothing
+	treeDue        = "renewal_due"       // time(8) id(16) -> nothing; armed and due delegates by their next attempt
+	treeFlight     = "in_flight"         // id(16) -> nothing; registering to unconfirmed
 	treeExpiries   = "expiries"          // time(8) id(16) -> nothing; live delegates by their earliest expiry
 	treeBranches   = "branches"          // id(16) commitment(32) -> Branch
 	treeVTXOs      = "vtxos"             // txid(32) vout(4) -> VTXO
@@ -35,6 +36,8 @@ const (
 	metaSchema     = "schema"
 	metaGeneration = "generation"
 	metaHold       = "hold"
+	metaPinned     = "operator"
+	metaRetired    = "retired/" // a service key
 )
 
 // The classes of a row in the scripts tree: a scan of the first one is bounded

@@ -14,7 +14,7 @@ import (
 )
 
 // write stores a record and brings every index that is derived from it in step:
-// due times, expiries, scripts and counts. before is nil for a new record. It
+// due times, flights, expiries, scripts and counts. before is nil for a new record. It
 // is the only place that writes these trees.
 func write(w kv.Writer, before, after *delegate.Record) error {
 	b, err := after.Encode()
@@ -68,6 +68,9 @@ func derived(r *delegate.Record) map[treeKey]bool {
 	}
 	if at, ok := r.DueAt(); ok {
 		rows[treeKey{treeDue, string(timeKey(at, r.ID))}] = true
+	}
+	if r.State.InFlight() {
+		rows[treeKey{treeFlight, string(r.ID[:])}] = true
 	}
 	if at := r.Expiry(); at > 0 && !r.State.Ended() {
 		rows[treeKey{treeExpiries, string(timeKey(at, r.ID))}] = true

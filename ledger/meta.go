@@ -1,0 +1,104 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/vigil-ark/vigil/ark"
+	"github.com/vigil-ark/vigil/bip340"
+	"github.com/vigil-ark/vigil/internal/canon"
+	"github.com/vigil-ark/vigil/kv"
+)
+
+// Pinned is the operator that this ledger was set up for. Another signer key is
+// accepted only when Vigil's own operator says so.
+type Pinned struct {
+	Signer  bip340.PubKey
+	Network ark.Network
+	URL     string
+}
+
+func (p *Pinned) fields(c *canon.Coder) {
+	network := string(p.Network)
+	c.Fixed(p.Signer[:], "signer")
+	c.Text(&network, maxName, "network")
+	c.Text(&p.URL, maxText, "url")
+	if c.Reading() {
+		p.Network = ark.Network(network)
+	}
+}
+
+// Operator returns the pinned operator, or ErrNotFound.
+func (l *Ledger) Operator(ctx context.Context) (Pinned, error) {
+	var p Pinned
+	err := l.store.View(ctx, func(r kv.Reader) error {
+		b, err := r.Get(treeMeta, []byte(metaPinned))
+		if errors.Is(err, kv.ErrNotFound) {
+			return fmt.Errorf("%w: no operator is pinned", ErrNotFound)
+		}
+		if err != nil {
+			return err
+		}
+		if err := decodeRow(b, &p); err != nil {
+			return fmt.Errorf("%w: pinned operator: %w", ErrUnreadable, err)
+		}
+		return nil
+	})
+	return p, err
+}
+
+// SetOperator pins an operator in the place of any other.
+func (l *Ledger) SetOperator(ctx context.Context, p Pinned) error {
+	return l.store.Update(ctx, func(w kv.Writer) error { return putRow(w, treeMeta, []byte(metaPinned), &p) })
+}
+
+// Retired returns the service keys that new delegates may no longer name.
+func (l *Ledger) Retired(ctx context.Context) ([]bip340.PubKey, error) {
+	var keys []bip340.PubKey
+	err := l.store.View(ctx, func(r kv.Reader) error {
+		keys = nil
+		return r.Scan(treeMeta, []byte(metaRetired), after([]byte(metaRetired)), func(key, _ []byte) error {
+			text, _ := strings.CutPrefix(string(key), metaRetired)
+			k, err := bip340.ParsePubKeyHex(text)
+			if err != nil {
+				return fmt.Errorf("%w: retired key %q: %w", ErrUnreadable, text, err)
+			}
+			keys = append(keys, k)
+			return nil
+		})
+	})
+	return keys, err
+}
+
+// Retire marks a service key as one that new delegates may no longer name. The
+// delegates that name it are renewed as before.
+func (l *Ledger) Retire(ctx context.Context, key bip340.PubKey) error {
+	return l.store.Update(ctx, func(w kv.Writer) error { return w.Put(treeMeta, []byte(metaRetired+key.String()), nil) })
+}
+
+// Hold returns why this ledger must not be acted upon until its operator has
+// confirmed it, or "": a restored backup starts held.
+func (l *Ledger) Hold(ctx context.Context) (string, error) {
+	var why string
+	err := l.store.View(ctx, func(r kv.Reader) error {
+		b, err := r.Get(treeMeta, []byte(metaHold))
+		if errors.Is(err, kv.ErrNotFound) {
+			return nil
+		}
+		why = string(b)
+		return err
+	})
+	return why, err
+}
+
+// SetHold holds the ledger for the reason given; "" releases it.
+func (l *Ledger) SetHold(ctx context.Context, why string) error {
+	return l.store.Update(ctx, func(w kv.Writer) error {
+		if why == "" {
+			return w.Delete(treeMeta, []byte(metaHold))
+		}
+		return w.Put(treeMeta, []byte(metaHold), []byte(why))
+	})
+}
