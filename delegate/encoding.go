@@ -75,7 +75,7 @@ func (r *Record) signedFields(c *canon.Coder) {
 		in.fields(c, before)
 		before = *in
 	})
-	canon.List(c, &r.Outputs, MaxOutputs, "outputs", func(c *canon.Coder, out *wire.TxOut) { output(c, out, "output") })
+	canon.List(c, &r.Outputs, MaxOutputs, "outputs", func(c *canon.Coder, out *wire.TxOut) { codeOutput(c, out, "output") })
 	canon.List(c, &r.Sighashes, maxSighash, "sighashes", func(c *canon.Coder, s *Sighash) { s.fields(c) })
 	c.Amount(&r.Fee, "fee")
 	c.Amount(&r.Service, "service fee")
@@ -119,7 +119,7 @@ func (in *Input) fields(c *canon.Coder, before Input) {
 	c.Time(&in.CreatedAt, "input created at")
 	c.Time(&in.ExpiresAt, "input expires at")
 	c.Bool(&in.Recoverable, "recoverable")
-	canon.List(c, &in.Assets, maxAssets, "assets", func(c *canon.Coder, a *ark.AssetAmount) { asset(c, a, "asset") })
+	canon.List(c, &in.Assets, maxAssets, "assets", func(c *canon.Coder, a *ark.AssetAmount) { codeAsset(c, a, "asset") })
 	c.Bytes(&in.Forfeit, maxPSBT, "forfeit")
 }
 
@@ -195,12 +195,12 @@ func Outpoint(c *canon.Coder, v *wire.OutPoint, name string) {
 	canon.Num(c, &v.Index, math.MaxUint32, name)
 }
 
-func output(c *canon.Coder, v *wire.TxOut, name string) {
+func codeOutput(c *canon.Coder, v *wire.TxOut, name string) {
 	c.Amount(&v.Value, name)
 	c.Bytes(&v.PkScript, maxOutputScript, name)
 }
 
-func asset(c *canon.Coder, v *ark.AssetAmount, name string) {
+func codeAsset(c *canon.Coder, v *ark.AssetAmount, name string) {
 	c.Text(&v.AssetID, maxName, name)
 	canon.Num(c, &v.Amount, math.MaxUint64, name)
 }

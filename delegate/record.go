@@ -49,7 +49,7 @@ type Record struct {
 	Proof     []byte // PSBT
 	ProofTxid chainhash.Hash
 	Inputs    []Input      // in the proof's order
-	Outputs   []wire.TxOut // off-chain outputs in order, the extension included
+	Outputs   []wire.TxOut // as the leaf in the batch must have them: in order, the extension last
 	Sighashes []Sighash
 	Fee       int64 // inputs minus outputs: what the operator gets
 	Service   int64 // what Vigil's own output gets
@@ -125,7 +125,7 @@ const (
 	MaxInputs       = 256
 	MaxOutputs      = 64
 	MaxWatched      = 32
-	maxOwners       = 16
+	maxOwners       = MaxInputs
 	maxAssets       = 256
 	maxReplaces     = MaxInputs
 	maxSighash      = 2*MaxInputs + 1

@@ -1,0 +1,96 @@
+package delegate
+
+import (
+	"encoding/binary"
+
+	"github.com/vigil-ark/vigil"
+	"github.com/vigil-ark/vigil/ark"
+)
+
+// How the bounds of time were chosen. All are seconds.
+const (
+	// skew is added to valid_at: an operator whose clock lags refuses an intent
+	// before its time. Machines that keep time at all are within it; one that is
+	// further off costs a refused attempt and a retry.
+	skew = 3
+	// maxJitter spreads delegates that name one second, few enough that they still
+	// meet in one batch.
+	maxJitter = 2
+	// soon is how far ahead a wallet may put valid_at when it is in a hurry: the
+	// SDK says "in a minute" for coins that have expired.
+	soon = 60
+	// furthest bounds valid_at: no VTXO lives as long.
+	furthest = 10 * 365 * 86_400
+
+	minLead = 30 * 60
+	maxLead = 3 * 86_400
+	// day is the least batch expiry outside regtest, as the SDKs have it.
+	day = 86_400
+)
+
+// FirstAttempt is when a delegate is due: at valid_at plus the clock-skew
+// allowance and a jitter by its id, but never so much later that a short-lived
+// coin would expire over it. Times are unix seconds; expiry 0 is none.
+func FirstAttempt(id vigil.DelegateID, validAt, expiry int64) int64 {
+	jitter := int64(binary.BigEndian.Uint32(id[:4])) % (maxJitter + 1)
+	wait := skew + jitter
+	if left := expiry - validAt; expiry > 0 && left > 0 {
+		wait = min(wait, max(left/4, 1))
+	}
+	return validAt + wait
+}
+
+// Lead is how long before its expiry a coin should be renewed (spec section 6,
+// When): a tenth of its original lifetime, at least twelve sessions, a ban and
+// four sessions, and half an hour, at most three days, and never over half of
+// what remains. All are seconds.
+func Lead(lifetime, remaining, session, ban int64) int64 {
+	least := max(12*session, ban+4*session, minLead)
+	lead := min(max(lifetime/10, least), maxLead)
+	return max(min(lead, remaining/2), 0)
+}
+
+// checkTimes: valid_at is there and leaves room before the first input that
+// still needs a forfeit expires; expire_at leaves room for more than one try.
+func (c *stockCheck) checkTimes() error {
+	validAt, expireAt := c.message.ValidAt, c.message.ExpireAt
+	if validAt <= 0 || validAt > c.Now+furthest {
+		return vigil.Errorf(vigil.CodeValidAtInvalid, "valid_at is %d", validAt)
+	}
+	for _, v := range c.vtxos {
+		if !v.NeedsForfeit(c.Now) {
+			continue
+		}
+		if latest := v.ExpiresAt - room(c.Params); validAt > latest && validAt > c.Now+soon {
+			return vigil.Errorf(vigil.CodeValidAtInvalid, "valid_at is %d; %s expires at %d, so that %d is the latest", validAt, v.Outpoint, v.ExpiresAt, latest)
+		}
+	}
+	if least := max(validAt, c.Now) + 2*c.Params.SessionSeconds; expireAt != 0 && expireAt < least {
+		return vigil.Errorf(vigil.CodeExpireAtInvalid, "expire_at is %d; before %d a failed attempt could not be repeated", expireAt, least)
+	}
+	return nil
+}
+
+// room is what must be left between valid_at and expiry: two sessions. On
+// regtest coins live for seconds, and only the order counts.
+func room(p ark.Params) int64 {
+	if p.Network == ark.Regtest {
+		return 1
+	}
+	return 2 * p.SessionSeconds
+}
+
+// minBatchExpiry is the least batch expiry that renews these coins: nine tenths
+// of the longest lifetime that one of them had, so that a batch cannot be much
+// shorter than what the owner gives up, and a day outside regtest.
+func (c *stockCheck) minBatchExpiry() uint32 {
+	var longest int64
+	for _, v := range c.vtxos {
+		longest = max(longest, v.ExpiresAt-v.CreatedAt)
+	}
+	least := longest / 10 * 9
+	if c.Params.Network != ark.Regtest {
+		least = max(least, day)
+	}
+	return uint32(min(least, furthest))
+}
