@@ -60,6 +60,7 @@ type watcher struct {
 	signed   bool
 	forfeits *batch.StepForfeits
 	end      bool
+	spoiled  bool // events may have been changed
 	err      error
 }
 
@@ -142,7 +143,7 @@ func (w *watcher) checkSign(s batch.StepSign) {
 		if _, ok := w.r.nonces[n.Cosigner][n.Txid]; !ok {
 			w.t.Fatalf("%v signs %v without a nonce", n.Cosigner, n.Txid)
 		}
-		if n.Agg != w.r.op.aggs[n.Txid] {
+		if !w.spoiled && n.Agg != w.r.op.aggs[n.Txid] {
 			w.t.Fatalf("another aggregate nonce for %v", n.Txid)
 		}
 	}
