@@ -19,7 +19,7 @@ func unfit(rec *delegate.Record, params ark.Params, found coins, now time.Time) 
 	fail := func(code, format string, args ...any) *delegate.Failure {
 		return &delegate.Failure{Code: code, Text: fmt.Sprintf(format, args...), At: now.Unix()}
 	}
-	if !signerAccepted(rec, params, now) {
+	if !delegate.SignerAccepted(rec, params, now.Unix()) {
 		return fail("OPERATOR_KEY_CHANGED", "the operator's signer key is %s; the scripts name %s", params.SignerKey, rec.SignerKey)
 	}
 	for _, in := range rec.Inputs {
@@ -43,20 +43,6 @@ func unfit(rec *delegate.Record, params ark.Params, found coins, now time.Time) 
 		}
 	}
 	return nil
-}
-
-// signerAccepted says whether the operator still signs for the key that stands
-// in the record's scripts.
-func signerAccepted(rec *delegate.Record, params ark.Params, now time.Time) bool {
-	if rec.SignerKey.XOnly() == params.SignerKey.XOnly() {
-		return true
-	}
-	for _, d := range params.DeprecatedSigners {
-		if d.Key.XOnly() == rec.SignerKey.XOnly() {
-			return d.Cutoff == 0 || now.Unix() < d.Cutoff
-		}
-	}
-	return false
 }
 
 // commitmentTx reads the transaction out of a stored commitment PSBT.

@@ -126,8 +126,6 @@ func (e *Engine) resolveSubmitted(ctx context.Context, rec *delegate.Record, fou
 		return e.wait(rec, time.Unix(rec.BatchEnd, 0).Add(e.cfg.Pace.Margin).Sub(now)), nil
 	}
 	return change{Prev: rec, Event: delegate.NotFinalized, Mutate: func(r *delegate.Record) {
-		r.WatchCommitment(now.Unix())
-		r.Leaves = nil
 		r.NextAttempt = now.Add(e.cfg.Pace.retry(r, now, random())).Unix()
 	}}, nil
 }
@@ -176,8 +174,6 @@ func (e *Engine) resolveUnconfirmed(ctx context.Context, rec *delegate.Record, f
 	if conflict {
 		now := e.cfg.Now()
 		return change{Prev: rec, Event: delegate.Conflict, Mutate: func(r *delegate.Record) {
-			r.WatchCommitment(now.Unix())
-			r.Leaves = nil
 			r.NextAttempt = now.Unix()
 		}}, nil
 	}

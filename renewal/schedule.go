@@ -10,12 +10,6 @@ import (
 // Pace holds the engine's waits. The zero value is not usable; DefaultPace
 // says how each was chosen.
 type Pace struct {
-	// Skew is added to valid_at: an operator whose clock lags refuses an intent
-	// before its time.
-	Skew time.Duration
-	// Jitter spreads delegates of the same valid_at, so that thousands do not
-	// register in one second.
-	Jitter time.Duration
 	// Duplicate is the wait after "duplicated input": the operator's queue lacks
 	// our intent only between a pop and the re-push, so the window is short.
 	Duplicate time.Duration
@@ -38,8 +32,6 @@ type Pace struct {
 // convictions, a ban of 5 minutes.
 func DefaultPace() Pace {
 	return Pace{
-		Skew:        3 * time.Second,
-		Jitter:      2 * time.Second,
 		Duplicate:   500 * time.Millisecond,
 		First:       2 * time.Second,
 		Longest:     10 * time.Minute,
@@ -50,10 +42,6 @@ func DefaultPace() Pace {
 		Confirm:     15 * time.Second,
 	}
 }
-
-// Ripe is the time at which a delegate of that valid_at is taken up, before
-// jitter.
-func (p Pace) Ripe(validAt int64) time.Time { return time.Unix(validAt, 0).Add(p.Skew) }
 
 // retry is the wait before the next attempt of a delegate that failed in a way
 // that may pass: doubling with the attempts, never more than a twentieth of

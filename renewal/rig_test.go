@@ -1,0 +1,303 @@
+package renewal_test
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/btcsuite/btcd/wire/v2"
+
+	"github.com/vigil-ark/vigil"
+	"github.com/vigil-ark/vigil/ark"
+	"github.com/vigil-ark/vigil/arktest"
+	"github.com/vigil-ark/vigil/arktest/wallet"
+	"github.com/vigil-ark/vigil/bip340"
+	"github.com/vigil-ark/vigil/delegate"
+	"github.com/vigil-ark/vigil/fsck"
+	"github.com/vigil-ark/vigil/kv/kvtest"
+	"github.com/vigil-ark/vigil/ledger"
+	"github.com/vigil-ark/vigil/operator"
+	"github.com/vigil-ark/vigil/renewal"
+	"github.com/vigil-ark/vigil/secret/secrettest"
+	"github.com/vigil-ark/vigil/signer"
+)
+
+// rig is an operator, a Vigil without its edge, and devices, in one process on
+// real time, with sessions as short as the operator has them.
+type rig struct {
+	t       *testing.T
+	ctx     context.Context
+	op      *arktest.Operator
+	kv      *kvtest.Memory
+	secrets *secrettest.Memory
+	ledger  *ledger.Ledger
+	signer  *signer.Signer
+	service bip340.PubKey
+	pace    renewal.Pace
+	log     *slog.Logger
+
+	stop    context.CancelFunc
+	stopped chan error
+	client  *operator.Client
+	engine  *renewal.Engine
+	seen    *observer
+}
+
+// observer keeps what the engine reported.
+type observer struct {
+	mu         sync.Mutex
+	violations []string
+}
+
+func (*observer) Renewal(string)       {}
+func (*observer) StreamUp(bool)        {}
+func (*observer) Batch(time.Time, int) {}
+func (o *observer) Violation(rule string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.violations = append(o.violations, rule)
+}
+
+func (o *observer) rules() []string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return append([]string(nil), o.violations...)
+}
+
+// sessions adapts the signer's concrete session to the engine's port.
+type sessions struct{ *signer.Signer }
+
+func (s sessions) Open(ctx context.Context, recs []*delegate.Record) (renewal.Session, map[vigil.DelegateID]error) {
+	return s.Signer.Open(ctx, recs)
+}
+
+func newRig(t *testing.T, set arktest.Settings) *rig {
+	t.Helper()
+	if set.SessionDuration == 0 {
+		set.SessionDuration = 3 * time.Second
+	}
+	logs := &testLog{t: t}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	t.Cleanup(func() { cancel(); logs.close() })
+	op, err := arktest.Start(arktest.Config{Settings: set})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(op.Close)
+	r := &rig{
+		t: t, ctx: ctx, op: op, kv: kvtest.NewMemory(), secrets: secrettest.NewMemory(),
+		log: slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	}
+	r.pace = renewal.DefaultPace()
+	r.pace.First, r.pace.Longest, r.pace.Recoverable = 200*time.Millisecond, 2*time.Second, 2*time.Second
+	r.pace.Margin, r.pace.Confirm, r.pace.Ban = 200*time.Millisecond, 300*time.Millisecond, 3*time.Second
+	if err := ledger.Create(ctx, r.kv, ledger.Generation{1}); err != nil {
+		t.Fatal(err)
+	}
+	if r.ledger, err = ledger.Open(ctx, r.kv, ledger.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	r.signer = signer.New(r.secrets)
+	key, err := r.signer.AddServiceKey(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.service = key.Key
+	return r
+}
+
+// start runs an engine over what the stores hold.
+func (r *rig) start() {
+	r.t.Helper()
+	client, err := operator.Dial(operator.Config{URL: r.op.URL(), Log: r.log})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(r.ctx)
+	stream, err := client.Events(ctx)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.seen = &observer{}
+	// A fresh signer, as after a restart: nothing of the last one's memory.
+	r.engine = renewal.New(renewal.Config{Pace: r.pace, Log: r.log, Grace: 5 * time.Second}, client, stream, r.ledger, sessions{signer.New(r.secrets)}, nil, r.seen)
+	r.client, r.stop, r.stopped = client, cancel, make(chan error, 1)
+	engine := r.engine
+	go func() { r.stopped <- engine.Run(ctx) }()
+	r.t.Cleanup(r.halt)
+}
+
+// halt stops the engine, as a graceful stop does.
+func (r *rig) halt() {
+	if r.stop == nil {
+		return
+	}
+	r.stop()
+	<-r.stopped
+	_ = r.client.Close()
+	r.stop = nil
+}
+
+// device makes a wallet with a client of its own.
+func (r *rig) device() *wallet.Wallet {
+	r.t.Helper()
+	c, err := operator.Dial(operator.Config{URL: r.op.URL()})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(func() { _ = c.Close() })
+	key, s, err := bip340.GenerateKey()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	s.Burn()
+	return wallet.New(c, key, nil)
+}
+
+// board gives d a coin of sats at its address with Vigil as delegate.
+func (r *rig) board(d *wallet.Wallet, sats int64) ark.VTXO {
+	r.t.Helper()
+	to, err := d.Address(r.ctx, &r.service)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	addr, err := d.BoardingAddress(r.ctx)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	at, err := r.op.Faucet(addr, sats)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if err := r.op.Mine(1); err != nil {
+		r.t.Fatal(err)
+	}
+	out, _ := r.op.Chain().Output(at)
+	s, err := d.Board(r.ctx, to, wallet.BoardingCoin{Outpoint: at, Out: &out})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	coins, err := r.vtxos(s.Outputs[0].Outpoint)
+	if err != nil || len(coins) != 1 {
+		r.t.Fatalf("boarded %v: %v", coins, err)
+	}
+	return coins[0]
+}
+
+func (r *rig) vtxos(ops ...wire.OutPoint) ([]ark.VTXO, error) {
+	c, err := operator.Dial(operator.Config{URL: r.op.URL()})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = c.Close() }()
+	return c.VTXOs(r.ctx, ops)
+}
+
+// submit signs coins ahead, takes the delegate in, and returns its record.
+func (r *rig) submit(d *wallet.Wallet, opt wallet.DelegateOptions, coins ...ark.VTXO) *delegate.Record {
+	r.t.Helper()
+	info := wallet.DelegateInfo{Key: r.service}
+	if opt.ValidAt.IsZero() {
+		opt.ValidAt = time.Now().Add(-10 * time.Second)
+	}
+	body, err := d.Delegate(r.ctx, coins, info, opt)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	req, err := delegate.ParseStock(delegate.StockBody{Message: body.Intent.Message, Proof: body.Intent.Proof, Forfeits: body.ForfeitTxs}, delegate.StockLimits{Inputs: 128, Outputs: 8})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	c, err := operator.Dial(operator.Config{URL: r.op.URL()})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	params, err := c.Info(r.ctx)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	now, err := c.VTXOs(r.ctx, req.Outpoints())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	rec, err := delegate.CheckStock(req, delegate.StockTerms{Params: params, Keys: []bip340.PubKey{r.service}, VTXOs: now, Now: time.Now().Unix()})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	receipt, err := r.ledger.Submit(r.ctx, ledger.Submission{Record: rec})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if r.engine != nil {
+		r.engine.Wake()
+	}
+	return receipt.Record
+}
+
+// await waits until the delegate's record satisfies cond.
+func (r *rig) await(id vigil.DelegateID, what string, cond func(*delegate.Record) bool) *delegate.Record {
+	r.t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		rec, err := r.ledger.Delegate(r.ctx, id)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		if cond(rec) {
+			return rec
+		}
+		select {
+		case <-tick.C:
+		case <-r.ctx.Done():
+			r.t.Fatalf("waiting for %s: the delegate is %s, %d attempts, last error %+v", what, rec.State, rec.Attempts, rec.LastError)
+		}
+	}
+}
+
+func (r *rig) awaitState(id vigil.DelegateID, s delegate.State) *delegate.Record {
+	r.t.Helper()
+	return r.await(id, s.String(), func(rec *delegate.Record) bool { return rec.State == s })
+}
+
+// clean holds that the store is sane and that the operator has nothing of ours
+// left queued.
+func (r *rig) clean() {
+	r.t.Helper()
+	report, err := fsck.Check(r.ctx, r.kv, nil)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if !report.Clean() {
+		r.t.Errorf("fsck: %s", report)
+	}
+	if q := r.op.Stats().Queue; len(q) != 0 {
+		r.t.Errorf("the operator's queue still holds %v", q)
+	}
+}
+
+// testLog writes to the test's log until the test is over.
+type testLog struct {
+	mu   sync.Mutex
+	t    *testing.T
+	over bool
+}
+
+func (l *testLog) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.over {
+		l.t.Log(string(bytes.TrimSpace(p)))
+	}
+	return len(p), nil
+}
+
+func (l *testLog) close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.over = true
+}
