@@ -74,6 +74,7 @@ const (
 	CodeOperatorKey    Code = "OPERATOR_KEY_CHANGED"
 	CodeNotFound       Code = "NOT_FOUND"
 	CodeMalformed      Code = "MALFORMED_REQUEST"
+	CodeClockSkew      Code = "CLOCK_SKEW"
 )
 
 // The codes of intake: what is wrong with a delegate that was submitted.
@@ -118,6 +119,7 @@ const (
 var Table = []Entry{
 	{CodeAssetsNotConserved, KindInvalid, false, "An input holds assets and the outputs do not return every unit to the owner in one extension output. Delegates never burn or issue assets."},
 	{CodeBodyTooLarge, KindLimit, false, "The request is larger than the server accepts. Send fewer inputs in one request."},
+	{CodeClockSkew, KindInvalid, false, "The message's time, or the time at which it expires, is too far from the server's. Set the clock and sign anew; the sentence says the server's time."},
 	{CodeCosignersMismatch, KindInvalid, false, "The message must name exactly one cosigner: the public key that the server's info shows. Fetch the info again and sign anew."},
 	{CodeDelegateKeyMissing, KindInvalid, false, "An input's script has no collaborative leaf with this server's key and the operator's. Move the VTXO to an address that names this server as delegate."},
 	{CodeDestinationNotOwner, KindInvalid, false, "An output pays a script that is neither one of the inputs' nor the server's fee address. A delegate returns coins to where they were."},
@@ -137,7 +139,7 @@ var Table = []Entry{
 	{CodeInputUnknown, KindState, true, "The operator does not know an input. A new VTXO may take a moment to appear; boarding outputs cannot be delegated."},
 	{CodeInputUnrolled, KindState, false, "An input is on chain, or on its way there, and cannot be renewed."},
 	{CodeInternal, KindInternal, true, "The server failed in a way it did not foresee. Nothing was stored. Retry; if it stays, tell its operator the time of the request."},
-	{CodeInvalidMessage, KindInvalid, false, "The intent's message is not a register message in its canonical form."},
+	{CodeInvalidMessage, KindInvalid, false, "The intent's message is not of the kind that this call takes, in its canonical form."},
 	{CodeInvalidProof, KindInvalid, false, "The intent's proof is not a well-formed proof over the message. The sentence says which part."},
 	{CodeLeafUnsupported, KindInvalid, false, "An input is signed on a leaf that a delegate cannot use. Use the leaf of owner and operator."},
 	{CodeMalformed, KindInvalid, false, "The request could not be decoded. The sentence says which field."},

@@ -1,0 +1,204 @@
+package rpc
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"math"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/vigil-ark/vigil"
+)
+
+// bounded lets a request through when its source is within its limits, and
+// bounds its size and time.
+func (s *Server) bounded(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.stopping.Load() {
+			s.refuse(w, r, vigil.CodeStopping, retryAfter)
+			return
+		}
+		done, wait, code := s.sources.enter(s.source(r))
+		if code != "" {
+			s.refuse(w, r, code, wait)
+			return
+		}
+		defer done()
+		if r.ContentLength > s.cfg.Limits.Body {
+			s.refuse(w, r, vigil.CodeBodyTooLarge, 0)
+			return
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, s.cfg.Limits.Body)
+		ctx, cancel := s.timed(w, r)
+		defer cancel()
+		next.ServeHTTP(w, r.WithContext(ctx))
+	})
+}
+
+// whole reads the body before anything is decoded: past this point a body is
+// complete and within its bound, or the request is refused.
+func (s *Server) whole(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		var tooLarge *http.MaxBytesError
+		switch {
+		case errors.As(err, &tooLarge):
+			s.refuse(w, r, vigil.CodeBodyTooLarge, 0)
+			return
+		case err != nil:
+			s.refuse(w, r, vigil.CodeMalformed, 0)
+			return
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		next.ServeHTTP(w, r)
+	})
+}
+
+// refuse answers before any decoding, in the caller's own protocol.
+func (s *Server) refuse(w http.ResponseWriter, r *http.Request, code vigil.Code, wait time.Duration) {
+	s.cfg.Refused(code)
+	if wait > 0 {
+		w.Header().Set("Retry-After", seconds(wait))
+	}
+	st := statusOf(&vigil.Error{Code: code, Message: vigil.Lookup(code).Meaning}, wait)
+	if isGRPC(r) {
+		// A response of trailers only, as the gRPC protocol has it for calls that
+		// are refused unread. Meanings are plain text that needs no escaping.
+		w.Header().Set("Content-Type", "application/grpc")
+		w.Header().Set("Grpc-Status", strconv.Itoa(int(st.Code())))
+		w.Header().Set("Grpc-Message", st.Message())
+		w.WriteHeader(http.StatusOK)
+		return
+	}
+	writeStatus(w, httpStatus(code), st)
+}
+
+// seconds writes a wait as Retry-After has it: whole seconds, rounded up.
+func seconds(d time.Duration) string { return strconv.Itoa(int(math.Ceil(d.Seconds()))) }
+
+// source is the address that limits count by: the peer's, or what a trusted
+// proxy says of it. An IPv6 peer counts as its /64, which one user holds whole.
+func (s *Server) source(r *http.Request) netip.Addr {
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}
+	}
+	addr := peer.Addr().Unmap()
+	// The nearest proxy writes last; walk back while the writer is trusted.
+	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for i := len(hops) - 1; i >= 0 && s.trusted(addr); i-- {
+		hop, ok := parseHop(strings.TrimSpace(hops[i]))
+		if !ok {
+			break
+		}
+		addr = hop.Unmap()
+	}
+	if addr.Is6() {
+		if p, err := addr.WithZone("").Prefix(64); err == nil {
+			return p.Addr()
+		}
+	}
+	return addr
+}
+
+// parseHop reads an address as proxies write it, with or without a port.
+func parseHop(s string) (netip.Addr, bool) {
+	if addr, err := netip.ParseAddr(s); err == nil {
+		return addr, true
+	}
+	ap, err := netip.ParseAddrPort(s)
+	return ap.Addr(), err == nil
+}
+
+func (s *Server) trusted(addr netip.Addr) bool {
+	for _, p := range s.cfg.Limits.Proxies {
+		if p.Contains(addr) {
+			return true
+		}
+	}
+	return false
+}
+
+// sources counts what each address asks. Its memory is bounded: addresses that
+// have been silent long enough to have a full bucket are forgotten, and when
+// too many are active at once, strangers share one bucket.
+type sources struct {
+	limits Limits
+	now    func() time.Time
+
+	mu     sync.Mutex
+	byAddr map[netip.Addr]*source
+	swept  time.Time
+	shared *source
+}
+
+type source struct {
+	bucket *rate.Limiter
+	active int
+	last   time.Time
+}
+
+// maxSources is the most addresses that are told apart: about 20 MB.
+const maxSources = 100_000
+
+func newSources(l Limits, now func() time.Time) *sources {
+	s := &sources{limits: l, now: now, byAddr: map[netip.Addr]*source{}, swept: now()}
+	s.shared = s.fresh()
+	return s
+}
+
+func (s *sources) fresh() *source {
+	return &source{bucket: rate.NewLimiter(rate.Limit(s.limits.Rate), s.limits.Burst)}
+}
+
+// enter counts a request of addr. It returns what to call when the request
+// ends, or the code of the limit that it would exceed and how long to wait.
+func (s *sources) enter(addr netip.Addr) (done func(), wait time.Duration, code vigil.Code) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now()
+	s.sweep(now)
+	src := s.byAddr[addr]
+	if src == nil {
+		src = s.shared
+		if len(s.byAddr) < maxSources {
+			src = s.fresh()
+			s.byAddr[addr] = src
+		}
+	}
+	src.last = now
+	if src.active >= s.limits.Streams {
+		return nil, time.Second, vigil.CodeTooManyStreams
+	}
+	if !src.bucket.AllowN(now, 1) {
+		missing := 1 - src.bucket.TokensAt(now)
+		return nil, time.Duration(missing / s.limits.Rate * float64(time.Second)), vigil.CodeRateLimited
+	}
+	src.active++
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		src.active--
+	}, 0, ""
+}
+
+// sweep forgets addresses whose bucket is full again, now and then.
+func (s *sources) sweep(now time.Time) {
+	full := time.Duration(float64(s.limits.Burst) / s.limits.Rate * float64(time.Second))
+	if now.Sub(s.swept) < max(full, time.Second) {
+		return
+	}
+	s.swept = now
+	for addr, src := range s.byAddr {
+		if src.active == 0 && now.Sub(src.last) > full {
+			delete(s.byAddr, addr)
+		}
+	}
+}
