@@ -11,6 +11,7 @@ import (
 	"github.com/btcsuite/btcd/wire/v2"
 
 	"github.com/vigil-ark/vigil/ark"
+	"github.com/vigil-ark/vigil/ark/asset"
 	"github.com/vigil-ark/vigil/ark/batch"
 	"github.com/vigil-ark/vigil/ark/forfeit"
 	"github.com/vigil-ark/vigil/ark/script"
@@ -49,7 +50,17 @@ func (c *carrier) carry(ctx context.Context, req wallet.DelegateRequest) (err er
 		}
 		c.partial[p.UnsignedTx.TxIn[0].PreviousOutPoint] = p
 	}
-	c.task = batch.Task{ID: "carried", Cosigner: c.key.PubKey(), Outputs: proof.UnsignedTx.TxOut}
+	c.task = batch.Task{ID: "carried", Cosigner: c.key.PubKey()}
+	for _, o := range proof.UnsignedTx.TxOut {
+		if asset.IsExtension(o.PkScript) { // the leaf has the operator's form of it
+			s, err := asset.LeafScript(o.PkScript, proof.UnsignedTx.TxHash())
+			if err != nil {
+				return err
+			}
+			o = wire.NewTxOut(o.Value, s)
+		}
+		c.task.Outputs = append(c.task.Outputs, o)
+	}
 	for i, in := range proof.UnsignedTx.TxIn[1:] {
 		c.task.Inputs = append(c.task.Inputs, batch.Input{
 			Outpoint: in.PreviousOutPoint, Amount: proof.Inputs[i+1].WitnessUtxo.Value,

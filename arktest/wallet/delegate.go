@@ -171,7 +171,7 @@ func (d delegation) outputs(coins []coin, info DelegateInfo, opt DelegateOptions
 		destination = opt.Destination.PkScript()
 	}
 	outs = append(outs, wire.NewTxOut(amount, destination))
-	return withAssets(coins, outs, len(outs)-1)
+	return withAssets(coins, outs, destination)
 }
 
 // Groups parts coins by the UTC day of their expiry, as the stock wallet does

@@ -231,3 +231,54 @@ func TestOperatorsFeesArePaid(t *testing.T) {
 		t.Fatalf("renewed %d", got.Amount)
 	}
 }
+
+func TestAssetsAreCarried(t *testing.T) {
+	w := newWorld(t, arktest.Settings{})
+	alice := w.wallet()
+	service, _, err := bip340.GenerateKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	delegate := service.PubKey()
+	to := w.address(alice, &delegate)
+	w.board(alice, to, 50_000)
+	_, gold, err := alice.Issue(w.ctx, to, 20_000, 7)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := alice.VTXOs(w.ctx)
+	if err != nil || len(list) != 2 {
+		t.Fatalf("%v, %v", list, err)
+	}
+	// Both coins by herself, then the one that is left by her delegate.
+	s, err := alice.Renew(w.ctx, to, list...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := w.only(alice, s.Outputs[0].Outpoint)
+	want := []ark.AssetAmount{{AssetID: gold.String(), Amount: 7}}
+	if !slices.Equal(v.Assets, want) {
+		t.Fatalf("renewed with %v", v.Assets)
+	}
+	if _, err := alice.Send(w.ctx, to, 1000); !errors.Is(err, wallet.ErrFunds) {
+		t.Fatalf("a payment would burn the assets: %v", err)
+	}
+	client, err := operator.Dial(operator.Config{URL: w.op.URL()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = client.Close() }()
+	req, err := alice.Delegate(w.ctx, []ark.VTXO{v}, wallet.DelegateInfo{Key: delegate, Address: to, Fee: 1000},
+		wallet.DelegateOptions{ValidAt: time.Now().Add(-time.Minute), FeeScript: ark.PayToTaproot(delegate.XOnly()), Fee: 600})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := (&carrier{op: client, key: service}).carry(w.ctx, req); err != nil {
+		t.Fatal(err)
+	}
+	w.await(alice, 49_400)
+	list, err = alice.VTXOs(w.ctx)
+	if err != nil || len(list) != 1 || !slices.Equal(list[0].Assets, want) {
+		t.Fatalf("carried: %+v, %v", list, err)
+	}
+}

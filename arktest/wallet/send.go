@@ -13,6 +13,7 @@ import (
 	"github.com/btcsuite/btcd/wire/v2"
 
 	"github.com/vigil-ark/vigil/ark"
+	"github.com/vigil-ark/vigil/ark/asset"
 	"github.com/vigil-ark/vigil/ark/script"
 	"github.com/vigil-ark/vigil/bip340"
 	"github.com/vigil-ark/vigil/operator"
@@ -44,6 +45,10 @@ func (w *Wallet) VTXOs(ctx context.Context) ([]ark.VTXO, error) {
 // the new coin. The coins that expire first are spent first; change goes back to
 // the script of the first of them.
 func (w *Wallet) Send(ctx context.Context, to ark.Address, sats int64) (wire.OutPoint, error) {
+	return w.pay(ctx, to, sats, nil)
+}
+
+func (w *Wallet) pay(ctx context.Context, to ark.Address, sats int64, packet asset.Packet) (wire.OutPoint, error) {
 	p, err := w.op.Params(ctx)
 	if err != nil {
 		return wire.OutPoint{}, err
@@ -71,6 +76,11 @@ func (w *Wallet) Send(ctx context.Context, to ark.Address, sats int64) (wire.Out
 	outs := []*wire.TxOut{payTo(to.Key, sats, p.Dust)}
 	if sum > sats {
 		outs = append(outs, payTo(coins[0].tree.OutputKey(), sum-sats, p.Dust))
+	}
+	if packet != nil {
+		if outs, err = appendPacket(outs, packet); err != nil {
+			return wire.OutPoint{}, err
+		}
 	}
 	tx, err := newOffchain(coins, outs, p.CheckpointScript)
 	if err != nil {

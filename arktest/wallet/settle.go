@@ -88,15 +88,19 @@ func (w *Wallet) settle(ctx context.Context, to ark.Address, vtxos []ark.VTXO, b
 	if err != nil {
 		return Settled{}, err
 	}
-	if s.task.Outputs, err = s.outputs(inputs, to); err != nil {
+	outs, err := s.outputs(inputs, to)
+	if err != nil {
 		return Settled{}, err
 	}
 	message, err := intent.NewRegister(0, 0, key.PubKey()).Encode()
 	if err != nil {
 		return Settled{}, err
 	}
-	signed, err := prove(w.owner, message, proofInputs(inputs), s.task.Outputs)
+	signed, err := prove(w.owner, message, proofInputs(inputs), outs)
 	if err != nil {
+		return Settled{}, err
+	}
+	if s.task.Outputs, err = leafOutputs(outs, signed.txid); err != nil {
 		return Settled{}, err
 	}
 	if err := s.run(ctx, signed); err != nil {
@@ -161,7 +165,7 @@ func (s *settlement) outputs(inputs []coin, to ark.Address) ([]*wire.TxOut, erro
 	if out.Value -= f; out.Value < s.params.Dust {
 		return nil, fmt.Errorf("%w: %d", ErrDust, out.Value)
 	}
-	return withAssets(inputs, []*wire.TxOut{out}, 0)
+	return withAssets(inputs, []*wire.TxOut{out}, out.PkScript)
 }
 
 // run registers the intent and follows the batches until one has carried it.

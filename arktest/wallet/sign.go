@@ -3,6 +3,7 @@ package wallet
 import (
 	"fmt"
 
+	"github.com/btcsuite/btcd/chainhash/v2"
 	"github.com/btcsuite/btcd/psbt/v2"
 	"github.com/btcsuite/btcd/txscript/v2"
 	"github.com/btcsuite/btcd/wire/v2"
@@ -45,6 +46,8 @@ func signInput(key *bip340.Key, p *psbt.Packet, i int, t txscript.SigHashType) e
 type Intent struct {
 	Message string `json:"message"`
 	Proof   string `json:"proof"` // base64 PSBT
+
+	txid chainhash.Hash // of the proof
 }
 
 // prove signs a proof of ownership over message, as the stock wallet does: the
@@ -67,7 +70,7 @@ func encode(message string, p *psbt.Packet) (Intent, error) {
 	if err != nil {
 		return Intent{}, fmt.Errorf("wallet: proof: %w", err)
 	}
-	return Intent{message, proof}, nil
+	return Intent{message, proof, intent.Txid(p)}, nil
 }
 
 // proofInputs are the inputs of a proof over coins.
