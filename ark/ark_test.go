@@ -234,8 +234,7 @@ func TestVTXOStates(t *testing.T) {
 			t.Errorf("%s: recoverable %v, needs forfeit %v", c.name, v.Recoverable(now), v.NeedsForfeit(now))
 		}
 	}
-	v := VTXO{Script: SubDust([32]byte{1})}
-	if !v.SubDust() || live.SubDust() {
+	if v := (VTXO{Amount: 330}); v.SubDust(330) || !v.SubDust(331) {
 		t.Error("sub-dust")
 	}
 }

@@ -20,8 +20,7 @@ func (v VTXO) NeedsForfeit(now int64) bool {
 	return !v.Swept && !v.Unrolled && !v.Note() && !v.Expired(now)
 }
 
-// SubDust says whether the coin's script is the form of an amount below dust.
-func (v VTXO) SubDust() bool {
-	_, ok := SubDustKey(v.Script)
-	return ok
-}
+// SubDust says whether the amount is below dust. The operator keeps such a coin
+// as swept, its output being an OP_RETURN, but reports it, and wants it in a
+// proof, with the P2TR script of its key.
+func (v VTXO) SubDust(dust int64) bool { return v.Amount < dust }

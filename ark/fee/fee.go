@@ -23,9 +23,10 @@ const (
 	maxNesting = 32
 	// maxNodes bounds the size of a compiled program.
 	maxNodes = 2048
-	// maxCost bounds one evaluation in CEL's units, about one an operation: far
-	// above any formula, and still below a millisecond.
-	maxCost = 20_000
+	// maxCost bounds one evaluation in CEL's units, about one an operation: a
+	// hundred times any formula in use, and reached within half a millisecond
+	// (BenchmarkCostLimit), as it may be reached for each of 128 inputs.
+	maxCost = 2_000
 )
 
 // Variables of the programs (protocol section 2.5).
