@@ -91,7 +91,7 @@ type Batch struct {
 	id     string
 	expiry ark.Delay
 	tasks  []Task
-	own    map[bip340.XOnly]bool // our cosigner keys, whatever their parity
+	own    map[bip340.XOnly]bip340.PubKey // our cosigner keys
 	inputs map[wire.OutPoint]int // index of the task that spends it
 
 	stage     stage
@@ -114,6 +114,7 @@ type Batch struct {
 	tree       *tree.Tree // nil when no node carries a key of ours
 	leaves     []*tree.Placed
 	toSign     []SigningNode
+	negated    *tree.Placed // a node that lists a key of ours negated
 	made       map[bip340.PubKey]map[chainhash.Hash]musig2.PubNonce
 }
 
@@ -137,7 +138,7 @@ func New(cfg Config, started Started, tasks []Task) (*Batch, error) {
 		id:         started.BatchID,
 		expiry:     expiry,
 		tasks:      slices.Clone(tasks),
-		own:        make(map[bip340.XOnly]bool),
+		own:        make(map[bip340.XOnly]bip340.PubKey),
 		inputs:     make(map[wire.OutPoint]int),
 		nodes:      make(map[chainhash.Hash]received),
 		connectors: make(map[chainhash.Hash]received),
@@ -158,7 +159,6 @@ func New(cfg Config, started Started, tasks []Task) (*Batch, error) {
 // fills the indexes over them.
 func (b *Batch) checkTasks(selected map[string]bool) error {
 	ids, intents := make(map[string]bool), make(map[string]bool)
-	keys := make(map[bip340.XOnly]bip340.PubKey)
 	for i, t := range b.tasks {
 		if ids[t.ID] || intents[t.IntentID] {
 			return fmt.Errorf("%w: %q or its intent is there twice", ErrTask, t.ID)
@@ -168,10 +168,10 @@ func (b *Batch) checkTasks(selected map[string]bool) error {
 			return fmt.Errorf("%w: task %q", ErrNotSelected, t.ID)
 		}
 		x := t.Cosigner.XOnly()
-		if k, ok := keys[x]; ok && k != t.Cosigner {
+		if k, ok := b.own[x]; ok && k != t.Cosigner {
 			return fmt.Errorf("%w: %q has the negated cosigner key of another", ErrTask, t.ID)
 		}
-		keys[x], b.own[x] = t.Cosigner, true
+		b.own[x] = t.Cosigner
 		if len(t.Outputs)+len(t.Onchain) == 0 {
 			return fmt.Errorf("%w: %q has no outputs", ErrTask, t.ID)
 		}
@@ -198,7 +198,7 @@ func (b *Batch) Drop(id string) error {
 	clear(b.own)
 	clear(b.inputs)
 	for i, t := range b.tasks {
-		b.own[t.Cosigner.XOnly()] = true
+		b.own[t.Cosigner.XOnly()] = t.Cosigner
 		for _, in := range t.Inputs {
 			b.inputs[in.Outpoint] = i
 		}
@@ -219,7 +219,7 @@ func IntentHash(id string) string {
 
 // Topics are what the event stream must carry before the tasks are confirmed:
 // every cosigner key in both parities, since a stranger who lists ours negated
-// decides which one upper nodes carry, and every input's outpoint.
+// may decide which one upper nodes carry, and every input's outpoint.
 func Topics(tasks []Task) []string {
 	var topics []string
 	seen := make(map[bip340.XOnly]bool)

@@ -207,13 +207,13 @@ func TestRenewed(t *testing.T) {
 	}
 }
 
-// TestNegatedKey has a stranger list the negation of our key first: the
-// operator keeps the first of two keys with one x coordinate, so upper nodes
-// list that one. We sign them with the negated key, or all our users would be
-// convicted for one stranger's coin.
+// TestNegatedKey has a stranger list the negation of our key. The operator
+// takes two keys with one x coordinate for one, keeps the first, and checks our
+// signatures as ours where the node lists the other: such a batch must fail. We
+// give our nonces all the same, for those nodes too, so that it fails by the
+// stranger's, but no signature under a nonce and coefficient that are not ours.
 func TestNegatedKey(t *testing.T) {
-	negated := negatedKeyOf(t, 1)
-	service := keyOf(t, 1)
+	negated, service := negatedKeyOf(t, 1), keyOf(t, 1)
 	if negated.PubKey().XOnly() != service.PubKey().XOnly() || negated.PubKey() == service.PubKey() {
 		t.Fatal("the test's keys are no negations of each other")
 	}
@@ -222,16 +222,18 @@ func TestNegatedKey(t *testing.T) {
 		ourTask(t, 2, service, p2tr(t, 9000, 1)),
 		ourTask(t, 3, service, p2tr(t, 9000, 2)),
 	).build()
-	s := newSigner(t, service, negated)
-	o := run(op, s, op.open(), nil)
-	checkRenewed(t, op, o)
-	byKey := make(map[byte]int)
-	for _, n := range o.sign.Nodes {
-		byKey[n.Cosigner[0]]++
+	o := run(op, newSigner(t, service), op.open(), nil)
+	var v *batch.Violation
+	if !errors.As(o.err, &v) || v.Rule != batch.RuleNegated || o.sign != nil {
+		t.Fatalf("error %v, signatures asked for: %v", o.err, o.sign != nil)
 	}
-	if byKey[negated.PubKey()[0]] != 3 || byKey[service.PubKey()[0]] != 2 {
-		t.Errorf("%d signatures with the negated key and %d with ours, want 3 and 2",
-			byKey[negated.PubKey()[0]], byKey[service.PubKey()[0]])
+	if len(o.nonces.Nodes) != 5 || o.nonces.Foreign != 1 {
+		t.Errorf("nonces for %d nodes, %d foreign leaves", len(o.nonces.Nodes), o.nonces.Foreign)
+	}
+	for _, n := range o.nonces.Nodes {
+		if n.Cosigner != service.PubKey() {
+			t.Errorf("node %v is to be signed by %v", n.Txid, n.Cosigner)
+		}
 	}
 }
 

@@ -120,12 +120,13 @@ func (b *Batch) storeNode(ev TreeTx) *Violation {
 
 // ours says whether a node carries a key of ours.
 func (b *Batch) ours(n *tree.Node) bool {
-	for _, k := range n.Cosigners {
-		if b.own[k.XOnly()] {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(n.Cosigners, func(k bip340.PubKey) bool { return b.isOwn(k.XOnly()) })
+}
+
+// isOwn says whether a key is ours, whatever its parity.
+func (b *Batch) isOwn(k bip340.XOnly) bool {
+	_, ok := b.own[k]
+	return ok
 }
 
 // topicsOf sorts a connector's topics into our inputs and others.

@@ -420,6 +420,9 @@ func nonceLies() []lie {
 			}
 			return true
 		}),
+		{name: "a stranger lists our key negated", rule: batch.RuleNegated, by: beforeSigning, build: func(op *operator) {
+			op.parts[1].listed = negatedKeyOf(op.t, 2).PubKey()
+		}},
 		{name: "two sets of nonces", rule: batch.RuleConflict, by: beforeSigning, edit: again(func(ev *batch.TreeNonces) {
 			nonces := make(map[bip340.XOnly][66]byte)
 			for k, n := range ev.Nonces {

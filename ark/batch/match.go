@@ -27,7 +27,7 @@ func (b *Batch) matchLeaves(t *tree.Tree, announced map[bip340.XOnly]bool) ([]*t
 		total++
 		for _, k := range n.Cosigners {
 			perKey[k.XOnly()]++
-			if b.own[k.XOnly()] {
+			if b.isOwn(k.XOnly()) {
 				w := want(k, n.Outputs())
 				free[w] = append(free[w], n)
 			}
@@ -71,11 +71,13 @@ func (b *Batch) matchLeaves(t *tree.Tree, announced map[bip340.XOnly]bool) ([]*t
 	if matched == 0 {
 		return leaves, total, nil
 	}
-	if announced[operator.XOnly()] || b.own[operator.XOnly()] {
+	if announced[operator.XOnly()] || b.isOwn(operator.XOnly()) {
 		return nil, 0, violation(RuleOperatorKey, "%v is a participant's", operator)
 	}
 	for _, n := range t.Nodes() {
-		if k, ok := n.Has(operator.XOnly()); !ok || k != operator {
+		// Its parity may differ: a stranger may have listed it negated, which only the
+		// operator can answer for.
+		if _, ok := n.Has(operator.XOnly()); !ok {
 			return nil, 0, violation(RuleOperatorKey, "node %v lacks %v", n.Txid, operator)
 		}
 	}

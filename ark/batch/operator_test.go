@@ -338,7 +338,7 @@ func (op *operator) nonceGroup(ours pubNonces) (group []batch.Event) {
 		op.nonces[txid] = make(map[bip340.PubKey]*musig2.SecNonce)
 		var set []musig2.PubNonce
 		for _, k := range n.Cosigners {
-			pub, ok := ours[k][txid]
+			pub, ok := byX(ours, k.XOnly())[txid]
 			if !ok {
 				op.nonces[txid][k], pub, err = musig2.NewNonce(op.keys[k], ctx, nil, nil)
 				if err != nil {
@@ -357,6 +357,16 @@ func (op *operator) nonceGroup(ours pubNonces) (group []batch.Event) {
 		}
 	}
 	return append(group, all)
+}
+
+// byX finds nonces by x coordinate, as the operator does.
+func byX(ours pubNonces, x bip340.XOnly) map[chainhash.Hash]musig2.PubNonce {
+	for k, m := range ours {
+		if k.XOnly() == x {
+			return m
+		}
+	}
+	return nil
 }
 
 func (op *operator) prevouts() map[chainhash.Hash]*wire.TxOut {

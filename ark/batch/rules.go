@@ -26,6 +26,7 @@ const (
 	RuleNonceCosigners     = "nonce-cosigners"
 	RuleNonceEcho          = "nonce-echo"
 	RuleNonceInvalid       = "nonce-invalid"
+	RuleNegated            = "cosigner-negated"
 	RuleSignatureMissing   = "signature-missing"
 	RuleConnectorMissing   = "connector-missing"
 	RuleConnectorTopic     = "connector-topic"
@@ -74,6 +75,7 @@ func Rules() []Rule {
 		{RuleNoncesMissing, "every node of ours gets its nonces"},
 		{RuleNonceCosigners, "a node's nonces are of its cosigners, all and no others"},
 		{RuleNonceEcho, "our nonces come back as we sent them"},
+		{RuleNegated, "no node lists a key of ours negated: nobody can sign that tree for the operator"},
 		{RuleNonceInvalid, "every nonce is two points"},
 
 		{RuleCommitmentChanged, "the finalization names the commitment transaction that was signed for"},

@@ -26,6 +26,9 @@ func (b *Batch) afterNonces() (Step, *Violation) {
 			return nil, violation(RuleNonceEcho, "node %v, key %v", n.Txid, n.Cosigner)
 		}
 	}
+	if b.negated != nil {
+		return nil, violation(RuleNegated, "node %v", b.negated.Txid)
+	}
 	nodes := b.tree.Nodes()
 	aggs := make([]musig2.AggNonce, len(nodes))
 	sessions := make([]*musig2.Session, len(nodes))

@@ -17,8 +17,8 @@ type Step interface{ step() }
 // StepNone says that the operator's next event is awaited.
 type StepNone struct{}
 
-// StepNonces asks for one fresh nonce for each node. Submit them, one call per
-// distinct SigningNode.Cosigner, and report them to NoncesMade.
+// StepNonces asks for one fresh nonce for each node and key. Submit them, one
+// call per distinct SigningNode.Cosigner, and report them to NoncesMade.
 type StepNonces struct {
 	Nodes []SigningNode
 	// Foreign counts leaves that carry a key of ours but belong to no task: a
@@ -30,9 +30,7 @@ type StepNonces struct {
 // SigningNode is one signature of ours over one node of the VTXO tree.
 type SigningNode struct {
 	Txid chainhash.Hash
-	// Cosigner is our key as the node lists it. When a stranger listed our key
-	// with the other parity this is the negation of the task's key: sign with the
-	// negated key, and submit under exactly this public key.
+	// Cosigner is our key that signs, as its tasks name it.
 	Cosigner bip340.PubKey
 	Sighash  [32]byte
 	Context  *musig2.Context // shared by every node with the same cosigners

@@ -41,7 +41,7 @@ func (b *Batch) closeTree() (Step, *Violation) {
 		RootOut:    b.commitment.UnsignedTx.TxOut[tree.BatchOutput],
 		ForfeitKey: b.cfg.ForfeitKey,
 		Expiry:     b.expiry,
-		Own:        func(k bip340.XOnly) bool { return b.own[k] },
+		Own:        b.isOwn,
 		Contexts:   b.cfg.Cache,
 	})
 	if err != nil {
@@ -54,9 +54,14 @@ func (b *Batch) closeTree() (Step, *Violation) {
 	b.tree, b.leaves = t, leaves
 	for _, n := range t.Nodes() {
 		for _, k := range n.Cosigners {
-			if b.own[k.XOnly()] {
-				b.toSign = append(b.toSign, SigningNode{n.Txid, k, n.Sighash, n.Context})
+			own, ok := b.own[k.XOnly()]
+			if !ok {
+				continue
 			}
+			if k != own {
+				b.negated = n
+			}
+			b.toSign = append(b.toSign, SigningNode{n.Txid, own, n.Sighash, n.Context})
 		}
 	}
 	b.nodes = nil
