@@ -104,8 +104,9 @@ func (s *store) Exists(id string) bool {
 }
 
 // Control returns an asset's control asset.
-func (s *store) Control(id string) string {
+func (s *store) Control(id string) (string, bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.assets[id].control
+	a, ok := s.assets[id]
+	return a.control, ok
 }

@@ -225,8 +225,8 @@ func (c *recorder) registered() { c.note(func(s *Stats) { s.Registered++ }) }
 
 func (c *recorder) call(method string) { c.note(func(s *Stats) { s.Calls[method]++ }) }
 
-// snapshot copies the statistics and gives the channel of the next change.
-func (c *recorder) snapshot() (Stats, <-chan struct{}) {
+// snapshot copies the statistics.
+func (c *recorder) snapshot() Stats {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := c.stats
@@ -238,12 +238,12 @@ func (c *recorder) snapshot() (Stats, <-chan struct{}) {
 	}
 	s.Confirms, s.Calls, s.Forfeits = maps.Clone(s.Confirms), maps.Clone(s.Calls), maps.Clone(s.Forfeits)
 	s.Convictions, s.Vanished = slices.Clone(s.Convictions), slices.Clone(s.Vanished)
-	return s, c.changed
+	return s
 }
 
 // Stats returns a copy of everything seen so far.
 func (op *Operator) Stats() Stats {
-	s, _ := op.rec.snapshot()
+	s := op.rec.snapshot()
 	if p, err := op.process(); err == nil {
 		queued, _ := p.queue.view()
 		for _, in := range queued {
@@ -253,12 +253,20 @@ func (op *Operator) Stats() Stats {
 	return s
 }
 
+// look shows cond the live statistics under the lock, without copying them.
+func (c *recorder) look(cond func(Stats) bool) (bool, <-chan struct{}) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return cond(c.stats), c.changed
+}
+
 // Await blocks until cond holds for the statistics, looking again at every
-// change, or until ctx ends.
+// change, or until ctx ends. cond is shown the live maps and slices, with Queue
+// left out: it must not keep them.
 func (op *Operator) Await(ctx context.Context, cond func(Stats) bool) error {
 	for {
-		_, changed := op.rec.snapshot()
-		if cond(op.Stats()) {
+		holds, changed := op.rec.look(cond)
+		if holds {
 			return nil
 		}
 		select {

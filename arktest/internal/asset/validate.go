@@ -13,8 +13,9 @@ import (
 type Source interface {
 	// Exists says whether the asset was issued.
 	Exists(id string) bool
-	// Control returns an asset's control asset, "" when it has none.
-	Control(id string) string
+	// Control returns an asset's control asset, "" when it has none; known is
+	// false for an asset that was never issued.
+	Control(id string) (control string, known bool)
 }
 
 // Validate checks a transaction's groups against the assets that its inputs
@@ -97,7 +98,10 @@ func validateIssue(groups []Group, g Group, src Source) error {
 		return nil
 	}
 	id := g.ID.String()
-	control := src.Control(id)
+	control, known := src.Control(id)
+	if !known {
+		return code.AssetValidation.New(code.Meta{"asset_id": id}, "control asset not found for asset %s", id)
+	}
 	if control == "" {
 		return code.ControlInvalid.New(code.Meta{"asset_id": id}, "asset %s does not have a control asset", id)
 	}

@@ -68,7 +68,7 @@ func Signed(p *psbt.Packet, i int, hashes *txscript.TxSigHashes, prevouts txscri
 			return nil, fmt.Errorf("%w: input %d: %w", ErrSignature, i, err)
 		}
 		if !sig.Verify(hash, key) {
-			return nil, fmt.Errorf("%w: invalid sig %d for input %d", ErrSignature, n, i)
+			return nil, fmt.Errorf("%w: invalid sig %d for input %d with prevout %s", ErrSignature, n, i, p.UnsignedTx.TxIn[i].PreviousOutPoint)
 		}
 		signed[[32]byte(s.XOnlyPubKey)] = true
 	}
