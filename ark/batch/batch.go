@@ -48,9 +48,9 @@ var (
 
 // Task is one intent of ours that the batch selected.
 type Task struct {
-	ID       string // the caller's name for it, unique in the batch
-	IntentID string // as the operator gave it
-	Cosigner bip340.PubKey
+	ID       string        // the caller's name for it, unique in the batch
+	IntentID string        // as the operator gave it
+	Cosigner bip340.PubKey // zero when there are no off-chain outputs and it has none
 	Outputs  []*wire.TxOut // off-chain outputs in order, an extension included
 	Onchain  []*wire.TxOut // outputs that leave Ark
 	Inputs   []Input
@@ -92,7 +92,7 @@ type Batch struct {
 	expiry ark.Delay
 	tasks  []Task
 	own    map[bip340.XOnly]bip340.PubKey // our cosigner keys
-	inputs map[wire.OutPoint]int // index of the task that spends it
+	inputs map[wire.OutPoint]bool         // of our tasks
 
 	stage     stage
 	violation *Violation
@@ -139,7 +139,7 @@ func New(cfg Config, started Started, tasks []Task) (*Batch, error) {
 		expiry:     expiry,
 		tasks:      slices.Clone(tasks),
 		own:        make(map[bip340.XOnly]bip340.PubKey),
-		inputs:     make(map[wire.OutPoint]int),
+		inputs:     make(map[wire.OutPoint]bool),
 		nodes:      make(map[chainhash.Hash]received),
 		connectors: make(map[chainhash.Hash]received),
 		nonces:     make(map[chainhash.Hash]map[bip340.XOnly]musig2.PubNonce),
@@ -159,7 +159,7 @@ func New(cfg Config, started Started, tasks []Task) (*Batch, error) {
 // fills the indexes over them.
 func (b *Batch) checkTasks(selected map[string]bool) error {
 	ids, intents := make(map[string]bool), make(map[string]bool)
-	for i, t := range b.tasks {
+	for _, t := range b.tasks {
 		if ids[t.ID] || intents[t.IntentID] {
 			return fmt.Errorf("%w: %q or its intent is there twice", ErrTask, t.ID)
 		}
@@ -167,22 +167,31 @@ func (b *Batch) checkTasks(selected map[string]bool) error {
 		if !selected[IntentHash(t.IntentID)] {
 			return fmt.Errorf("%w: task %q", ErrNotSelected, t.ID)
 		}
-		x := t.Cosigner.XOnly()
-		if k, ok := b.own[x]; ok && k != t.Cosigner {
+		if len(t.Outputs)+len(t.Onchain) == 0 || len(t.Outputs) > 0 && t.Cosigner == (bip340.PubKey{}) {
+			return fmt.Errorf("%w: %q has no outputs, or no cosigner for them", ErrTask, t.ID)
+		}
+		if k, ok := b.own[t.Cosigner.XOnly()]; ok && k != t.Cosigner {
 			return fmt.Errorf("%w: %q has the negated cosigner key of another", ErrTask, t.ID)
 		}
-		b.own[x] = t.Cosigner
-		if len(t.Outputs)+len(t.Onchain) == 0 {
-			return fmt.Errorf("%w: %q has no outputs", ErrTask, t.ID)
-		}
 		for _, in := range t.Inputs {
-			if _, ok := b.inputs[in.Outpoint]; ok {
+			if b.inputs[in.Outpoint] {
 				return fmt.Errorf("%w: %q spends %v, which is there twice", ErrTask, t.ID, in.Outpoint)
 			}
-			b.inputs[in.Outpoint] = i
+			b.inputs[in.Outpoint] = true
 		}
+		b.index(t)
 	}
 	return nil
+}
+
+// index enters a task's key and inputs.
+func (b *Batch) index(t Task) {
+	if t.Cosigner != (bip340.PubKey{}) {
+		b.own[t.Cosigner.XOnly()] = t.Cosigner
+	}
+	for _, in := range t.Inputs {
+		b.inputs[in.Outpoint] = true
+	}
 }
 
 // Drop forgets a task whose confirmation the operator refused: the batch goes
@@ -197,11 +206,8 @@ func (b *Batch) Drop(id string) error {
 	b.tasks = slices.Concat(b.tasks[:i], b.tasks[i+1:])
 	clear(b.own)
 	clear(b.inputs)
-	for i, t := range b.tasks {
-		b.own[t.Cosigner.XOnly()] = t.Cosigner
-		for _, in := range t.Inputs {
-			b.inputs[in.Outpoint] = i
-		}
+	for _, t := range b.tasks {
+		b.index(t)
 	}
 	maps.DeleteFunc(b.nodes, func(_ chainhash.Hash, r received) bool { return !b.ours(r.node) })
 	return nil
@@ -225,7 +231,7 @@ func Topics(tasks []Task) []string {
 	seen := make(map[bip340.XOnly]bool)
 	for _, t := range tasks {
 		x := t.Cosigner.XOnly()
-		if !seen[x] {
+		if !seen[x] && t.Cosigner != (bip340.PubKey{}) {
 			seen[x] = true
 			h := x.String()
 			topics = append(topics, "02"+h, "03"+h)

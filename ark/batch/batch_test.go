@@ -11,6 +11,7 @@ import (
 
 	"github.com/vigil-ark/vigil/ark"
 	"github.com/vigil-ark/vigil/ark/batch"
+	"github.com/vigil-ark/vigil/bip340"
 	"github.com/vigil-ark/vigil/musig2"
 )
 
@@ -344,6 +345,14 @@ func TestNew(t *testing.T) {
 			ts[1].Outputs = nil
 			return ts
 		}, batch.ErrTask},
+		{"no cosigner", func(_ *batch.Started, ts []batch.Task) []batch.Task {
+			ts[1].Cosigner = bip340.PubKey{}
+			return ts
+		}, batch.ErrTask},
+		{"on-chain outputs without cosigner", func(_ *batch.Started, ts []batch.Task) []batch.Task {
+			ts[1].Cosigner, ts[1].Onchain, ts[1].Outputs = bip340.PubKey{}, ts[1].Outputs, nil
+			return ts
+		}, nil},
 		{"negated key", func(_ *batch.Started, ts []batch.Task) []batch.Task {
 			ts[1].Cosigner[0] ^= 1
 			return ts

@@ -133,7 +133,7 @@ func (b *Batch) isOwn(k bip340.XOnly) bool {
 func (b *Batch) topicsOf(topics []string) (r received) {
 	for _, t := range topics {
 		op, err := ark.ParseOutpoint(t)
-		if _, ok := b.inputs[op]; err == nil && ok {
+		if err == nil && b.inputs[op] {
 			r.topics = append(r.topics, op)
 		} else {
 			r.others++

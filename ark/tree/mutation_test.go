@@ -325,6 +325,20 @@ func TestConnectorMutations(t *testing.T) {
 	}
 }
 
+// TestConnectorVersions has one connector come in two versions.
+func TestConnectorVersions(t *testing.T) {
+	v := load(t)
+	ct := v.ConnectorTrees[4]
+	nodes := parse(t, ct.Nodes)
+	two, err := edit(t, ct.Nodes[2].PSBT, nil, func(p *psbt.Packet) { script.SetExpiry(&p.Inputs[0], 40) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = tree.AssembleConnectors(append(nodes, two),
+		wire.OutPoint{Hash: hash(t, ct.Root), Index: tree.ConnectorOutput}, wire.NewTxOut(ct.Amount, unhex(t, ct.Script)))
+	wantRule(t, err, tree.RuleConflict)
+}
+
 // FuzzParseNode looks for a panic, and for a node that does not survive its own
 // encoding.
 func FuzzParseNode(f *testing.F) {
