@@ -6,6 +6,7 @@ package search
 
 import (
 	"bytes"
+	"crypto/rand"
 	"encoding/base32"
 	"encoding/base64"
 	"encoding/binary"
@@ -15,6 +16,8 @@ import (
 	"io"
 	"io/fs"
 	"math/big"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/btcsuite/btcd/address/v2/bech32"
@@ -264,4 +267,52 @@ func (s *Searcher) FS(root fs.FS) ([]Finding, error) {
 		return found, fmt.Errorf("search: %w", err)
 	}
 	return found, nil
+}
+
+// Prove shows that the searcher would find what it looks for below dir: it
+// copies dir's files to scratch, hides a fresh canary in the middle of the
+// largest copy, as hex, and looks for it there. scratch must not exist; it is
+// removed again.
+func Prove(dir, scratch string) (found bool, err error) {
+	if err := os.Mkdir(scratch, 0o700); err != nil {
+		return false, fmt.Errorf("search: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
+	if err := os.CopyFS(scratch, os.DirFS(dir)); err != nil {
+		return false, fmt.Errorf("search: copy: %w", err)
+	}
+	var largest string
+	var size int64 = -1
+	err = filepath.WalkDir(scratch, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil && info.Size() > size {
+			largest, size = path, info.Size()
+		}
+		return err
+	})
+	if err != nil || largest == "" {
+		return false, errors.Join(errors.New("search: nothing to plant a canary in"), err)
+	}
+	var raw [32]byte
+	if _, err := rand.Read(raw[:]); err != nil {
+		return false, fmt.Errorf("search: %w", err)
+	}
+	text := hex.EncodeToString(raw[:])
+	f, err := os.OpenFile(largest, os.O_WRONLY, 0o600)
+	if err != nil {
+		return false, fmt.Errorf("search: %w", err)
+	}
+	_, err = f.WriteAt([]byte(text), size/2)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return false, fmt.Errorf("search: plant: %w", err)
+	}
+	s := new(Searcher)
+	if err := s.Add("canary", secret.New(raw[:])); err != nil {
+		return false, err
+	}
+	findings, err := s.FS(os.DirFS(scratch))
+	return len(findings) == 1, err
 }

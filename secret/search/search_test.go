@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"math/big"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -144,5 +146,22 @@ func BenchmarkRead(b *testing.B) {
 		if _, err := s.Read("x", bytes.NewReader(text)); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+func TestProve(t *testing.T) {
+	dir := t.TempDir()
+	if found, err := Prove(dir, filepath.Join(t.TempDir(), "x")); err == nil || found {
+		t.Errorf("an empty folder: %v, %v", found, err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "kv.db"), make([]byte, 100_000), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	scratch := filepath.Join(t.TempDir(), "x")
+	if found, err := Prove(dir, scratch); err != nil || !found {
+		t.Errorf("found %v, %v", found, err)
+	}
+	if _, err := os.Stat(scratch); !os.IsNotExist(err) {
+		t.Errorf("the scratch copy stays: %v", err)
 	}
 }

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+)
+
+// child is a Vigil in a process of its own, started from this executable.
+type child struct {
+	exe, dir, operator, listen, logPath string
+	cmd                                 *exec.Cmd
+	ended                               chan struct{}
+}
+
+func newChild(dir, operator string) (*child, error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	// A port that is free now; the kernel hands it out again only when it must.
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	listen := l.Addr().String()
+	if err := l.Close(); err != nil {
+		return nil, err
+	}
+	return &child{exe: exe, dir: filepath.Join(dir, "vigil"), operator: operator, listen: listen, logPath: filepath.Join(dir, "vigil.log")}, nil
+}
+
+func (c *child) places() places { return places{DataDir: c.dir} }
+func (c *child) url() string    { return "http://" + c.listen }
+func (c *child) pid() int       { return c.cmd.Process.Pid }
+
+func (c *child) args(command string, more ...string) []string {
+	return append([]string{command, "--data-dir", c.dir, "--operator-url", c.operator}, more...)
+}
+
+// init runs `vigil init`.
+func (c *child) init(ctx context.Context) error {
+	out, err := exec.CommandContext(ctx, c.exe, c.args("init")...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("vigil init: %w: %s", err, out)
+	}
+	return nil
+}
+
+// start runs `vigil serve` and waits until it answers.
+func (c *child) start(ctx context.Context) error {
+	log, err := os.OpenFile(c.logPath, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	c.cmd = exec.Command(c.exe, append([]string{"--log", "debug"}, c.args("serve", "--listen", c.listen)...)...)
+	c.cmd.Stdout, c.cmd.Stderr = log, log
+	if err := errors.Join(c.cmd.Start(), log.Close()); err != nil {
+		return err
+	}
+	c.ended = make(chan struct{})
+	go func() {
+		_ = c.cmd.Wait() // a killed process is no error here
+		close(c.ended)
+	}()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if resp, err := http.Get(c.url() + "/healthz"); err == nil {
+			_ = resp.Body.Close()
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-c.ended:
+			text, _ := os.ReadFile(c.logPath)
+			return fmt.Errorf("vigil serve ended at once: %s", text)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// kill ends the process with SIGKILL and waits until it is gone.
+func (c *child) kill() {
+	if c.cmd == nil {
+		return
+	}
+	_ = c.cmd.Process.Kill() // it may have ended already
+	<-c.ended
+}
+
+// stop ends the process gracefully.
+func (c *child) stop(ctx context.Context) error {
+	if err := c.cmd.Process.Signal(os.Interrupt); err != nil {
+		return err
+	}
+	select {
+	case <-c.ended:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("vigil did not stop: %w", ctx.Err())
+	}
+}
