@@ -186,7 +186,7 @@ func (db *DB) rollback() {
 
 // judge wraps an error of the writer and notes whether it needs a new handle.
 func (db *DB) judge(err error) error {
-	if err != nil && !harmless(err) {
+	if suspect(err) {
 		db.broken = true
 	}
 	return wrap(err)

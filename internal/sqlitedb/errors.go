@@ -57,9 +57,19 @@ func wrap(err error) error {
 	}
 }
 
-// harmless says whether the connection is as good as before after err: a full
-// disk or a busy file leaves nothing behind but a rolled-back transaction,
-// while after a failed write or fsync nobody knows what the kernel still holds.
-func harmless(err error) bool {
-	return errors.Is(err, sqlite3.FULL) || errors.Is(err, sqlite3.BUSY)
+// suspect says whether the connection may be worse than before after err. A
+// full disk or a busy file leaves nothing behind but a rolled-back transaction;
+// after a failed write or fsync nobody knows what the kernel still holds.
+func suspect(err error) bool {
+	var code sqlite3.ErrorCode
+	if !errors.As(err, &code) {
+		return false
+	}
+	switch code {
+	case sqlite3.IOERR, sqlite3.CORRUPT, sqlite3.NOTADB, sqlite3.NOMEM,
+		sqlite3.CANTOPEN, sqlite3.READONLY, sqlite3.PROTOCOL:
+		return true
+	default:
+		return false
+	}
 }

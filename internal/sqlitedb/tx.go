@@ -2,6 +2,7 @@ package sqlitedb
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
 	sqlite3 "github.com/ncruces/go-sqlite3"
@@ -66,7 +67,8 @@ func (c *conn) shut() error {
 }
 
 // Tx is a running View or Update. It belongs to the goroutine that runs its
-// function. All arguments and columns are blobs; nil is an empty one.
+// function. Arguments are []byte, nil being an empty one, or int64; columns
+// come as bytes, an integer's being its decimal digits.
 type Tx struct {
 	ctx   context.Context
 	conn  *conn
@@ -80,7 +82,7 @@ type Tx struct {
 	erased bool
 }
 
-func (tx *Tx) start(sql string, args [][]byte) (*sqlite3.Stmt, error) {
+func (tx *Tx) start(sql string, args []any) (*sqlite3.Stmt, error) {
 	if tx.ended {
 		return nil, ErrClosed
 	}
@@ -92,15 +94,26 @@ func (tx *Tx) start(sql string, args [][]byte) (*sqlite3.Stmt, error) {
 		return nil, tx.fail(err)
 	}
 	for i, a := range args {
-		if a == nil {
-			a = []byte{}
-		}
-		if err := s.BindBlob(i+1, a); err != nil {
+		if err := bind(s, i+1, a); err != nil {
 			_ = tx.conn.give(s)
 			return nil, tx.fail(err)
 		}
 	}
 	return s, nil
+}
+
+func bind(s *sqlite3.Stmt, i int, arg any) error {
+	switch a := arg.(type) {
+	case []byte:
+		if a == nil {
+			a = []byte{}
+		}
+		return s.BindBlob(i, a)
+	case int64:
+		return s.BindInt64(i, a)
+	default:
+		return fmt.Errorf("sqlitedb: argument of type %T", arg)
+	}
 }
 
 func (tx *Tx) fail(err error) error {
@@ -112,7 +125,7 @@ func (tx *Tx) fail(err error) error {
 }
 
 // Exec runs a statement that changes rows and returns how many it changed.
-func (tx *Tx) Exec(sql string, args ...[]byte) (int64, error) {
+func (tx *Tx) Exec(sql string, args ...any) (int64, error) {
 	s, err := tx.start(sql, args)
 	if err != nil {
 		return 0, err
@@ -126,11 +139,16 @@ func (tx *Tx) Exec(sql string, args ...[]byte) (int64, error) {
 	if n > 0 {
 		tx.wrote++
 		for _, a := range args {
-			tx.wrote += len(a)
+			if b, ok := a.([]byte); ok {
+				tx.wrote += len(b)
+			}
 		}
 	}
 	return n, nil
 }
+
+// LastID returns the rowid that the last insertion was given.
+func (tx *Tx) LastID() int64 { return tx.conn.LastInsertRowID() }
 
 // Erased notes that the transaction deleted or replaced something that must
 // not stay readable; see Options.Secure.
@@ -138,7 +156,7 @@ func (tx *Tx) Erased() { tx.erased = true }
 
 // Get returns the first column of the first row, or ErrNoRow. An empty value
 // is not nil.
-func (tx *Tx) Get(sql string, args ...[]byte) ([]byte, error) {
+func (tx *Tx) Get(sql string, args ...any) ([]byte, error) {
 	s, err := tx.start(sql, args)
 	if err != nil {
 		return nil, err
@@ -160,7 +178,7 @@ func (tx *Tx) Get(sql string, args ...[]byte) ([]byte, error) {
 // Scan calls f for every row with copies of its first two columns (one column:
 // the second is nil) until f returns an error, which Scan returns as it is.
 // It ends with the context's error when the context ends.
-func (tx *Tx) Scan(f func(a, b []byte) error, sql string, args ...[]byte) (err error) {
+func (tx *Tx) Scan(f func(a, b []byte) error, sql string, args ...any) (err error) {
 	s, err := tx.start(sql, args)
 	if err != nil {
 		return err

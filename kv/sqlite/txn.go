@@ -70,7 +70,7 @@ func (t *txn) Delete(tree string, key []byte) error {
 	return t.change(sqlDelete, []byte(tree), key)
 }
 
-func (t *txn) change(sql string, args ...[]byte) error {
+func (t *txn) change(sql string, args ...any) error {
 	if t.scans > 0 {
 		return kv.ErrScanning
 	}

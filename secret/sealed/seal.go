@@ -33,6 +33,9 @@ const (
 	nonceSize = 12
 	tagSize   = 16
 	keySize   = 32
+
+	overhead  = 1 + saltSize + nonceSize + tagSize
+	maxSealed = overhead + secret.MaxValue
 )
 
 // newStoreKey makes the random key that everything in the store hangs on.
@@ -81,7 +84,7 @@ func valueData(name string) []byte {
 
 // seal returns the sealed form of value under name.
 func (s *Store) seal(name string, value secret.Bytes) ([]byte, error) {
-	out := make([]byte, 1+saltSize, 1+saltSize+nonceSize+keySize+tagSize)
+	out := make([]byte, 1+saltSize, overhead+keySize)
 	out[0] = valueFormat
 	if _, err := rand.Read(out[1:]); err != nil {
 		return nil, fmt.Errorf("sealed: salt: %w", err)
@@ -104,7 +107,7 @@ func (s *Store) seal(name string, value secret.Bytes) ([]byte, error) {
 // unseal opens what seal made, or returns secret.ErrTampered with the name.
 func (s *Store) unseal(name string, sealed []byte) (value secret.Bytes, err error) {
 	tampered := fmt.Errorf("%w: %s", secret.ErrTampered, name)
-	if len(sealed) < 1+saltSize+nonceSize+tagSize || sealed[0] != valueFormat {
+	if len(sealed) < overhead || sealed[0] != valueFormat {
 		return secret.Bytes{}, tampered
 	}
 	err = s.withKey(func(key []byte) error {

@@ -66,13 +66,13 @@ var _ secret.Store = (*Store)(nil)
 // keyRow is the row of the store's own that holds the wrapped store key.
 const keyRow = "key"
 
-// schema lists every version of the file, oldest first. "VgSs" marks it. The
-// table has a rowid so that new values go to its end: a table ordered by name
-// would split pages and leave stray copies of neighbours in the gaps, which
-// deleting a value does not reach. The index holds names only.
+// schema lists every version of the file, oldest first (slots.go explains the
+// tables). "VgSs" marks it.
 func schema() sqlitedb.Schema {
 	return sqlitedb.Schema{Kind: 0x56675373, Steps: []string{
-		"CREATE TABLE secrets (name BLOB PRIMARY KEY NOT NULL, value BLOB NOT NULL)",
+		`CREATE TABLE slots (id INTEGER PRIMARY KEY, data BLOB NOT NULL);
+		 CREATE TABLE free (id INTEGER PRIMARY KEY);
+		 CREATE TABLE secrets (name BLOB PRIMARY KEY, place BLOB NOT NULL) WITHOUT ROWID`,
 	}}
 }
 
@@ -153,7 +153,7 @@ func (s *Store) Get(ctx context.Context, name string) (secret.Bytes, error) {
 	}
 	var sealed []byte
 	err := s.db.View(ctx, func(tx *sqlitedb.Tx) (err error) {
-		sealed, err = tx.Get("SELECT value FROM secrets WHERE name=?1", []byte(name))
+		sealed, err = load(tx, name)
 		return err
 	})
 	if errors.Is(err, sqlitedb.ErrNoRow) {
@@ -178,8 +178,7 @@ func (s *Store) Put(ctx context.Context, name string, value secret.Bytes) error 
 		if err := remove(tx, name); err != nil {
 			return err
 		}
-		_, err := tx.Exec("INSERT INTO secrets (name, value) VALUES (?1, ?2)", []byte(name), sealed)
-		return err
+		return store(tx, name, sealed)
 	}))
 }
 
@@ -189,15 +188,6 @@ func (s *Store) Delete(ctx context.Context, name string) error {
 		return err
 	}
 	return translate(s.db.Update(ctx, func(tx *sqlitedb.Tx) error { return remove(tx, name) }))
-}
-
-// remove deletes a value and asks for the traces of it to be overwritten.
-func remove(tx *sqlitedb.Tx, name string) error {
-	n, err := tx.Exec("DELETE FROM secrets WHERE name=?1", []byte(name))
-	if n > 0 {
-		tx.Erased()
-	}
-	return err
 }
 
 // List implements secret.Store.
@@ -242,14 +232,24 @@ func (s *Store) Check(ctx context.Context) error {
 	}
 	var errs []error
 	err := s.db.View(ctx, func(tx *sqlitedb.Tx) error {
-		return tx.Scan(func(name, sealed []byte) error {
-			value, err := s.unseal(string(name), sealed)
-			value.Burn()
-			if err != nil && len(errs) < maxNamed {
+		if err := countSlots(tx); err != nil {
+			errs = append(errs, err)
+		}
+		return tx.Scan(func(name, place []byte) error {
+			sealed, err := gather(tx, string(name), place)
+			if err == nil {
+				var value secret.Bytes
+				value, err = s.unseal(string(name), sealed)
+				value.Burn()
+			}
+			if !errors.Is(err, secret.ErrTampered) {
+				return err
+			}
+			if len(errs) < maxNamed {
 				errs = append(errs, err)
 			}
 			return nil
-		}, "SELECT name, value FROM secrets")
+		}, "SELECT name, place FROM secrets")
 	})
 	return errors.Join(append(errs, translate(err))...)
 }
