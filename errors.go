@@ -148,7 +148,7 @@ var Table = []Entry{
 	{CodeOperatorKey, KindUnavailable, true, "The Ark operator's signer key differs from the one that this server was set up with. Intake stops until its operator confirms the change."},
 	{CodeOperatorDown, KindUnavailable, true, "The Ark operator cannot be reached, so the request could not be checked. Nothing was stored. Retry later."},
 	{CodeOutputAmount, KindInvalid, false, "An output is below the operator's dust or above its largest VTXO, or has no Taproot script."},
-	{CodeProofTooHeavy, KindInvalid, false, "The proof weighs more than half of what the operator takes. Use fewer inputs."},
+	{CodeProofTooHeavy, KindInvalid, false, "The finished proof would weigh more than the operator takes. Use fewer inputs."},
 	{CodeRateLimited, KindLimit, true, "Too many requests from this address. Retry after the time given."},
 	{CodeReplaceIncomplete, KindConflict, false, "An older delegate over one of the inputs renews others too. Cover all of its inputs, or cancel it first."},
 	{CodeReplaceRejected, KindConflict, false, "An older delegate renews one of the inputs and the request says reject_replace."},

@@ -118,7 +118,6 @@ type check struct {
 	snapshot *ledger.Snapshot
 	report   *Report
 	counts   map[delegate.State]uint64
-	settled  int
 }
 
 func (c *check) find(severity Severity, code string, subject any, fix, format string, args ...any) {

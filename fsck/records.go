@@ -164,7 +164,6 @@ func (c *check) unspent(outpoints []wire.OutPoint) (bool, error) {
 func (c *check) ended(rec *delegate.Record) error {
 	switch rec.State {
 	case delegate.Settled:
-		c.settled++
 		has, err := c.snapshot.HasHistory(rec)
 		if err == nil && !has {
 			c.find(Fault, "history", rec.ID, fixBug, "it is settled and the history does not say so")

@@ -162,6 +162,7 @@ type machine struct {
 	model  model
 	at     int64
 	made   int
+	pruned map[vigil.DelegateID]bool
 }
 
 func (x *machine) ctx() context.Context { return x.t.Context() }
@@ -187,6 +188,9 @@ func (x *machine) submit(t *rapid.T) {
 	inputs := rapid.SliceOfNDistinct(rapid.IntRange(0, 5), 1, 3, rapid.ID).Draw(t, "inputs")
 	reject := rapid.IntRange(0, 9).Draw(t, "reject") == 0
 	id := newRecord(number, nil).ID
+	if x.pruned[id] {
+		return // the operator's indexer would refuse it before it comes here
+	}
 	if known := x.model.records[id]; known != nil {
 		inputs = known.inputs
 	}
@@ -292,6 +296,28 @@ func (x *machine) transition(t *rapid.T, id vigil.DelegateID, rec *delegate.Reco
 	}
 }
 
+// prune forgets what ended for good before some moment.
+func (x *machine) prune(t *rapid.T) {
+	before := start + rapid.Int64Range(0, x.at-start).Draw(t, "before")
+	if _, err := x.ledger.Prune(x.ctx(), time.Unix(before, 0), 100); err != nil {
+		t.Fatal(err)
+	}
+	for id, r := range x.model.records {
+		if r.state != delegate.Settled && r.state != delegate.Spent && r.state != delegate.Broken {
+			continue
+		}
+		if _, err := x.ledger.Delegate(x.ctx(), id); errors.Is(err, ledger.ErrNotFound) {
+			delete(x.model.records, id)
+			x.pruned[id] = true
+		}
+	}
+	for v := range x.model.spent {
+		if _, err := x.ledger.VTXO(x.ctx(), outpoint(v)); errors.Is(err, ledger.ErrNotFound) {
+			delete(x.model.spent, v) // only the operator's indexer knows it now
+		}
+	}
+}
+
 func (x *machine) stale(t *rapid.T) {
 	_, rec := x.pick(t)
 	if rec.State.Ended() {
@@ -352,7 +378,7 @@ func (x *machine) check(t *rapid.T) {
 func TestModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		x := &machine{
-			t: t, store: kvtest.NewMemory(), at: start,
+			t: t, store: kvtest.NewMemory(), at: start, pruned: make(map[vigil.DelegateID]bool),
 			model: model{records: make(map[vigil.DelegateID]*modelled), spent: make(map[int]bool)},
 		}
 		if err := ledger.Create(t.Context(), x.store, ledger.Generation{1}); err != nil {
@@ -361,7 +387,7 @@ func TestModel(t *testing.T) {
 		x.reopen()
 		t.Repeat(map[string]func(*rapid.T){
 			"submit": x.submit, "any": x.any, "any again": x.any, "further": x.further,
-			"stale": x.stale, "cancel": x.cancel, "restart": x.restart, "": x.check,
+			"stale": x.stale, "cancel": x.cancel, "restart": x.restart, "prune": x.prune, "": x.check,
 		})
 	})
 }

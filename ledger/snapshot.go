@@ -71,7 +71,7 @@ func (s *Snapshot) MissingRows(r *delegate.Record) ([]string, error) {
 // StrayRows calls f for every row of the derived indexes that no record asks
 // for. Rows of unreadable records are left out: they wait for Quarantine.
 func (s *Snapshot) StrayRows(f func(row string) error) error {
-	for _, tree := range []string{treeDue, treeFlight, treeExpiries, treeScripts} {
+	for _, tree := range []string{treeDue, treeFlight, treeExpiries, treeEnded, treeScripts} {
 		err := s.r.Scan(tree, nil, nil, func(key, _ []byte) error {
 			if len(key) >= idSize {
 				rec, err := load(s.r, vigil.DelegateID(key[len(key)-idSize:]))
@@ -172,7 +172,11 @@ func (s *Snapshot) HasBranch(id vigil.DelegateID, commitment chainhash.Hash) (bo
 func (s *Snapshot) History(f func(*Entry, error) error) error {
 	return s.r.Scan(treeHistory, nil, nil, func(key, value []byte) error {
 		e := new(Entry)
-		if err := decodeRow(value, e); err != nil {
+		err := decodeRow(value, e)
+		if _, id, ok := parseTimeKey(key[min(len(key), 32):]); err == nil && (!ok || id != e.Delegate) {
+			err = errors.New("lies under another key")
+		}
+		if err != nil {
 			return f(nil, fmt.Errorf("%w: row %x: %w", ErrUnreadable, key, err))
 		}
 		return f(e, nil)

@@ -472,3 +472,39 @@ func TestTimeKeysKeepTheirOrder(t *testing.T) {
 		t.Error("outpoint key")
 	}
 }
+
+func TestPrune(t *testing.T) {
+	f := newFixture(t)
+	settled := f.drive(f.submit(record(1, 1)), inFlight[delegate.Unconfirmed]...)
+	if _, err := f.Settle(t.Context(), settled, []VTXO{{Outpoint: op(0xc0), Amount: 1000, Script: []byte("script"), ExpiresAt: start + 5000}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.EndSpent(t.Context(), f.submit(record(2, 2, 3)), []Gone{{Outpoint: op(2)}}); err != nil {
+		t.Fatal(err)
+	}
+	f.drive(f.submit(record(3, 4)), delegate.Cancel) // its tombstone must stay
+	live := f.submit(record(4, 5))
+	prune := func(before int64, want int) {
+		t.Helper()
+		if n, err := f.Prune(t.Context(), time.Unix(before, 0), 10); err != nil || n != want {
+			t.Fatalf("%d pruned, want %d: %v", n, want, err)
+		}
+	}
+	prune(start, 0)
+	prune(start+1, 2)
+	if _, err := f.Branch(t.Context(), settled.ID, settled.Commitment); err != nil {
+		t.Fatalf("exit data of a coin that lives: %v", err)
+	}
+	if f.rows(treeSessions) != 2 || f.rows(treeHistory) != 1 || f.rows(treeTombstones) != 1 || f.rows(treeVTXOs) != 4 {
+		t.Fatalf("%d records, %d lines, %d tombstones, %d VTXOs", f.rows(treeSessions), f.rows(treeHistory), f.rows(treeTombstones), f.rows(treeVTXOs))
+	}
+	f.wantState(live, delegate.Armed)
+
+	// With the coin expired, its exit data goes too.
+	again := f.drive(f.submit(record(6, 6)), append(inFlight[delegate.Unconfirmed], delegate.Confirmed)...)
+	f.at = start + 10_000
+	prune(start+6000, 1)
+	if _, err := f.Branch(t.Context(), again.ID, again.Commitment); !errors.Is(err, ErrNotFound) {
+		t.Fatalf("exit data of an expired coin: %v", err)
+	}
+}

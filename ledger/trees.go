@@ -20,6 +20,7 @@ const (
 	treeDue        = "renewal_due"       // time(8) id(16) -> nothing; armed and due delegates by their next attempt
 	treeFlight     = "in_flight"         // id(16) -> nothing; registering to unconfirmed
 	treeExpiries   = "expiries"          // time(8) id(16) -> nothing; live delegates by their earliest expiry
+	treeEnded      = "ended"             // time(8) id(16) -> nothing; settled, spent and broken ones by their end
 	treeBranches   = "branches"          // id(16) commitment(32) -> Branch
 	treeVTXOs      = "vtxos"             // txid(32) vout(4) -> VTXO
 	treeScripts    = "scripts"           // sha256(pkScript)(32) class(1) id(16) -> nothing

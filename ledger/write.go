@@ -14,7 +14,7 @@ import (
 )
 
 // write stores a record and brings every index that is derived from it in step:
-// due times, flights, expiries, scripts and counts. before is nil for a new record. It
+// due times, flights, expiries, ends, scripts and counts. before is nil for a new record. It
 // is the only place that writes these trees.
 func write(w kv.Writer, before, after *delegate.Record) error {
 	b, err := after.Encode()
@@ -74,6 +74,10 @@ func derived(r *delegate.Record) map[treeKey]bool {
 	}
 	if at := r.Expiry(); at > 0 && !r.State.Ended() {
 		rows[treeKey{treeExpiries, string(timeKey(at, r.ID))}] = true
+	}
+	switch r.State {
+	case delegate.Settled, delegate.Spent, delegate.Broken:
+		rows[treeKey{treeEnded, string(timeKey(r.StateSince, r.ID))}] = true
 	}
 	for _, in := range r.Inputs {
 		rows[treeKey{treeScripts, string(scriptKey(in.Script, classOf(r.State), r.ID))}] = true

@@ -1,0 +1,108 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/btcsuite/btcd/chainhash/v2"
+
+	"github.com/vigil-ark/vigil"
+	"github.com/vigil-ark/vigil/delegate"
+	"github.com/vigil-ark/vigil/kv"
+)
+
+// Prune forgets at most limit delegates that were settled, spent or broken
+// before the time given, with the coins that they used up, and returns how many
+// there were. Their bodies cannot be accepted again, as an input is gone. The
+// lines of history stay, and so does exit data of a coin that is neither spent
+// nor expired by then.
+func (l *Ledger) Prune(ctx context.Context, before time.Time, limit int) (int, error) {
+	n := 0
+	err := l.store.Update(ctx, func(w kv.Writer) error {
+		n = 0
+		var ids []vigil.DelegateID
+		err := w.Scan(treeEnded, nil, timeKey(before.Unix(), vigil.DelegateID{}), func(key, _ []byte) error {
+			_, id, ok := parseTimeKey(key)
+			if !ok {
+				return fmt.Errorf("%w: ended row %x", ErrUnreadable, key)
+			}
+			if len(ids) == limit {
+				return kv.ErrStop
+			}
+			ids = append(ids, id)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		for _, id := range ids {
+			rec, err := load(w, id)
+			if errors.Is(err, ErrUnreadable) || errors.Is(err, ErrNotFound) {
+				continue // fsck reports it
+			}
+			if err != nil {
+				return err
+			}
+			if err := prune(w, rec, before.Unix()); err != nil {
+				return err
+			}
+			n++
+		}
+		return nil
+	})
+	return n, err
+}
+
+func prune(w kv.Writer, rec *delegate.Record, before int64) error {
+	for _, in := range rec.Inputs {
+		if err := dropVTXO(w, outpointKey(in.Outpoint), before); err != nil {
+			return err
+		}
+	}
+	drop := func() error { return dropBranches(w, rec.ID, chainhash.Hash{}) } // kept so far as evidence
+	if rec.State == delegate.Settled {
+		drop = func() error { return pruneBranch(w, rec, before) }
+	}
+	if err := drop(); err != nil {
+		return err
+	}
+	if err := index(w, rec, nil); err != nil {
+		return err
+	}
+	return w.Delete(treeSessions, rec.ID[:])
+}
+
+// pruneBranch deletes the exit data of a renewal whose VTXOs are all gone.
+func pruneBranch(w kv.Writer, rec *delegate.Record, before int64) error {
+	for _, leaf := range rec.Leaves {
+		v, err := loadVTXO(w, outpointKey(leaf))
+		if err != nil {
+			return err
+		}
+		if v != nil && v.Fate == Unspent && v.ExpiresAt >= before {
+			return nil
+		}
+	}
+	for _, leaf := range rec.Leaves {
+		if err := dropVTXO(w, outpointKey(leaf), before); err != nil {
+			return err
+		}
+	}
+	return w.Delete(treeBranches, branchKey(rec.BranchOwner(), rec.Commitment))
+}
+
+// dropVTXO deletes the row of a VTXO that nobody covers and that is gone, or
+// whose batch has expired.
+func dropVTXO(w kv.Writer, key []byte, before int64) error {
+	v, err := loadVTXO(w, key)
+	if err != nil || v == nil {
+		return err
+	}
+	nobody := v.Cover == (vigil.DelegateID{}) && v.Next == (vigil.DelegateID{})
+	if !nobody || v.Fate == Unspent && v.ExpiresAt >= before {
+		return nil
+	}
+	return w.Delete(treeVTXOs, key)
+}
