@@ -11,6 +11,7 @@ import (
 
 	"github.com/vigil-ark/vigil/ark"
 	"github.com/vigil-ark/vigil/ark/batch"
+	"github.com/vigil-ark/vigil/ark/tree"
 	"github.com/vigil-ark/vigil/bip340"
 	"github.com/vigil-ark/vigil/musig2"
 )
@@ -500,4 +501,109 @@ func TestWithoutUs(t *testing.T) {
 	if _, ok := step.(batch.StepFailed); !ok || err != nil {
 		t.Errorf("%T, %v", step, err)
 	}
+}
+
+// wantViolation checks the rule of an outcome's error.
+func wantViolation(t *testing.T, o outcome, rule string) {
+	t.Helper()
+	var v *batch.Violation
+	if !errors.As(o.err, &v) || v.Rule != rule || o.forfeits != nil {
+		t.Errorf("error %v, forfeits %v, want rule %s", o.err, o.forfeits != nil, rule)
+	}
+}
+
+// TestNoConnectorOutput delivers connectors of a commitment transaction that has
+// no second output.
+func TestNoConnectorOutput(t *testing.T) {
+	service := keyOf(t, 1)
+	op := newOperator(t, ourTask(t, 1, service, p2tr(t, 9000, 1)))
+	op.forge = func(tx *wire.MsgTx) { tx.TxOut = tx.TxOut[:1] }
+	op.build()
+	wantViolation(t, run(op, newSigner(t, service), op.open(), nil), tree.RuleRoot)
+}
+
+// TestWithoutTreeNotPaid sees on-chain outputs checked in a batch without tree.
+func TestWithoutTreeNotPaid(t *testing.T) {
+	p := ourTask(t, 1, keyOf(t, 1))
+	p.task.Onchain = []*wire.TxOut{p2tr(t, 4000, 5)}
+	op := newOperator(t, p)
+	op.forge = func(tx *wire.MsgTx) { tx.TxOut[0] = p2tr(t, 4000, 6) }
+	op.build()
+	wantViolation(t, run(op, newSigner(t), op.open(), nil), batch.RuleOnchain)
+}
+
+// TestStrangersEvents has everybody's events reach us, and thousands about
+// nodes that do not exist once the tree is closed: nothing of it is kept or
+// counted.
+func TestStrangersEvents(t *testing.T) {
+	service := keyOf(t, 1)
+	op := newOperator(t,
+		stranger(t, 1, keyOf(t, 100), p2tr(t, 500, 1)), ourTask(t, 2, service, p2tr(t, 9000, 2)),
+		stranger(t, 3, keyOf(t, 101), p2tr(t, 700, 3)), stranger(t, 4, keyOf(t, 101), p2tr(t, 700, 3)),
+	).knows(keyOf(t, 100), keyOf(t, 101)).build()
+	o := run(op, newSigner(t, service), op.open(), func(group int, evs []batch.Event) []batch.Event {
+		var more []batch.Event
+		switch group {
+		case 0:
+			for _, n := range op.root.Nodes() {
+				more = append(more, treeTx(t, n, 0, nil))
+			}
+		case 1:
+			for i := range 9000 {
+				id := chainhash.Hash{byte(i), byte(i >> 8), 1}
+				more = append(more,
+					batch.TreeNonces{BatchID: batchID, Txid: id}, batch.TreeSignature{BatchID: batchID, Txid: id})
+			}
+		case 2:
+			for _, ev := range evs { // signatures of another tree over the same transactions
+				if s, ok := ev.(batch.TreeSignature); ok {
+					s.BatchIndex, s.Signature = 1, [64]byte{1}
+					more = append(more, s)
+				}
+			}
+			for _, n := range op.connRoot.Nodes() {
+				var topics []string
+				for _, l := range n.Leaves() {
+					topics = append(topics, op.connTopics[l.Leaf])
+				}
+				more = append(more, treeTx(t, n, 1, topics))
+			}
+		}
+		return append(more, evs...)
+	})
+	checkRenewed(t, op, o)
+	if o.nonces.Foreign != 0 || len(o.nonces.Nodes) != 3 {
+		t.Errorf("%d foreign leaves, %d nodes", o.nonces.Foreign, len(o.nonces.Nodes))
+	}
+}
+
+// TestLateEvents repeats everything, changed, after it was used: it is too late
+// to matter.
+func TestLateEvents(t *testing.T) {
+	service := keyOf(t, 1)
+	op := newOperator(t, ourTask(t, 1, service, p2tr(t, 9000, 1)), ourTask(t, 2, service, p2tr(t, 9000, 2))).build()
+	var late []batch.Event
+	o := run(op, newSigner(t, service), op.open(), func(group int, evs []batch.Event) []batch.Event {
+		before := slices.Clone(late)
+		for _, ev := range evs {
+			switch ev := ev.(type) {
+			case batch.TreeTx:
+				ev.PSBT = "nonsense"
+				late = append(late, ev)
+			case batch.TreeNonces:
+				late = append(late, batch.TreeNonces{BatchID: batchID, Txid: ev.Txid})
+			case batch.TreeSignature:
+				ev.Signature[3] ^= 1
+				late = append(late, ev)
+			}
+		}
+		if group == 2 { // the connectors' nonsense is not late yet
+			before = slices.DeleteFunc(before, func(ev batch.Event) bool {
+				tx, ok := ev.(batch.TreeTx)
+				return ok && tx.BatchIndex == 1
+			})
+		}
+		return append(before, evs...)
+	})
+	checkRenewed(t, op, o)
 }

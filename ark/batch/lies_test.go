@@ -261,6 +261,12 @@ func treeLies() []lie {
 			ev.Commitment = "cHNidP8="
 			return true
 		})},
+		{name: "a commitment transaction without outputs", rule: batch.RuleCommitment, edit: eachEvent(func(op *operator, _ int, ev *batch.TreeSigningStarted) bool {
+			tx := wire.NewMsgTx(2)
+			tx.AddTxIn(wire.NewTxIn(&wire.OutPoint{Index: 1}, nil, nil))
+			ev.Commitment = packet(op.t, tx)
+			return true
+		})},
 		{name: "not paid", rule: batch.RuleOnchain, build: func(op *operator) {
 			op.forge = func(tx *wire.MsgTx) { tx.TxOut[2] = wire.NewTxOut(tx.TxOut[2].Value-1, tx.TxOut[2].PkScript) }
 		}},
@@ -423,6 +429,15 @@ func nonceLies() []lie {
 		{name: "a stranger lists our key negated", rule: batch.RuleNegated, by: beforeSigning, build: func(op *operator) {
 			op.parts[1].listed = negatedKeyOf(op.t, 2).PubKey()
 		}},
+		{name: "fewer nonces the second time", rule: batch.RuleConflict, by: beforeSigning, edit: again(func(ev *batch.TreeNonces) {
+			nonces := make(map[bip340.XOnly][66]byte)
+			for k, n := range ev.Nonces {
+				if len(nonces)+1 < len(ev.Nonces) {
+					nonces[k] = n
+				}
+			}
+			ev.Nonces = nonces
+		})},
 		{name: "two sets of nonces", rule: batch.RuleConflict, by: beforeSigning, edit: again(func(ev *batch.TreeNonces) {
 			nonces := make(map[bip340.XOnly][66]byte)
 			for k, n := range ev.Nonces {

@@ -56,9 +56,6 @@ func (b *Batch) matchLeaves(t *tree.Tree, announced map[bip340.XOnly]bool) ([]*t
 		matched++
 		leaves[i] = n
 		other, v := otherKey(n, task.Cosigner)
-		if v == nil && operator != (bip340.PubKey{}) && other != operator {
-			v = violation(RuleOperatorKey, "leaf %v has %v, another one %v", n.Txid, other, operator)
-		}
 		if v != nil {
 			v.Tasks = []string{task.ID}
 			return nil, 0, v
