@@ -86,6 +86,8 @@ func ClassOf(err error) Class {
 		return e.class()
 	case errors.Is(err, ErrAnswer):
 		return Unverified
+	case errors.Is(err, ErrNotFound):
+		return NotFound
 	case errors.Is(err, ErrClosed), errors.Is(err, context.Canceled):
 		return Canceled
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, ErrSilent), errors.Is(err, ErrStreamEnded), errors.Is(err, ErrSlowConsumer):
@@ -175,7 +177,7 @@ func (e *Error) transportClass() Class {
 	case codes.Unimplemented:
 		return Outdated
 	case codes.Internal:
-		if strings.Contains(e.text, "batch not found") {
+		if e.Op == opCommitmentTx && strings.Contains(e.text, "not found") {
 			return NotFound
 		}
 	}

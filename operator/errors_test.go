@@ -156,7 +156,7 @@ func TestTransportErrors(t *testing.T) {
 		{status.Error(codes.FailedPrecondition, "ark service not ready: wallet is locked or syncing"), Transient},
 		{status.Error(codes.InvalidArgument, "missing stream id"), Rejected},
 		{status.Error(codes.NotFound, "subscription not found: x"), NotFound},
-		{status.Error(codes.Internal, "batch not found"), NotFound},
+		{status.Error(codes.Internal, "batch not found"), Transient}, // means something in one call only
 		{status.Error(codes.Internal, "panic"), Transient},
 		{status.Error(codes.Unimplemented, "unknown method"), Outdated},
 		{status.Error(codes.ResourceExhausted, "slow down"), Transient},
@@ -173,7 +173,7 @@ func TestTransportErrors(t *testing.T) {
 	}
 	for err, want := range map[error]Class{
 		nil: None, io.EOF: Unknown, ErrAnswer: Unverified, ErrClosed: Canceled, context.Canceled: Canceled, context.DeadlineExceeded: Transient,
-		ErrSilent: Transient, ErrStreamEnded: Transient, ErrSlowConsumer: Transient, ErrConfig: Unknown,
+		ErrNotFound: NotFound, ErrSilent: Transient, ErrStreamEnded: Transient, ErrSlowConsumer: Transient, ErrConfig: Unknown,
 	} {
 		if got := ClassOf(err); got != want {
 			t.Errorf("%v: %v, want %v", err, got, want)

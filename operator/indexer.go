@@ -228,15 +228,20 @@ type CommitmentBatch struct {
 	Swept     bool
 }
 
+const opCommitmentTx = "GetCommitmentTx"
+
 // CommitmentTx tells what the operator stored of a commitment transaction, or
 // ErrNotFound. It broadcasts before it stores, so that not found does not mean
 // that the transaction will never confirm.
 func (c *Client) CommitmentTx(ctx context.Context, txid chainhash.Hash) (Commitment, error) {
-	resp, err := index(ctx, c, "GetCommitmentTx", func(ctx context.Context, x arkv1.IndexerServiceClient) (*arkv1.GetCommitmentTxResponse, error) {
+	resp, err := index(ctx, c, opCommitmentTx, func(ctx context.Context, x arkv1.IndexerServiceClient) (*arkv1.GetCommitmentTxResponse, error) {
 		return x.GetCommitmentTx(ctx, &arkv1.GetCommitmentTxRequest{Txid: txid.String()})
 	})
 	if err != nil {
 		return Commitment{}, err
+	}
+	if resp.GetStartedAt() == 0 { // the row of sums over nothing
+		return Commitment{}, fmt.Errorf("%w: commitment %s", ErrNotFound, txid)
 	}
 	if len(resp.GetBatches()) > maxTxs {
 		return Commitment{}, fmt.Errorf("%w: %d batches", ErrAnswer, len(resp.GetBatches()))

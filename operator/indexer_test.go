@@ -315,7 +315,11 @@ func TestChainAndCommitment(t *testing.T) {
 			t.Errorf("got %+v, %v", com, err)
 		}
 		f.on("GetCommitmentTx", func(context.Context, any) (any, error) { return nil, status.Error(codes.Internal, "batch not found") })
-		if _, err := c.CommitmentTx(t.Context(), chainhash.Hash{1}); !errors.Is(err, ErrNotFound) {
+		if _, err := c.CommitmentTx(t.Context(), chainhash.Hash{1}); !errors.Is(err, ErrNotFound) || ClassOf(err) != NotFound {
+			t.Errorf("got %v", err)
+		}
+		f.on("GetCommitmentTx", func(context.Context, any) (any, error) { return &arkv1.GetCommitmentTxResponse{}, nil })
+		if _, err := c.CommitmentTx(t.Context(), chainhash.Hash{1}); !errors.Is(err, ErrNotFound) || ClassOf(err) != NotFound {
 			t.Errorf("got %v", err)
 		}
 	})

@@ -33,7 +33,8 @@ func (c *Client) DeleteIntent(ctx context.Context, proof, message string) error 
 	return err
 }
 
-// EstimateFee asks what an intent would cost, in satoshis.
+// EstimateFee asks what an intent with this proof would cost, in satoshis. The
+// message is an "estimate-intent-fee"; the proof's signatures are not looked at.
 func (c *Client) EstimateFee(ctx context.Context, proof, message string) (int64, error) {
 	resp, err := guarded(ctx, c, "EstimateIntentFee", func(ctx context.Context, a arkv1.ArkServiceClient) (*arkv1.EstimateIntentFeeResponse, error) {
 		return a.EstimateIntentFee(ctx, &arkv1.EstimateIntentFeeRequest{Intent: &arkv1.Intent{Proof: proof, Message: message}})
