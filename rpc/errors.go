@@ -156,11 +156,6 @@ func httpStatus(code vigil.Code) int {
 // wallets know it, with Retry-After where a retry may pass.
 func (e edge) rest(_ context.Context, _ *runtime.ServeMux, _ runtime.Marshaler, w http.ResponseWriter, _ *http.Request, err error) {
 	s := status.Convert(err)
-	var route *runtime.HTTPStatusError
-	if errors.As(err, &route) {
-		writeStatus(w, route.HTTPStatus, status.New(s.Code(), http.StatusText(route.HTTPStatus)))
-		return
-	}
 	code, wait, ok := read(s)
 	switch {
 	case ok:

@@ -8,6 +8,8 @@ import (
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
 
 	fulminev1 "github.com/vigil-ark/vigil/internal/pb/fulmine/v1"
@@ -25,6 +27,7 @@ func gateway(e edge, stock fulminev1.DelegateServiceServer, owner vigilpb.OwnerS
 			UnmarshalOptions: protojson.UnmarshalOptions{DiscardUnknown: true},
 		}),
 		runtime.WithErrorHandler(e.rest),
+		runtime.WithRoutingErrorHandler(lost),
 		runtime.WithIncomingHeaderMatcher(func(string) (string, bool) { return "", false }),
 		runtime.WithDisablePathLengthFallback(),
 	)
@@ -37,6 +40,15 @@ func gateway(e edge, stock fulminev1.DelegateServiceServer, owner vigilpb.OwnerS
 		return nil, fmt.Errorf("rpc: %w", err)
 	}
 	return rest, nil
+}
+
+// lost answers what no route takes. The gateway would call a wrong method 501.
+func lost(_ context.Context, _ *runtime.ServeMux, _ runtime.Marshaler, w http.ResponseWriter, _ *http.Request, code int) {
+	if code == http.StatusMethodNotAllowed {
+		writeStatus(w, code, status.New(codes.Unimplemented, http.StatusText(code)))
+		return
+	}
+	writeStatus(w, code, status.New(codes.NotFound, http.StatusText(code)))
 }
 
 // direct calls a method of a service behind the unary interceptor.
