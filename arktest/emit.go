@@ -18,7 +18,19 @@ const (
 	groupEnd                  // BatchFinalized or BatchFailed
 )
 
-// emit sends a group to whom it concerns.
+// emit sends a group to whom it concerns, as the batch's lies change it.
 func (p *process) emit(r *round, g group, events []eventMsg) {
-	p.events.emit(events)
+	if len(r.lies) == 0 {
+		p.events.emit(events)
+		return
+	}
+	if r.lies.cuts(g) {
+		for _, l := range p.events.listeners() {
+			p.events.drop(l.id)
+		}
+		return
+	}
+	for _, group := range r.lies.events(p, r, g, events) {
+		p.events.emit(group)
+	}
 }

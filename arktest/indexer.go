@@ -133,7 +133,9 @@ func (s *indexer) GetVtxos(_ context.Context, req *arkv1.GetVtxosRequest) (*arkv
 	}
 	res := &arkv1.GetVtxosResponse{Page: page}
 	for _, v := range list {
-		res.Vtxos = append(res.Vtxos, indexerVTXO(s.op.liedVTXO(v)))
+		if v, told := s.op.liedVTXO(v); told {
+			res.Vtxos = append(res.Vtxos, indexerVTXO(v))
+		}
 	}
 	return res, nil
 }

@@ -9,9 +9,11 @@ import (
 	"time"
 
 	"github.com/btcsuite/btcd/address/v2"
+	"github.com/btcsuite/btcd/btcec/v2"
 	"github.com/btcsuite/btcd/chaincfg/v2"
 
 	"github.com/vigil-ark/vigil/arktest/internal/tapscript"
+	"github.com/vigil-ark/vigil/arktest/lie"
 	arkv1 "github.com/vigil-ark/vigil/internal/pb/ark/v1"
 )
 
@@ -23,8 +25,10 @@ func (op *Operator) forfeitScript() []byte {
 	return append([]byte{0x00, 0x14}, address.Hash160(op.forfeitKey().pub.SerializeCompressed())...)
 }
 
-func (op *Operator) forfeitAddress() string {
-	a, err := address.NewAddressWitnessPubKeyHash(address.Hash160(op.forfeitKey().pub.SerializeCompressed()), &chaincfg.RegressionNetParams)
+func (op *Operator) forfeitAddress() string { return p2wpkhAddress(op.forfeitKey().pub) }
+
+func p2wpkhAddress(key *btcec.PublicKey) string {
+	a, err := address.NewAddressWitnessPubKeyHash(address.Hash160(key.SerializeCompressed()), &chaincfg.RegressionNetParams)
 	if err != nil { // 20 bytes always make an address
 		return ""
 	}
@@ -45,6 +49,9 @@ func (op *Operator) checkpointScript() []byte {
 // digest hashes the parameters that a client depends on; field order and
 // escaping are Go's JSON (protocol section 2.2).
 func (op *Operator) digest() string {
+	if op.standing(lie.InfoDigest) {
+		return randomHash().String()
+	}
 	i := op.info()
 	type intentFees struct {
 		OnchainInputFee, OffchainInputFee, OnchainOutputFee, OffchainOutputFee string
@@ -143,6 +150,7 @@ func (op *Operator) info() *arkv1.GetInfoResponse {
 			Pubkey: hex.EncodeToString(d.Key.SerializeCompressed()), CutoffDate: cutoff,
 		})
 	}
+	op.liedInfo(i)
 	return i
 }
 

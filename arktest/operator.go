@@ -132,6 +132,9 @@ func (op *Operator) Up() error {
 	if op.proc != nil {
 		return nil
 	}
+	if op.ctx.Err() != nil {
+		return ErrDown
+	}
 	key, err := newKeyPair(nil)
 	if err != nil {
 		return err

@@ -15,6 +15,7 @@ import (
 	"github.com/vigil-ark/vigil/arktest/internal/fees"
 	"github.com/vigil-ark/vigil/arktest/internal/proof"
 	"github.com/vigil-ark/vigil/arktest/internal/tapscript"
+	"github.com/vigil-ark/vigil/arktest/lie"
 )
 
 // registration is one RegisterIntent call being checked, in arkd's order
@@ -273,6 +274,9 @@ func (r *registration) fee() error {
 	want, err := r.p.op.estimator().Fee(offIn, onIn, r.offOuts, r.onOuts)
 	if err != nil {
 		return code.Internal.New(nil, "failed to get intent fees: %w", err)
+	}
+	if r.p.op.standing(lie.InfoFee) {
+		want += 1000
 	}
 	if got < want {
 		return code.InsufficientFee.New(code.Meta{"min_fee": want, "actual_fee": got}, "got %d min expected %d", got, want)

@@ -11,7 +11,9 @@ import (
 
 	"github.com/vigil-ark/vigil/arktest/chain"
 	"github.com/vigil-ark/vigil/arktest/internal/code"
+	"github.com/vigil-ark/vigil/arktest/internal/tapscript"
 	"github.com/vigil-ark/vigil/arktest/internal/txtree"
+	"github.com/vigil-ark/vigil/arktest/lie"
 	arkv1 "github.com/vigil-ark/vigil/internal/pb/ark/v1"
 )
 
@@ -38,6 +40,8 @@ type round struct {
 	coins      []chain.UTXO
 	tree       *txtree.Node
 	sweepRoot  []byte
+	expiry     tapscript.Delay // of the tree
+	puppets    []*keyPair      // cosigners that a lie put in
 	sweepLeaf  []byte
 	connectors *txtree.Node
 	connKey    *keyPair
@@ -174,6 +178,11 @@ func (p *process) selectIntents(r *round) bool {
 		return false
 	}
 	r.lies = p.op.takeLies(kept)
+	kept, gone := r.lies.vanish(kept)
+	p.op.rec.vanished(gone)
+	if len(kept) == 0 {
+		return false
+	}
 	p.mu.Lock()
 	r.selected = kept
 	r.confirmed = map[string]bool{}
@@ -225,6 +234,12 @@ func (p *process) confirmStage(r *round) {
 		return
 	}
 	p.op.rec.joined(r)
+	if err := r.lies.strangers(p, r); err != nil {
+		p.fail(r, internalf("%w", err))
+	}
+	if r.lies.has(lie.CrashAfterConfirm) {
+		p.crash()
+	}
 }
 
 // confirm records one participant's confirmation.
@@ -237,7 +252,7 @@ func (p *process) confirm(id string) error {
 	}
 	h := (&intent{id: id}).hash()
 	done, ok := r.confirmed[h]
-	if !ok {
+	if !ok || r.lies.refused(r, id) {
 		return code.Internal.New(code.Meta{"intent_id": id}, "failed to confirm intent: intent hash not found")
 	}
 	p.op.rec.confirm(id)

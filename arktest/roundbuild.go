@@ -73,7 +73,9 @@ func (p *process) build(r *round) error {
 	if err != nil {
 		return err
 	}
-	r.lies.leaves(p, &leaves, r.joined)
+	if err := r.lies.leaves(p, r, &leaves); err != nil {
+		return err
+	}
 	if err := p.sweep(r); err != nil {
 		return err
 	}
@@ -83,7 +85,7 @@ func (p *process) build(r *round) error {
 		if plan, err = txtree.NewPlan(leaves, txtree.VTXORadix, r.sweepRoot); err != nil {
 			return err
 		}
-		r.lies.plan(plan)
+		r.lies.plan(p, r, plan)
 		outs = append(outs, &wire.TxOut{Value: plan.Amount, PkScript: plan.Set.Script})
 	}
 	now := p.op.clock.Now()
@@ -109,7 +111,7 @@ func (p *process) build(r *round) error {
 		outs = append(outs, &wire.TxOut{Value: connPlan.Amount, PkScript: connPlan.Set.Script})
 	}
 	outs = append(outs, onchain...)
-	r.lies.commitmentOutputs(p, outs)
+	r.lies.commitmentOutputs(p, r, outs)
 	if err := p.fundCommitment(r, outs); err != nil {
 		return err
 	}
@@ -119,6 +121,7 @@ func (p *process) build(r *round) error {
 // sweep computes the sweep leaf of the round's tree.
 func (p *process) sweep(r *round) error {
 	key, expiry := r.lies.sweep(p.op.forfeitKey().pub, tapscript.NewDelay(uint32(r.announcedExpiry())))
+	r.expiry = expiry
 	leaf, err := txtree.SweepLeaf(key, expiry)
 	if err != nil {
 		return err
@@ -224,18 +227,19 @@ func (p *process) fundCommitment(r *round, outs []*wire.TxOut) error {
 func (p *process) buildTrees(r *round, plan, connPlan *txtree.Plan) error {
 	tx := r.commitment.UnsignedTx
 	if plan != nil {
-		expiry := tapscript.NewDelay(uint32(r.announcedExpiry()))
-		tree, err := plan.Build(wire.OutPoint{Hash: r.txid}, tx.TxOut[0], &expiry)
+		tree, err := plan.Build(r.lies.root(r), tx.TxOut[0], &r.expiry)
 		if err != nil {
 			return err
 		}
-		r.lies.tree(p, tree, r)
+		if err := r.lies.tree(r, tree, r.expiry); err != nil {
+			return err
+		}
 		r.tree = tree
 	}
 	if connPlan == nil {
 		return nil
 	}
-	conns, err := connPlan.Build(wire.OutPoint{Hash: r.lies.connectorParent(r.txid), Index: r.lies.connectorIndex()}, tx.TxOut[1], nil)
+	conns, err := connPlan.Build(r.lies.connectorRoot(r), tx.TxOut[1], nil)
 	if err != nil {
 		return err
 	}

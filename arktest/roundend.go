@@ -12,6 +12,7 @@ import (
 	"github.com/vigil-ark/vigil/arktest/internal/asset"
 	"github.com/vigil-ark/vigil/arktest/internal/tapscript"
 	"github.com/vigil-ark/vigil/arktest/internal/txtree"
+	"github.com/vigil-ark/vigil/arktest/lie"
 	arkv1 "github.com/vigil-ark/vigil/internal/pb/ark/v1"
 )
 
@@ -33,7 +34,10 @@ func (p *process) finalize(r *round) {
 		p.fail(r, err)
 		return
 	}
-	if !r.lies.swallowsBroadcast() {
+	if r.lies.beforeBroadcast(p, r) {
+		return
+	}
+	if !r.lies.has(lie.FinalizedUnbroadcast) {
 		if err := p.op.chain.Broadcast(tx); err != nil {
 			p.fail(r, internalf("failed to broadcast commitment tx: %w", err))
 			return
@@ -161,18 +165,19 @@ func (p *process) settle(r *round, tx *wire.MsgTx) {
 	made := p.newVTXOs(r, c, now)
 	st.addVTXOs(now, made...)
 	p.op.rec.finalized(r, made)
-	id := r.lies.finalizedTxid(r.txid)
+	id := r.lies.finalizedTxid(r)
 	p.emit(r, groupEnd, []eventMsg{{event: &arkv1.GetEventStreamResponse{
 		Event: &arkv1.GetEventStreamResponse_BatchFinalized{BatchFinalized: &arkv1.BatchFinalizedEvent{Id: r.id, CommitmentTxid: id}},
 	}}})
 	p.notify(txEvent{kind: commitmentTx, txid: r.txid.String(), tx: p.signedPacket(r, tx), spent: spent, made: made})
+	r.lies.doubleSpend(p, r)
 }
 
 func (p *process) record(r *round, tx *wire.MsgTx, now time.Time) *commitment {
 	c := &commitment{
 		txid: r.txid, tx: tx, tree: r.tree, connectors: r.connectors, forfeits: r.forfeits,
 		started: r.began.Unix(), ended: now.Unix(),
-		expires: now.Unix() + r.set.treeExpiry().InSeconds(), sweepLeaf: r.sweepLeaf,
+		expires: now.Unix() + r.expiry.InSeconds(), sweepLeaf: r.sweepLeaf,
 	}
 	if r.connKey != nil {
 		c.connKey = r.connKey.priv

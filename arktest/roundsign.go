@@ -10,6 +10,7 @@ import (
 
 	"github.com/vigil-ark/vigil/arktest/internal/code"
 	"github.com/vigil-ark/vigil/arktest/internal/txtree"
+	"github.com/vigil-ark/vigil/arktest/lie"
 	arkv1 "github.com/vigil-ark/vigil/internal/pb/ark/v1"
 )
 
@@ -45,11 +46,20 @@ func (p *process) signTree(r *round, third time.Duration) bool {
 		p.failTimeout(r, "nonce collection", "nonces", crimeNonces)
 		return false
 	}
+	if r.lies.has(lie.CrashAfterNonces) {
+		p.crash()
+		return false
+	}
 	p.mu.Lock()
 	for key, n := range r.nonces {
 		session.AddNonces(mustKey(key), n)
 	}
 	p.mu.Unlock()
+	puppets, err := playPuppets(r)
+	if err != nil {
+		p.fail(r, internalf("%w", err))
+		return false
+	}
 	agg, err := session.Aggregate()
 	if err != nil {
 		p.fail(r, internalf("%w", err))
@@ -65,11 +75,31 @@ func (p *process) signTree(r *round, third time.Duration) bool {
 		p.failTimeout(r, "signatures collection", "signatures", crimeSigs)
 		return false
 	}
-	return p.combineTree(r)
+	r.lies.replay(p, r, agg)
+	return p.combineTree(r, puppets)
 }
 
-func (p *process) combineTree(r *round) bool {
+// playPuppets adds the nonces of cosigners that a lie put in.
+func playPuppets(r *round) (out map[[32]byte]*txtree.Puppet, err error) {
+	out = map[[32]byte]*txtree.Puppet{}
+	for _, k := range r.puppets {
+		if out[k.x], err = r.session.NewPuppet(k.priv); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+func (p *process) combineTree(r *round, puppets map[[32]byte]*txtree.Puppet) bool {
 	sigs := map[[32]byte]txtree.Sigs{}
+	for x, puppet := range puppets {
+		made, err := puppet.Sign()
+		if err != nil {
+			p.fail(r, internalf("%w", err))
+			return false
+		}
+		sigs[x] = made
+	}
 	p.mu.Lock()
 	for key, s := range r.sigs {
 		sigs[[32]byte(mustKey(key).SerializeCompressed()[1:])] = s
@@ -140,7 +170,7 @@ func (p *process) addNonces(batch, key string, n txtree.Nonces) error {
 		return code.Internal.New(code.Meta{"round_id": batch, "pubkey": key}, "failed to add nonces: %w", err)
 	}
 	p.op.rec.nonces(r, key, n)
-	r.nonces[key] = n
+	r.nonces[key] = r.lies.overwritten(r, key, n)
 	if len(r.nonces) == len(r.cosigners) {
 		r.allNonces.fire()
 	}

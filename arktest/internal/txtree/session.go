@@ -230,6 +230,54 @@ func (s *Session) signPlain(it *signing) error {
 	return nil
 }
 
+// Puppet is a cosigner that the operator plays itself, besides its own key.
+type Puppet struct {
+	s      *Session
+	key    *btcec.PrivateKey
+	nonces map[string]*musig2.Nonces
+}
+
+// NewPuppet makes nonces for every node that lists key and adds them.
+func (s *Session) NewPuppet(key *btcec.PrivateKey) (*Puppet, error) {
+	p := &Puppet{s: s, key: key, nonces: map[string]*musig2.Nonces{}}
+	public := Nonces{}
+	for _, it := range s.items {
+		if !it.node.Set.Has(key.PubKey()) {
+			continue
+		}
+		n, err := musig2.GenNonces(musig2.WithPublicKey(key.PubKey()))
+		if err != nil {
+			return nil, fmt.Errorf("puppet nonces: %w", err)
+		}
+		p.nonces[it.id], public[it.id] = n, n.PubNonce
+	}
+	s.AddNonces(key.PubKey(), public)
+	return p, nil
+}
+
+// Sign makes the puppet's partial signatures, after Aggregate.
+func (p *Puppet) Sign() (Sigs, error) {
+	out := Sigs{}
+	for _, it := range p.s.items {
+		n, ok := p.nonces[it.id]
+		if !ok {
+			continue
+		}
+		sig, err := musig2.Sign(n.SecNonce, p.key, it.agg, slices.Clone(it.node.Set.Keys), it.msg,
+			musig2.WithSortedKeys(), musig2.WithTaprootSignTweak(p.s.root), musig2.WithFastSign())
+		if err != nil {
+			return nil, fmt.Errorf("puppet signature: %w", err)
+		}
+		out[it.id] = sig
+	}
+	return out, nil
+}
+
+// Has says whether key is in the set.
+func (s *KeySet) Has(key *btcec.PublicKey) bool {
+	return slices.ContainsFunc(s.Keys, func(k *btcec.PublicKey) bool { return k.IsEqual(key) })
+}
+
 // each runs f over items on all cores and returns the first error.
 func each(items []*signing, f func(int, *signing) error) error {
 	var wg sync.WaitGroup

@@ -62,6 +62,34 @@ type Plan struct {
 	Set      *KeySet
 	Outputs  []*wire.TxOut // of a leaf, without the anchor
 	Children []*Plan
+
+	// Extra outputs, and a change to the finished transaction, are for lies.
+	Extra []*wire.TxOut
+	Warp  func(*wire.MsgTx)
+}
+
+// Leaves lists the plan's leaves from left to right, the order of the intents.
+func (p *Plan) Leaves() (out []*Plan) {
+	if len(p.Children) == 0 {
+		return []*Plan{p}
+	}
+	for _, c := range p.Children {
+		out = append(out, c.Leaves()...)
+	}
+	return out
+}
+
+// Parent returns the plan that has child, nil for the root.
+func (p *Plan) Parent(child *Plan) *Plan {
+	for _, c := range p.Children {
+		if c == child {
+			return p
+		}
+		if found := c.Parent(child); found != nil {
+			return found
+		}
+	}
+	return nil
 }
 
 // aggregator caches key sets: the same set stands in many nodes.
@@ -194,7 +222,13 @@ func (p *Plan) Build(root wire.OutPoint, prevout *wire.TxOut, expiry *tapscript.
 	for _, c := range p.Children {
 		tx.AddTxOut(&wire.TxOut{Value: c.Amount, PkScript: c.Set.Script})
 	}
+	for _, o := range p.Extra {
+		tx.AddTxOut(o)
+	}
 	tx.AddTxOut(Anchor())
+	if p.Warp != nil {
+		p.Warp(tx)
+	}
 	n := &Node{Tx: tx, Txid: tx.TxHash(), Set: p.Set, Prevout: prevout}
 	var err error
 	if n.Packet, err = nodePacket(tx, p.Set.Keys, expiry); err != nil {
@@ -224,10 +258,8 @@ func nodePacket(tx *wire.MsgTx, cosigners []*btcec.PublicKey, expiry *tapscript.
 	return p, nil
 }
 
-// Repack makes the node's PSBT anew, after a lie changed the transaction or
-// its fields.
+// Repack makes the node's PSBT anew with fields that lie.
 func (n *Node) Repack(cosigners []*btcec.PublicKey, expiry *tapscript.Delay) error {
-	n.Txid = n.Tx.TxHash()
 	p, err := nodePacket(n.Tx, cosigners, expiry)
 	if err != nil {
 		return err
@@ -274,6 +306,13 @@ func SweepLeaf(forfeit *btcec.PublicKey, expiry tapscript.Delay) ([]byte, error)
 	return tapscript.Closure{
 		Kind: tapscript.CSVMultisig, Keys: [][32]byte{tapscript.XOnly(forfeit)}, Delay: expiry,
 	}.Script()
+}
+
+// WithScript is the set with another output script: a lie.
+func (s *KeySet) WithScript(script []byte) *KeySet {
+	c := *s
+	c.Script = script
+	return &c
 }
 
 // Internal is the aggregate key before the sweep tweak.
