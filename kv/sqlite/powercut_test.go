@@ -63,7 +63,11 @@ func (g *rig) run(t *testing.T, seed uint64) {
 		g.injected.Full += disk.Injected().Full
 		g.injected.Sync += disk.Injected().Sync
 		if !g.cut && rnd.IntN(2) == 0 {
-			g.verify(t, ctx, seed, load, s) // the same process goes on once the disk is mended
+			// The same process goes on once the disk is mended.
+			g.verify(t, ctx, seed, load, s)
+			if err := s.Update(ctx, func(w kv.Writer) error { return w.Put("mended", nil, nil) }); err != nil {
+				t.Errorf("seed %d: update on the mended disk: %v", seed, err)
+			}
 		}
 		survivor := disk.Survivor(t.TempDir(), seed+life<<32)
 		_ = s.Close() // only frees memory: the disk is dead

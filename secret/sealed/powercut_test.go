@@ -86,7 +86,11 @@ func (g *rig) run(t *testing.T, seed uint64) {
 		g.injected.Full += disk.Injected().Full
 		g.injected.Sync += disk.Injected().Sync
 		if !g.cut && rnd.IntN(2) == 0 {
+			// The same process goes on once the disk is mended.
 			g.verify(t, ctx, seed, load, s)
+			if err := s.Delete(ctx, "mended"); err != nil {
+				t.Errorf("seed %d: delete on the mended disk: %v", seed, err)
+			}
 		}
 		for name, content := range disk.Contents() {
 			if bytes.Contains(content, []byte(secrettest.Mark)) {

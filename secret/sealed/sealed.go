@@ -212,6 +212,9 @@ func (s *Store) List(ctx context.Context, prefix string) ([]string, error) {
 // of the files made before still open with the old key.
 func (s *Store) Rekey(ctx context.Context, kek Key) error {
 	record, err := wrapKey(kek, s.key, s.db.Generation())
+	if errors.Is(err, secret.ErrBurned) && !errors.Is(err, ErrKey) {
+		return secret.ErrClosed // it is the store key that is burned
+	}
 	if err != nil {
 		return err
 	}
@@ -225,7 +228,9 @@ func (s *Store) Rekey(ctx context.Context, kek Key) error {
 const maxNamed = 10
 
 // Check reads the whole file and opens every value without handing it out. It
-// returns secret.ErrTampered and names the first damaged ones.
+// returns secret.ErrTampered and names the first damaged ones. The log cannot
+// be emptied meanwhile, so a Delete at the same time may return
+// secret.ErrUnavailable and is to be repeated.
 func (s *Store) Check(ctx context.Context) error {
 	if err := s.db.Check(ctx); err != nil {
 		return translate(err)
