@@ -145,8 +145,8 @@ type Filter struct {
 }
 
 // List returns at most limit delegates and the cursor to go on with, nil when
-// there are no more. It looks at no more than maxListed rows, so that a page may
-// hold fewer than limit and still have a successor.
+// there are no more. It looks at limit rows, so that with a state in the filter a
+// page may hold fewer and still have a successor.
 func (l *Ledger) List(ctx context.Context, f Filter, limit int, from Cursor) ([]*delegate.Record, Cursor, error) {
 	var records []*delegate.Record
 	var rest Cursor

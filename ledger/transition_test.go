@@ -508,3 +508,28 @@ func TestPrune(t *testing.T) {
 		t.Fatalf("exit data of an expired coin: %v", err)
 	}
 }
+
+// TestDamageHoldsUpNobody ends a delegate whose coin's row, branch and waiting
+// successor cannot be read.
+func TestDamageHoldsUpNobody(t *testing.T) {
+	f := newFixture(t)
+	r := f.drive(f.submit(record(1, 1)), inFlight[delegate.Submitted]...)
+	newer := f.submit(record(2, 1))
+	key := op(1)
+	f.put(treeVTXOs, outpointKey(key), []byte{9})
+	f.put(treeBranches, branchKey(r.ID, r.Commitment), []byte{9})
+	f.put(treeSessions, newer.ID[:], []byte{9})
+	r = f.drive(r, delegate.Finalized, delegate.Confirmed)
+	if r.State != delegate.Settled || f.rows(treeHistory) != 1 {
+		t.Fatalf("%+v", r)
+	}
+	if f.rows(treeBranches) != 1 || f.rows(treeSessions) != 2 {
+		t.Fatal("something unreadable was deleted")
+	}
+	other := f.submit(record(3, 3))
+	f.put(treeSessions, other.ID[:], []byte{9})
+	out, err := f.Apply(t.Context(), Change{Prev: other, Event: delegate.Ripe}, Change{Prev: f.submit(record(4, 4)), Event: delegate.Ripe})
+	if err != nil || !errors.Is(out[0].Err, ErrUnreadable) || out[1].Err != nil {
+		t.Fatalf("%v %v", out, err)
+	}
+}

@@ -108,7 +108,7 @@ func readCount(r kv.Reader, s delegate.State) (uint64, error) {
 func cover(w kv.Writer, r *delegate.Record) error {
 	for _, in := range r.Inputs {
 		key := outpointKey(in.Outpoint)
-		v, err := loadVTXO(w, key)
+		v, err := legibleVTXO(w, key)
 		if err != nil {
 			return err
 		}
@@ -134,7 +134,7 @@ func cover(w kv.Writer, r *delegate.Record) error {
 func uncover(w kv.Writer, r *delegate.Record, gone map[wire.OutPoint]Gone, at int64) error {
 	for _, in := range r.Inputs {
 		key := outpointKey(in.Outpoint)
-		v, err := loadVTXO(w, key)
+		v, err := legibleVTXO(w, key)
 		if err != nil {
 			return err
 		}
@@ -187,10 +187,10 @@ func dropBranchOf(w kv.Writer, v *VTXO) error {
 	}
 	branch, err := delegate.DecodeBranch(b)
 	if err != nil {
-		return fmt.Errorf("%w: branch of %s: %w", ErrUnreadable, v.Origin, err)
+		return nil // fsck reports it; nothing unreadable is deleted
 	}
 	for _, leaf := range branch.Leaves {
-		sibling, err := loadVTXO(w, outpointKey(leaf))
+		sibling, err := legibleVTXO(w, outpointKey(leaf))
 		if err != nil {
 			return err
 		}
