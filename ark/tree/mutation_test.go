@@ -123,34 +123,34 @@ func TestNodeChildren(t *testing.T) {
 	}
 }
 
-// TestTreeMutations changes a valid tree of three leaves, ((1,2),3): root 0,
+// mutation is a change to a valid tree of three leaves, ((1,2),3): root 0,
 // branch 1, leaves 2, 3 and 4.
-func TestTreeMutations(t *testing.T) {
-	v := load(t)
-	vt := v.VTXOTrees[2]
-	own := pubKey(t, vt.Leaves[0].Cosigners[0]).XOnly()
-	third := pubKey(t, vt.Leaves[2].Cosigners[0])
-	// child replaces node i by another one, and lets its parent name it.
-	child := func(t *testing.T, nodes []*tree.Node, i int, f func(*psbt.Packet)) {
-		t.Helper()
-		n, err := edit(t, vt.Nodes[i].PSBT, vt.Nodes[i].Children, f)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, p := range nodes {
-			for k, id := range p.Children {
-				if id == nodes[i].Txid {
-					p.Children[k] = n.Txid
-				}
+type mutation struct {
+	name, rule string
+	absent     bool
+	f          func(*testing.T, []*tree.Node, *tree.Params) []*tree.Node
+}
+
+// child replaces node i by another one, and lets its parent name it.
+func child(t *testing.T, vt vtxoTree, nodes []*tree.Node, i int, f func(*psbt.Packet)) {
+	t.Helper()
+	n, err := edit(t, vt.Nodes[i].PSBT, vt.Nodes[i].Children, f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range nodes {
+		for k, id := range p.Children {
+			if id == nodes[i].Txid {
+				p.Children[k] = n.Txid
 			}
 		}
-		nodes[i] = n
 	}
-	for _, c := range []struct {
-		name, rule string
-		absent     bool
-		f          func(*testing.T, []*tree.Node, *tree.Params) []*tree.Node
-	}{
+	nodes[i] = n
+}
+
+// rootMutations change where the tree hangs and how it is locked.
+func rootMutations(vt vtxoTree, own bip340.XOnly) []mutation {
+	return []mutation{
 		{"nothing", tree.RuleRoot, true, func(*testing.T, []*tree.Node, *tree.Params) []*tree.Node { return nil }},
 		{"no root", tree.RuleRoot, true, func(_ *testing.T, n []*tree.Node, _ *tree.Params) []*tree.Node { return n[1:] }},
 		{"root of another output", tree.RuleRoot, true, func(_ *testing.T, n []*tree.Node, p *tree.Params) []*tree.Node {
@@ -185,23 +185,29 @@ func TestTreeMutations(t *testing.T) {
 			return n
 		}},
 		{"expiry in the field alone", tree.RuleExpiry, false, func(t *testing.T, n []*tree.Node, _ *tree.Params) []*tree.Node {
-			child(t, n, 2, func(p *psbt.Packet) { script.SetExpiry(&p.Inputs[0], 41) })
+			child(t, vt, n, 2, func(p *psbt.Packet) { script.SetExpiry(&p.Inputs[0], 41) })
 			return n
 		}},
+	}
+}
+
+// nodeMutations change nodes below the root.
+func nodeMutations(vt vtxoTree, operator, third bip340.PubKey) []mutation {
+	return []mutation{
 		{"leaf pays more", tree.RuleAmount, false, func(t *testing.T, n []*tree.Node, _ *tree.Params) []*tree.Node {
-			child(t, n, 2, func(p *psbt.Packet) { p.UnsignedTx.TxOut[0].Value++ })
+			child(t, vt, n, 2, func(p *psbt.Packet) { p.UnsignedTx.TxOut[0].Value++ })
 			return n
 		}},
 		{"leaf pays less", tree.RuleAmount, false, func(t *testing.T, n []*tree.Node, _ *tree.Params) []*tree.Node {
-			child(t, n, 2, func(p *psbt.Packet) { p.UnsignedTx.TxOut[0].Value-- })
+			child(t, vt, n, 2, func(p *psbt.Packet) { p.UnsignedTx.TxOut[0].Value-- })
 			return n
 		}},
 		{"leaf spends its sibling's output", tree.RuleLink, false, func(t *testing.T, n []*tree.Node, _ *tree.Params) []*tree.Node {
-			child(t, n, 2, func(p *psbt.Packet) { p.UnsignedTx.TxIn[0].PreviousOutPoint.Index = 1 })
+			child(t, vt, n, 2, func(p *psbt.Packet) { p.UnsignedTx.TxIn[0].PreviousOutPoint.Index = 1 })
 			return n
 		}},
 		{"leaf spends another transaction", tree.RuleLink, false, func(t *testing.T, n []*tree.Node, _ *tree.Params) []*tree.Node {
-			child(t, n, 2, func(p *psbt.Packet) { p.UnsignedTx.TxIn[0].PreviousOutPoint.Hash[3] ^= 1 })
+			child(t, vt, n, 2, func(p *psbt.Packet) { p.UnsignedTx.TxIn[0].PreviousOutPoint.Hash[3] ^= 1 })
 			return n
 		}},
 		{"children swapped", tree.RuleLink, false, func(_ *testing.T, n []*tree.Node, _ *tree.Params) []*tree.Node {
@@ -218,12 +224,12 @@ func TestTreeMutations(t *testing.T) {
 			return []*tree.Node{n[0], n[4]}
 		}},
 		{"leaf with a stranger's key", tree.RuleUnion, false, func(t *testing.T, n []*tree.Node, _ *tree.Params) []*tree.Node {
-			child(t, n, 2, func(p *psbt.Packet) { script.SetCosigners(&p.Inputs[0], append(n[2].Cosigners, third)) })
+			child(t, vt, n, 2, func(p *psbt.Packet) { script.SetCosigners(&p.Inputs[0], append(n[2].Cosigners, third)) })
 			return n
 		}},
 		{"leaf without our key", tree.RuleUnion, false, func(t *testing.T, n []*tree.Node, _ *tree.Params) []*tree.Node {
-			child(t, n, 2, func(p *psbt.Packet) {
-				script.SetCosigners(&p.Inputs[0], []bip340.PubKey{pubKey(t, v.OperatorCosigner)})
+			child(t, vt, n, 2, func(p *psbt.Packet) {
+				script.SetCosigners(&p.Inputs[0], []bip340.PubKey{operator})
 			})
 			return n
 		}},
@@ -238,7 +244,16 @@ func TestTreeMutations(t *testing.T) {
 			}
 			return append(n, two)
 		}},
-	} {
+	}
+}
+
+// TestTreeMutations sees every mutation refused by the rule that names it.
+func TestTreeMutations(t *testing.T) {
+	v := load(t)
+	vt := v.VTXOTrees[2]
+	own := pubKey(t, vt.Leaves[0].Cosigners[0]).XOnly()
+	third := pubKey(t, vt.Leaves[2].Cosigners[0])
+	for _, c := range append(rootMutations(vt, own), nodeMutations(vt, pubKey(t, v.OperatorCosigner), third)...) {
 		t.Run(c.name, func(t *testing.T) {
 			p := v.params(t, vt, own)
 			nodes := c.f(t, parse(t, vt.Nodes), &p)
@@ -325,7 +340,8 @@ func TestConnectorMutations(t *testing.T) {
 	}
 }
 
-// TestConnectorVersions has one connector come in two versions.
+// TestConnectorVersions has one connector come in two versions, and one without
+// its branch.
 func TestConnectorVersions(t *testing.T) {
 	v := load(t)
 	ct := v.ConnectorTrees[4]
@@ -334,9 +350,12 @@ func TestConnectorVersions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = tree.AssembleConnectors(append(nodes, two),
-		wire.OutPoint{Hash: hash(t, ct.Root), Index: tree.ConnectorOutput}, wire.NewTxOut(ct.Amount, unhex(t, ct.Script)))
+	on := wire.OutPoint{Hash: hash(t, ct.Root), Index: tree.ConnectorOutput}
+	out := wire.NewTxOut(ct.Amount, unhex(t, ct.Script))
+	_, err = tree.AssembleConnectors(append(nodes, two), on, out)
 	wantRule(t, err, tree.RuleConflict)
+	_, err = tree.AssembleConnectors([]*tree.Node{nodes[0], nodes[2]}, on, out)
+	wantRule(t, err, tree.RuleLink)
 }
 
 // FuzzParseNode looks for a panic, and for a node that does not survive its own
