@@ -104,7 +104,9 @@ func (e *Engine) Run(ctx context.Context) error {
 			if !ok {
 				return errStreamEnded
 			}
-			e.event(work, ev)
+			if e.event(work, ev) {
+				timer.Reset(e.plan(work))
+			}
 		case f := <-e.posts:
 			f()
 			timer.Reset(e.plan(work))
@@ -205,7 +207,7 @@ const idle = time.Minute
 func (e *Engine) plan(ctx context.Context) time.Duration {
 	now := e.cfg.Now()
 	next := now.Add(idle)
-	var register, look []*delegate.Record
+	var register, look, dropped []*delegate.Record
 	registered := 0
 	for _, f := range e.flights {
 		if f.rec.State != delegate.Unconfirmed {
@@ -225,10 +227,10 @@ func (e *Engine) plan(ctx context.Context) time.Duration {
 				f.busy = true
 			}
 		case delegate.Registered:
-			e.watch(f, now)
+			f.next = now.Add(time.Minute)
 			next = earlier(next, f.next)
-			if f.rec.State == delegate.Registered && f.missed >= 3 && !e.trying && len(register) < chunk {
-				register = append(register, f.rec)
+			if f.missed >= misses || now.Sub(f.since) > forgotten {
+				dropped = append(dropped, f.rec)
 				f.busy = true
 			}
 		default:
@@ -241,6 +243,9 @@ func (e *Engine) plan(ctx context.Context) time.Duration {
 	if len(register) > 0 {
 		e.trying = true
 		e.spawn(func() { e.register(ctx, register, func() { e.trying = false }) })
+	}
+	if len(dropped) > 0 {
+		e.spawn(func() { e.dropped(ctx, dropped) })
 	}
 	if len(look) > 0 {
 		e.looking = true
@@ -261,12 +266,18 @@ func (e *Engine) plan(ctx context.Context) time.Duration {
 // in one call, and one store write serves all.
 const chunk = 128
 
-// watch decides whether a registered intent was forgotten: three batches that
-// had room for it did not list it, or none listed it for very long.
-func (e *Engine) watch(f *flight, now time.Time) {
-	f.next = now.Add(time.Minute)
-	if now.Sub(f.since) > forgotten {
-		f.missed = 3
+// misses is how many batches with room may pass over a registered intent before
+// it counts as dropped by the operator.
+const misses = 3
+
+// dropped sends intents that the operator forgot back to be registered again.
+func (e *Engine) dropped(ctx context.Context, recs []*delegate.Record) {
+	now := e.cfg.Now()
+	for _, rec := range recs {
+		e.write(ctx, change{Prev: rec, Event: delegate.Dropped, Mutate: func(r *delegate.Record) {
+			r.Fail("INTENT_DROPPED", "no batch listed the intent", now.Unix())
+			r.NextAttempt = now.Unix()
+		}})
 	}
 }
 
@@ -282,8 +293,9 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// event handles one message of the stream.
-func (e *Engine) event(ctx context.Context, ev operator.Event) {
+// event handles one message of the stream, and says whether it changed what is
+// to be looked at when.
+func (e *Engine) event(ctx context.Context, ev operator.Event) (replan bool) {
 	switch ev := ev.(type) {
 	case operator.StreamUp:
 		e.up = true
@@ -294,25 +306,34 @@ func (e *Engine) event(ctx context.Context, ev operator.Event) {
 				f.next = earlier(f.next, time.Unix(f.rec.BatchEnd, 0).Add(e.cfg.Pace.Margin))
 			}
 		}
+		return true
 	case operator.StreamDown:
 		e.up = false
 		e.observer.StreamUp(false)
 		for _, p := range e.parties {
 			p.leave(fmt.Errorf("the event stream was cut: %w", ev.Err))
 		}
+	case operator.Malformed:
+		for id, p := range e.parties {
+			if ev.BatchID == "" || ev.BatchID == id {
+				e.observer.Violation("event-malformed")
+				p.leave(fmt.Errorf("the operator sent what does not decode: %w", ev.Err))
+			}
+		}
 	case batch.Started:
-		e.started(ctx, ev)
+		return e.started(ctx, ev)
 	case batch.Event:
 		for _, p := range e.parties {
 			p.deliver(ev)
 		}
 	}
+	return false
 }
 
 // started looks for our intents in an announced batch.
-func (e *Engine) started(ctx context.Context, ev batch.Started) {
+func (e *Engine) started(ctx context.Context, ev batch.Started) (replan bool) {
 	if ev.BatchID == e.latest.BatchID {
-		return // announced twice
+		return false // announced twice
 	}
 	e.latest = ev
 	listed := map[vigil.DelegateID]bool{}
@@ -335,8 +356,8 @@ func (e *Engine) started(ctx context.Context, ev batch.Started) {
 		if !listed[id] {
 			if !full || f.since.Before(youngest) {
 				f.missed++
-				if f.missed >= 3 {
-					f.next = e.cfg.Now()
+				if f.missed >= misses {
+					f.next, replan = e.cfg.Now(), true
 				}
 			}
 			continue
@@ -345,6 +366,7 @@ func (e *Engine) started(ctx context.Context, ev batch.Started) {
 		ours = append(ours, f.rec)
 	}
 	e.join(ctx, ev, ours)
+	return replan
 }
 
 // join starts the part that ours play in a batch.

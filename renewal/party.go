@@ -129,7 +129,10 @@ func (p *party) confirm(ctx context.Context) (deadline time.Time, err error) {
 		p.session = noSession{}
 		return deadline, nil
 	}
-	if err := e.stream.Add(ctx, topics...); err != nil {
+	// An Add waits for a stream that is up; a batch does not.
+	within, cancel := context.WithDeadline(ctx, deadline)
+	defer cancel()
+	if err := e.stream.Add(within, topics...); err != nil {
 		for _, c := range join {
 			p.drop(ctx, c.Prev)
 		}
@@ -407,7 +410,7 @@ func (p *party) finish(ctx context.Context, how ended) {
 	for _, rec := range p.list() {
 		spoiled := slices.Contains(how.spoilers, rec.ID.String())
 		switch {
-		case how.left == nil && how.violation == nil:
+		case how.left == nil && how.violation == nil && rec.State == delegate.Submitted:
 			changes = append(changes, change{Prev: rec, Event: delegate.Finalized, Mutate: func(r *delegate.Record) {
 				r.NextAttempt = now.Unix()
 				r.Isolate = false
@@ -420,8 +423,8 @@ func (p *party) finish(ctx context.Context, how ended) {
 			changes = append(changes, change{Prev: rec, Event: delegate.Note, Mutate: func(r *delegate.Record) {
 				r.Fail("BATCH_LEFT", how.reason(), now.Unix())
 				r.NextAttempt = r.BatchEnd
-				if how.failed {
-					r.NextAttempt = now.Unix()
+				if how.failed || how.left == nil {
+					r.NextAttempt = now.Unix() // it is over
 				}
 				r.Isolate = r.Isolate || spoiled
 			}})
@@ -455,6 +458,7 @@ func (e *Engine) failed(rec *delegate.Record, text string, convicted, spoiled bo
 	return change{Prev: rec, Event: delegate.BatchFailed, Mutate: func(r *delegate.Record) {
 		r.Fail("BATCH_FAILED", text, now.Unix())
 		r.Isolate = r.Isolate || spoiled
+		r.IntentID = "" // what a batch took does not return to the queue
 		if convicted {
 			if now.Sub(time.Unix(r.LastConviction, 0)) >= e.cfg.Pace.Ban {
 				r.Convictions = 0

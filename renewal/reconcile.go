@@ -27,13 +27,18 @@ func (e *Engine) reconcile(ctx context.Context, recs []*delegate.Record, done fu
 		return
 	}
 	depth := map[chainhash.Hash]int64{}
-	for _, rec := range recs {
-		c, err := e.resolve(ctx, rec, found, depth)
-		if err != nil {
-			c = e.backOff(rec, "OPERATOR_UNAVAILABLE", err.Error(), e.cfg.Pace.Confirm)
+	changes := make([]change, len(recs))
+	for i, rec := range recs {
+		if changes[i], err = e.resolve(ctx, rec, found, depth); err != nil {
+			changes[i] = e.backOff(rec, "OPERATOR_UNAVAILABLE", err.Error(), e.cfg.Pace.Confirm)
 		}
-		e.write(ctx, c)
 	}
+	outs := e.apply(ctx, changes)
+	e.post(ctx, func() {
+		for i, out := range outs {
+			e.written(ctx, recs[i], out)
+		}
+	})
 }
 
 // resolve says what follows for one delegate from what the world shows.
@@ -80,7 +85,7 @@ func (e *Engine) resolveJoining(ctx context.Context, rec *delegate.Record, found
 		if err != nil {
 			return change{}, fmt.Errorf("settled_by: %w", err)
 		}
-		leaves, err := e.leaves(ctx, rec, hash)
+		leaves, err := e.leaves(ctx, rec, hash, found)
 		if err != nil {
 			return change{}, err
 		}
@@ -134,7 +139,7 @@ func (e *Engine) resolveSubmitted(ctx context.Context, rec *delegate.Record, fou
 // takes one back whose commitment was excluded.
 func (e *Engine) resolveUnconfirmed(ctx context.Context, rec *delegate.Record, found coins, depth map[chainhash.Hash]int64) (change, error) {
 	settle := func() (change, error) {
-		leaves, err := e.leaves(ctx, rec, rec.Commitment)
+		leaves, err := e.leaves(ctx, rec, rec.Commitment, found)
 		if err != nil {
 			return change{}, err
 		}
@@ -149,7 +154,7 @@ func (e *Engine) resolveUnconfirmed(ctx context.Context, rec *delegate.Record, f
 		if txid, all, _ := settledBy(rec, found); all && txid == rec.Commitment.String() {
 			return settle()
 		}
-		return e.wait(rec, e.cfg.Pace.Confirm), nil
+		return e.unsettled(ctx, rec, depth)
 	}
 	n, ok := depth[rec.Commitment]
 	if !ok {
@@ -165,19 +170,41 @@ func (e *Engine) resolveUnconfirmed(ctx context.Context, rec *delegate.Record, f
 	if n >= 0 {
 		return e.wait(rec, e.cfg.Pace.Confirm), nil
 	}
-	// Neither in a block nor in the mempool: conflicting only if something else
-	// confirmed in its place.
+	// Neither in a block nor in the mempool.
 	conflict, err := e.excluded(ctx, rec)
 	if err != nil {
 		return change{}, err
 	}
 	if conflict {
-		now := e.cfg.Now()
-		return change{Prev: rec, Event: delegate.Conflict, Mutate: func(r *delegate.Record) {
-			r.NextAttempt = now.Unix()
-		}}, nil
+		return e.conflict(rec), nil
 	}
-	return e.wait(rec, e.cfg.Pace.Confirm), nil
+	return e.unsettled(ctx, rec, depth)
+}
+
+// unsettled treats a commitment that the operator said it broadcast and that
+// nothing shows: once its session is over, the coin is renewed again, and the
+// commitment watched in case it appears after all.
+func (e *Engine) unsettled(ctx context.Context, rec *delegate.Record, depth map[chainhash.Hash]int64) (change, error) {
+	if e.cfg.Now().Before(time.Unix(rec.BatchEnd, 0).Add(e.cfg.Pace.Margin)) {
+		return e.wait(rec, e.cfg.Pace.Confirm), nil
+	}
+	seen, err := e.seen(ctx, rec.Commitment, depth)
+	if err != nil {
+		return change{}, err
+	}
+	if seen {
+		return e.wait(rec, e.cfg.Pace.Confirm), nil
+	}
+	return e.conflict(rec), nil
+}
+
+func (e *Engine) conflict(rec *delegate.Record) change {
+	now := e.cfg.Now()
+	return change{Prev: rec, Event: delegate.Conflict, Mutate: func(r *delegate.Record) {
+		r.Fail("COMMITMENT_LOST", "the batch's commitment transaction did not confirm", now.Unix())
+		r.Leaves = nil
+		r.NextAttempt = now.Unix()
+	}}
 }
 
 // seen says whether a commitment is in chain or mempool, or known to the
@@ -234,7 +261,7 @@ func (e *Engine) excluded(ctx context.Context, rec *delegate.Record) (bool, erro
 // leaves returns the VTXOs that the commitment made for the record, or nil when
 // the indexer does not show all of them. Where the branch was seen, the
 // outpoints are its leaf's and are not searched by script and amount.
-func (e *Engine) leaves(ctx context.Context, rec *delegate.Record, commitment chainhash.Hash) ([]ledger.VTXO, error) {
+func (e *Engine) leaves(ctx context.Context, rec *delegate.Record, commitment chainhash.Hash, found coins) ([]ledger.VTXO, error) {
 	made := func(v ark.VTXO) ledger.VTXO {
 		return ledger.VTXO{
 			Outpoint: v.Outpoint, Amount: v.Amount, Script: v.Script, CreatedAt: v.CreatedAt, ExpiresAt: v.ExpiresAt,
@@ -242,15 +269,12 @@ func (e *Engine) leaves(ctx context.Context, rec *delegate.Record, commitment ch
 		}
 	}
 	if len(rec.Leaves) > 0 {
-		vtxos, err := e.op.VTXOs(ctx, rec.Leaves)
-		if err != nil {
-			return nil, fmt.Errorf("read leaves: %w", err)
-		}
-		if len(vtxos) < len(rec.Leaves) {
-			return nil, nil
-		}
-		out := make([]ledger.VTXO, len(vtxos))
-		for i, v := range vtxos {
+		out := make([]ledger.VTXO, len(rec.Leaves))
+		for i, op := range rec.Leaves {
+			v, ok := found[op]
+			if !ok {
+				return nil, nil
+			}
 			out[i] = made(v)
 		}
 		return out, nil

@@ -53,6 +53,9 @@ func (e *Engine) written(ctx context.Context, prev *delegate.Record, out ledger.
 		return
 	}
 	e.update(out.Record)
+	if out.Record.State.Ended() || out.Record.State == delegate.Quarantined {
+		e.observer.Renewal(out.Record.State.String())
+	}
 	if rec := out.Record; rec.State == delegate.Registered && slices.Contains(e.latest.IntentHashes, batch.IntentHash(rec.IntentID)) {
 		// The batch was announced before the id was written.
 		e.join(ctx, e.latest, []*delegate.Record{rec})
@@ -194,7 +197,7 @@ func (e *Engine) register(ctx context.Context, recs []*delegate.Record, done fun
 		if rec.State == delegate.Due {
 			begin = append(begin, change{Prev: rec, Event: delegate.Register, Mutate: func(r *delegate.Record) {
 				r.Attempts++
-				r.IntentID, r.BatchID, r.BatchEnd = "", "", 0
+				r.BatchID, r.BatchEnd = "", 0
 			}})
 		}
 	}
@@ -247,7 +250,7 @@ func (e *Engine) registered(rec *delegate.Record, id string, err error) change {
 	switch class := operator.ClassOf(err); class {
 	case operator.Duplicate:
 		if rec.IntentID != "" {
-			// It was registered again on suspicion, and is queued still.
+			// It was taken for dropped, and is queued still.
 			return change{Prev: rec, Event: delegate.Accepted, Mutate: func(r *delegate.Record) {
 				r.NextAttempt = now.Add(time.Minute).Unix()
 			}}
@@ -285,11 +288,13 @@ func codeOf(class operator.Class) string {
 // coins are VTXOs as the indexer reported them just now.
 type coins map[wire.OutPoint]ark.VTXO
 
-// read asks the indexer for the inputs of recs.
+// read asks the indexer for the inputs of recs, and for the leaves that those
+// which had a batch expect.
 func (e *Engine) read(ctx context.Context, recs []*delegate.Record) (coins, error) {
 	var outpoints []wire.OutPoint
 	for _, rec := range recs {
 		outpoints = append(outpoints, rec.Outpoints()...)
+		outpoints = append(outpoints, rec.Leaves...)
 	}
 	vtxos, err := e.op.VTXOs(ctx, outpoints)
 	if err != nil {

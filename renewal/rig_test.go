@@ -3,12 +3,14 @@ package renewal_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"log/slog"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/btcsuite/btcd/wire/v2"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/vigil-ark/vigil"
 	"github.com/vigil-ark/vigil/ark"
@@ -17,6 +19,7 @@ import (
 	"github.com/vigil-ark/vigil/bip340"
 	"github.com/vigil-ark/vigil/delegate"
 	"github.com/vigil-ark/vigil/fsck"
+	"github.com/vigil-ark/vigil/kv"
 	"github.com/vigil-ark/vigil/kv/kvtest"
 	"github.com/vigil-ark/vigil/ledger"
 	"github.com/vigil-ark/vigil/operator"
@@ -38,6 +41,7 @@ type rig struct {
 	service bip340.PubKey
 	pace    renewal.Pace
 	log     *slog.Logger
+	grace   time.Duration
 
 	stop    context.CancelFunc
 	stopped chan error
@@ -77,7 +81,7 @@ func (s sessions) Open(ctx context.Context, recs []*delegate.Record) (renewal.Se
 func newRig(t *testing.T, set arktest.Settings) *rig {
 	t.Helper()
 	if set.SessionDuration == 0 {
-		set.SessionDuration = 3 * time.Second
+		set.SessionDuration = 6 * time.Second
 	}
 	logs := &testLog{t: t}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
@@ -91,6 +95,7 @@ func newRig(t *testing.T, set arktest.Settings) *rig {
 		t: t, ctx: ctx, op: op, kv: kvtest.NewMemory(), secrets: secrettest.NewMemory(),
 		log: slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
+	r.grace = time.Millisecond
 	r.pace = renewal.DefaultPace()
 	r.pace.First, r.pace.Longest, r.pace.Recoverable = 200*time.Millisecond, 2*time.Second, 2*time.Second
 	r.pace.Margin, r.pace.Confirm, r.pace.Ban = 200*time.Millisecond, 300*time.Millisecond, 3*time.Second
@@ -123,7 +128,7 @@ func (r *rig) start() {
 	}
 	r.seen = &observer{}
 	// A fresh signer, as after a restart: nothing of the last one's memory.
-	r.engine = renewal.New(renewal.Config{Pace: r.pace, Log: r.log, Grace: 5 * time.Second}, client, stream, r.ledger, sessions{signer.New(r.secrets)}, nil, r.seen)
+	r.engine = renewal.New(renewal.Config{Pace: r.pace, Log: r.log, Grace: r.grace}, client, stream, r.ledger, sessions{signer.New(r.secrets)}, nil, r.seen)
 	r.client, r.stop, r.stopped = client, cancel, make(chan error, 1)
 	engine := r.engine
 	go func() { r.stopped <- engine.Run(ctx) }()
@@ -160,31 +165,65 @@ func (r *rig) device() *wallet.Wallet {
 // board gives d a coin of sats at its address with Vigil as delegate.
 func (r *rig) board(d *wallet.Wallet, sats int64) ark.VTXO {
 	r.t.Helper()
-	to, err := d.Address(r.ctx, &r.service)
-	if err != nil {
+	return r.boardAll([]*wallet.Wallet{d}, sats)[0]
+}
+
+// boardAll boards one coin for each device, in as few batches as it takes.
+func (r *rig) boardAll(devices []*wallet.Wallet, sats int64) []ark.VTXO {
+	r.t.Helper()
+	coins := make([]ark.VTXO, len(devices))
+	var group errgroup.Group
+	for i, d := range devices {
+		group.Go(func() error {
+			to, err := d.Address(r.ctx, &r.service)
+			if err != nil {
+				return err
+			}
+			addr, err := d.BoardingAddress(r.ctx)
+			if err != nil {
+				return err
+			}
+			at, err := r.op.Faucet(addr, sats)
+			if err != nil {
+				return err
+			}
+			if err := r.op.Mine(1); err != nil {
+				return err
+			}
+			out, _ := r.op.Chain().Output(at)
+			for {
+				s, err := d.Board(r.ctx, to, wallet.BoardingCoin{Outpoint: at, Out: &out})
+				if err != nil && r.ctx.Err() == nil {
+					continue // a busy machine misses a window of a second now and then
+				}
+				if err != nil {
+					return err
+				}
+				found, err := r.vtxos(s.Outputs[0].Outpoint)
+				if err != nil || len(found) != 1 {
+					return fmt.Errorf("boarded %v: %w", found, err)
+				}
+				coins[i] = found[0]
+				return nil
+			}
+		})
+	}
+	if err := group.Wait(); err != nil {
 		r.t.Fatal(err)
 	}
-	addr, err := d.BoardingAddress(r.ctx)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	at, err := r.op.Faucet(addr, sats)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	if err := r.op.Mine(1); err != nil {
-		r.t.Fatal(err)
-	}
-	out, _ := r.op.Chain().Output(at)
-	s, err := d.Board(r.ctx, to, wallet.BoardingCoin{Outpoint: at, Out: &out})
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	coins, err := r.vtxos(s.Outputs[0].Outpoint)
-	if err != nil || len(coins) != 1 {
-		r.t.Fatalf("boarded %v: %v", coins, err)
-	}
-	return coins[0]
+	return coins
+}
+
+// crash ends the engine as SIGKILL does: nothing more is written, nothing more
+// is said, and its connection is gone.
+func (r *rig) crash() {
+	r.t.Helper()
+	r.kv.Fail(kv.ErrUnavailable)
+	_ = r.client.Close()
+	r.stop()
+	<-r.stopped
+	r.stop = nil
+	r.kv.Fail(nil)
 }
 
 func (r *rig) vtxos(ops ...wire.OutPoint) ([]ark.VTXO, error) {
