@@ -56,14 +56,38 @@ func (l *Ledger) SetOperator(ctx context.Context, p Pinned) error {
 
 // Retired returns the service keys that new delegates may no longer name.
 func (l *Ledger) Retired(ctx context.Context) ([]bip340.PubKey, error) {
+	return l.keys(ctx, metaRetired)
+}
+
+// ServiceKeys returns every service key that intake was ever opened with: what
+// records may name, known without reading them.
+func (l *Ledger) ServiceKeys(ctx context.Context) ([]bip340.PubKey, error) {
+	return l.keys(ctx, metaService)
+}
+
+// NoteServiceKeys adds to ServiceKeys. It is called before the first delegate
+// that names one of them can be taken.
+func (l *Ledger) NoteServiceKeys(ctx context.Context, keys ...bip340.PubKey) error {
+	return l.store.Update(ctx, func(w kv.Writer) error {
+		for _, key := range keys {
+			if err := w.Put(treeMeta, []byte(metaService+key.String()), nil); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// keys reads the public keys that stand under a prefix.
+func (l *Ledger) keys(ctx context.Context, prefix string) ([]bip340.PubKey, error) {
 	var keys []bip340.PubKey
 	err := l.store.View(ctx, func(r kv.Reader) error {
 		keys = nil
-		return r.Scan(treeMeta, []byte(metaRetired), after([]byte(metaRetired)), func(key, _ []byte) error {
-			text, _ := strings.CutPrefix(string(key), metaRetired)
+		return r.Scan(treeMeta, []byte(prefix), after([]byte(prefix)), func(key, _ []byte) error {
+			text, _ := strings.CutPrefix(string(key), prefix)
 			k, err := bip340.ParsePubKeyHex(text)
 			if err != nil {
-				return fmt.Errorf("%w: retired key %q: %w", ErrUnreadable, text, err)
+				return fmt.Errorf("%w: key %q: %w", ErrUnreadable, key, err)
 			}
 			keys = append(keys, k)
 			return nil

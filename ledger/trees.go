@@ -39,6 +39,7 @@ const (
 	metaHold       = "hold"
 	metaPinned     = "operator"
 	metaRetired    = "retired/" // a service key
+	metaService    = "service/" // a service key
 )
 
 // The classes of a row in the scripts tree: a scan of the first one is bounded
