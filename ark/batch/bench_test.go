@@ -4,6 +4,7 @@ package batch_test
 
 import (
 	"fmt"
+	"math"
 	"runtime"
 	"syscall"
 	"testing"
@@ -137,13 +138,13 @@ func BenchmarkBatch(b *testing.B) {
 			b.ReportAllocs()
 			var ours, floor time.Duration
 			latency := time.Hour
-			var held uint64
+			held := uint64(math.MaxUint64) // the least: tables of the curve core are built once
 			for b.Loop() {
 				floor += measure(b).work(op, own)
 				p := play(b, op, newSigner(b, keys...))
 				ours += p.cpu
 				latency = min(latency, p.latency)
-				held = max(held, p.held)
+				held = min(held, p.held)
 			}
 			n := float64(b.N)
 			b.ReportMetric(float64(ours)/float64(floor), "x-curve-work")
