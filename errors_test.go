@@ -144,3 +144,51 @@ Where the same request may pass later there is a ` + "`Retry-After`" + ` header 
 	}
 	return b.String()
 }
+
+// Every code is raised by some room, and some test waits for it: none is in the
+// table for its own sake.
+func TestEveryCodeIsRaisedAndTested(t *testing.T) {
+	files, _ := parse(t)
+	names := constantNames(t)
+	raised, tested := map[string]bool{}, map[string]bool{}
+	for _, f := range files {
+		ast.Inspect(f.ast, func(n ast.Node) bool {
+			sel, ok := n.(*ast.SelectorExpr)
+			if !ok {
+				return true
+			}
+			if x, ok := sel.X.(*ast.Ident); ok && x.Name == "vigil" && f.test {
+				tested[sel.Sel.Name] = true
+			} else if ok && x.Name == "vigil" {
+				raised[sel.Sel.Name] = true
+			}
+			return true
+		})
+	}
+	for _, name := range names {
+		if !raised[name] {
+			t.Errorf("%s is raised nowhere", name)
+		}
+		if !tested[name] {
+			t.Errorf("no test names %s", name)
+		}
+	}
+}
+
+// constantNames lists the names of the Code constants.
+func constantNames(t *testing.T) (names []string) {
+	t.Helper()
+	f, err := parser.ParseFile(token.NewFileSet(), "errors.go", nil, parser.SkipObjectResolution)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ast.Inspect(f, func(n ast.Node) bool {
+		if spec, ok := n.(*ast.ValueSpec); ok {
+			if typ, ok := spec.Type.(*ast.Ident); ok && typ.Name == "Code" {
+				names = append(names, spec.Names[0].Name)
+			}
+		}
+		return true
+	})
+	return names
+}
