@@ -114,6 +114,14 @@ func writeRound(tx kv.Writer, i int, n uint64) error {
 	return nil
 }
 
+// Acked returns how many updates were acknowledged that no Verify has counted.
+func (l *Load) Acked() (n int) {
+	for _, w := range l.writers {
+		n += int(w.acked - w.counted)
+	}
+	return n
+}
+
 // Verify compares a store that was opened after the crash with what the
 // writers remember. A further Run goes on from what was found.
 func (l *Load) Verify(ctx context.Context, s kv.Store) (Tally, error) {

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
-	"os"
-	"strconv"
 	"testing"
 
 	"github.com/vigil-ark/vigil/internal/sqlitedb"
@@ -13,23 +11,6 @@ import (
 	"github.com/vigil-ark/vigil/kv"
 	"github.com/vigil-ark/vigil/kv/kvtest"
 )
-
-// seeds returns how many seeds a power-cut test runs: n, times the environment
-// variable VIGIL_POWERCUT_TIMES.
-func seeds(t *testing.T, n int) uint64 {
-	t.Helper()
-	times := 1
-	if s := os.Getenv("VIGIL_POWERCUT_TIMES"); s != "" {
-		var err error
-		if times, err = strconv.Atoi(s); err != nil || times < 1 {
-			t.Fatalf("VIGIL_POWERCUT_TIMES=%q", s)
-		}
-	}
-	if testing.Short() {
-		n /= 5
-	}
-	return uint64(n * times)
-}
 
 // rig runs a workload on one simulated disk after the other.
 type rig struct {
@@ -73,6 +54,8 @@ func (g *rig) run(t *testing.T, seed uint64) {
 		_ = s.Close() // only frees memory: the disk is dead
 		if s = g.open(t, ctx, survivor, sqlitedb.Open); s == nil {
 			g.forgotten++
+			g.tally.Acked += load.Acked()
+			g.tally.Lost += load.Acked()
 			return
 		}
 		g.verify(t, ctx, seed, load, s)
@@ -139,7 +122,7 @@ func (g *rig) report(t *testing.T, n uint64) {
 // TestPowerCut cuts the power at any write, sync, truncation or deletion.
 func TestPowerCut(t *testing.T) {
 	g := rig{cut: true}
-	n := seeds(t, 60)
+	n := powercut.Seeds(t, 60)
 	for seed := range n {
 		g.run(t, seed)
 	}
@@ -150,12 +133,13 @@ func TestPowerCut(t *testing.T) {
 // none or a whole one.
 func TestPowerCutCreate(t *testing.T) {
 	none, whole := 0, 0
-	for seed := range seeds(t, 40) {
+	n := powercut.Seeds(t, 40)
+	for seed := range n {
 		disk := powercut.New(t.TempDir(), seed)
 		o := options(Options{Generation: [16]byte{1}})
 		var done func()
 		o.VFS, done = disk.Use()
-		disk.CutAt(1 + int(seed)%40)
+		disk.CutAt(1 + int(40*seed/n)) // it takes about 30 operations
 		s, err := opened(sqlitedb.Create(t.Context(), "/", o))
 		created := err == nil
 		if created {
@@ -194,7 +178,7 @@ func TestPowerCutCreate(t *testing.T) {
 // TestDiskFull lets every 50th write find the disk full.
 func TestDiskFull(t *testing.T) {
 	g := rig{faults: powercut.Faults{Full: 0.02}}
-	n := seeds(t, 20)
+	n := powercut.Seeds(t, 20)
 	for seed := range n {
 		g.run(t, seed)
 	}
@@ -208,7 +192,7 @@ func TestDiskFull(t *testing.T) {
 // written.
 func TestFailedSync(t *testing.T) {
 	g := rig{faults: powercut.Faults{Sync: 0.05}}
-	n := seeds(t, 20)
+	n := powercut.Seeds(t, 20)
 	for seed := range n {
 		g.run(t, seed)
 	}
@@ -223,8 +207,8 @@ func TestFailedSync(t *testing.T) {
 func TestPowerCutControl(t *testing.T) {
 	for _, synchronous := range []string{"NORMAL", "OFF"} {
 		g := rig{cut: true, synchronous: synchronous}
-		n := seeds(t, 15)
-		for seed := range n {
+		const n = 15
+		for seed := range uint64(n) {
 			g.run(t, seed)
 		}
 		g.report(t, n)

@@ -101,7 +101,7 @@ func contents(t testing.TB, dir string) map[string][]byte {
 // and searches the files for what was sealed under them: at once, while the
 // store is open. Before the delete the same search finds it.
 func TestOverwritten(t *testing.T) {
-	for seed := range seeds(t, 8) {
+	for seed := range powercut.Seeds(t, 5) {
 		testOverwritten(t, seed)
 	}
 }

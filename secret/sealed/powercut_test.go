@@ -4,32 +4,13 @@ import (
 	"bytes"
 	"context"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
-	"strconv"
 	"testing"
 
 	"github.com/vigil-ark/vigil/internal/sqlitedb"
 	"github.com/vigil-ark/vigil/internal/sqlitedb/powercut"
 	"github.com/vigil-ark/vigil/secret/secrettest"
 )
-
-// seeds returns how many seeds a power-cut test runs: n, times the environment
-// variable VIGIL_POWERCUT_TIMES.
-func seeds(t *testing.T, n int) uint64 {
-	t.Helper()
-	times := 1
-	if s := os.Getenv("VIGIL_POWERCUT_TIMES"); s != "" {
-		var err error
-		if times, err = strconv.Atoi(s); err != nil || times < 1 {
-			t.Fatalf("VIGIL_POWERCUT_TIMES=%q", s)
-		}
-	}
-	if testing.Short() {
-		n /= 5
-	}
-	return uint64(n * times)
-}
 
 // rig runs a workload on one simulated disk after the other.
 type rig struct {
@@ -52,9 +33,8 @@ func newRig(t *testing.T, g rig) *rig {
 	return &g
 }
 
-func (g *rig) runs(t *testing.T, n int) {
+func (g *rig) runs(t *testing.T, count uint64) {
 	t.Helper()
-	count := seeds(t, n)
 	for seed := range count {
 		g.run(t, seed)
 	}
@@ -101,6 +81,8 @@ func (g *rig) run(t *testing.T, seed uint64) {
 		_ = s.Close() // only frees memory: the disk is dead
 		if s = g.open(t, ctx, survivor, open); s == nil {
 			g.forgotten++
+			g.tally.Acked += load.Acked()
+			g.tally.Lost += load.Acked()
 			return
 		}
 		g.verify(t, ctx, seed, load, s)
@@ -151,12 +133,12 @@ func (g *rig) open(t *testing.T, ctx context.Context, disk *powercut.Disk,
 }
 
 // TestPowerCut cuts the power at any write, sync, truncation or deletion.
-func TestPowerCut(t *testing.T) { newRig(t, rig{cut: true}).runs(t, 40) }
+func TestPowerCut(t *testing.T) { newRig(t, rig{cut: true}).runs(t, powercut.Seeds(t, 40)) }
 
 // TestDiskFull lets every 50th write find the disk full.
 func TestDiskFull(t *testing.T) {
 	g := newRig(t, rig{faults: powercut.Faults{Full: 0.02}})
-	if g.runs(t, 15); g.injected.Full == 0 {
+	if g.runs(t, powercut.Seeds(t, 15)); g.injected.Full == 0 {
 		t.Error("the disk was never full")
 	}
 }
@@ -165,7 +147,7 @@ func TestDiskFull(t *testing.T) {
 // written.
 func TestFailedSync(t *testing.T) {
 	g := newRig(t, rig{faults: powercut.Faults{Sync: 0.05}})
-	if g.runs(t, 15); g.injected.Sync == 0 {
+	if g.runs(t, powercut.Seeds(t, 15)); g.injected.Sync == 0 {
 		t.Error("no fsync failed")
 	}
 }

@@ -97,6 +97,15 @@ func (w *writer) one(ctx context.Context, s secret.Store, i int, alive func() bo
 	return nil
 }
 
+// Acked returns how many puts and deletes were acknowledged that no Verify has
+// counted.
+func (l *Load) Acked() (n int) {
+	for _, w := range l.writers {
+		n += w.acked
+	}
+	return n
+}
+
 // Verify compares a store that was opened after the crash with what the
 // writers remember. A further Run goes on from what was found.
 func (l *Load) Verify(ctx context.Context, s secret.Store) (Tally, error) {
