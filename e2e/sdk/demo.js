@@ -3,7 +3,7 @@
 // in a batch, with no secret in its key-value store.
 import { arkUrl, esploraUrl } from "./lib/env.js";
 import { scratch, startOperator, until, Vigil } from "./lib/process.js";
-import { board, device, list, open, outpoint } from "./lib/wallet.js";
+import { ask, board, device, list, open, outpoint, question } from "./lib/wallet.js";
 import { sdkVersion } from "@arkade-os/sdk";
 
 const json = process.argv.includes("--json");
@@ -31,16 +31,21 @@ async function story() {
     if (failed.length || delegated.length !== 1) throw failed[0]?.error ?? new Error("the SDK delegated nothing");
     say("It signed the renewal ahead and handed it to Vigil.");
 
-    const state = async () => (await list(wallet, vigil, coin))[0]?.state;
-    await until("Vigil registering the intent", async () => ["registered", "joining"].includes(await state()), { every: 20 });
+    const asked = await question(wallet, coin);
+    const inFlight = ["registering", "registered", "joining", "submitted", "settled"];
+    out.killed_at_state = await until("Vigil registering the intent", async () => {
+        const [{ state }] = await ask(vigil, asked);
+        return inFlight.includes(state) && state;
+    });
     await vigil.kill();
-    say("Vigil has registered it with the operator, and is killed with SIGKILL. The wallet is off from here on.");
+    if (out.killed_at_state === "settled") throw new Error("the batch ended before Vigil could be killed");
+    say(`Vigil is killed with SIGKILL while the delegate is ${out.killed_at_state}. The wallet is off from here on.`);
     await wallet.dispose();
 
     await vigil.start();
     out.pid_after = vigil.pid;
     say(`Vigil is started again as process ${vigil.pid}, with nothing but what it had stored.`);
-    await until("the renewal", async () => (await state()) === "settled", { seconds: 120 });
+    await until("the renewal", async () => (await list(wallet, vigil, coin))[0].state === "settled", { seconds: 120, every: 500 });
 
     wallet = await open(phone, operator, vigil.url);
     const [renewed, ...others] = await wallet.getVtxos();
@@ -66,9 +71,10 @@ try {
     await story();
 } catch (error) {
     console.error(error);
+    console.error(`What was written is kept in ${dir}.`);
     code = 1;
 }
-for (const end of [() => vigil?.kill(), () => operator?.stop?.(), remove]) {
+for (const end of [() => vigil?.kill(), () => operator?.stop?.(), () => code || remove()]) {
     try {
         await end();
     } catch {

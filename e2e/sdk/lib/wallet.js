@@ -66,11 +66,20 @@ export async function prove(wallet, message, coin) {
     return { message: typeof message === "string" ? message : Intent.encodeMessage(message), proof: base64.encode(proof.toPSBT()) };
 }
 
-/** The delegates that Vigil holds on the coin's script, as its owner may see them. */
-export async function list(wallet, vigil, coin) {
+/** Signs the question for one's delegates; it is good for a minute. */
+export async function question(wallet, coin) {
     const { pubkey } = await wallet.delegateProvider.getDelegateInfo();
-    const question = JSON.stringify({ type: "vigil-list-delegates", server: pubkey, at: Math.floor(Date.now() / 1000) });
-    return (await post(`${vigil.url}/v1/delegates/list`, await prove(wallet, question, coin))).delegates;
+    return prove(wallet, JSON.stringify({ type: "vigil-list-delegates", server: pubkey, at: Math.floor(Date.now() / 1000) }), coin);
+}
+
+/** The delegates that Vigil holds on the scripts that the question proves, as their owner may see them. */
+export async function ask(vigil, signed) {
+    return (await post(`${vigil.url}/v1/delegates/list`, signed)).delegates;
+}
+
+/** The delegates on the coin's script. */
+export async function list(wallet, vigil, coin) {
+    return ask(vigil, await question(wallet, coin));
 }
 
 /** Drops the delegate that covers coin. */
