@@ -23,14 +23,10 @@ func (db *DB) Backup(ctx context.Context, path string) error {
 
 // alone keeps the store open while f uses a connection of its own.
 func (db *DB) alone(ctx context.Context, f func() error) error {
-	if err := ctx.Err(); err != nil {
+	if _, err := db.enter(ctx); err != nil {
 		return err
 	}
-	db.gate.RLock()
-	defer db.gate.RUnlock()
-	if db.closed.Load() {
-		return ErrClosed
-	}
+	defer db.views.Done()
 	return f()
 }
 
@@ -63,7 +59,7 @@ func (db *DB) copyTo(ctx context.Context, path string, replace bool) (err error)
 	if err := db.vacuumInto(ctx, part); err != nil {
 		return err
 	}
-	if err := errors.Join(f.Sync()); err != nil {
+	if err := f.Sync(); err != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	if err := os.Rename(part, path); err != nil {

@@ -196,18 +196,20 @@ func (db *DB) judge(err error) error {
 // dropped dirty pages that the kernel now believes clean, and the log may end
 // in frames of a commit that was never acknowledged; so first what is known
 // good is copied into the file and the log emptied through the old handle,
-// which still knows where the good part ends, and only then all connections
-// are closed and opened anew. While the disk refuses, so does the store.
+// which still knows where the good part ends, and only then connections are
+// closed and opened anew; those that a View uses close when it ends. While the
+// disk refuses, or a View still reads from the log, so does the store.
 func (db *DB) mend(ctx context.Context) error {
 	if db.writer != nil && !db.broken {
 		return nil
 	}
-	db.gate.Lock()
-	defer db.gate.Unlock()
 	if db.writer != nil {
 		if err := db.truncateLog(); err != nil {
 			return err
 		}
+		db.mu.Lock()
+		db.epoch++
+		db.mu.Unlock()
 		if err := db.closeConns(); err != nil {
 			return wrap(err)
 		}

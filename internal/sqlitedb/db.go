@@ -16,7 +16,6 @@ import (
 	"net/url"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	sqlite3 "github.com/ncruces/go-sqlite3"
@@ -75,9 +74,12 @@ type DB struct {
 	points struct{ before, after string }
 
 	queue   queue
-	gate    sync.RWMutex // held shared by every View, alone by whoever closes connections
-	readers chan *conn
-	closed  atomic.Bool
+	readers chan *conn // idle read connections
+
+	mu     sync.Mutex
+	closed bool
+	epoch  int            // counts the writer's handles; older readers are not pooled
+	views  sync.WaitGroup // running Views, Backups and Checks
 }
 
 // Create makes a new store in dir, which it makes if need be, and opens it. It
@@ -216,16 +218,28 @@ func (db *DB) connectWriter() (*conn, error) {
 	return c, nil
 }
 
-// View runs f on a snapshot that holds everything acknowledged before.
-func (db *DB) View(ctx context.Context, f func(*Tx) error) (err error) {
+// enter counts a running View in, and says which handles are current.
+func (db *DB) enter(ctx context.Context) (epoch int, err error) {
 	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	if db.closed {
+		return 0, ErrClosed
+	}
+	db.views.Add(1)
+	return db.epoch, nil
+}
+
+// View runs f on a snapshot that holds everything acknowledged before. It may
+// run inside another View.
+func (db *DB) View(ctx context.Context, f func(*Tx) error) error {
+	epoch, err := db.enter(ctx)
+	if err != nil {
 		return err
 	}
-	db.gate.RLock()
-	defer db.gate.RUnlock()
-	if db.closed.Load() {
-		return ErrClosed
-	}
+	defer db.views.Done()
 	var c *conn
 	select {
 	case c = <-db.readers:
@@ -233,22 +247,18 @@ func (db *DB) View(ctx context.Context, f func(*Tx) error) (err error) {
 		if c, err = db.connect(); err != nil {
 			return err
 		}
+		c.epoch = epoch
 	}
 	tx := &Tx{ctx: ctx, conn: c}
 	defer func() {
 		tx.ended = true
-		if endErr := c.run("ROLLBACK"); endErr != nil || tx.fault != nil {
-			_ = c.shut()
-			return
+		if err := c.run("ROLLBACK"); err != nil || tx.fault != nil {
+			c.epoch = -1
 		}
-		select {
-		case db.readers <- c:
-		default:
-			_ = c.shut()
-		}
+		db.pool(c)
 	}()
 	if err := c.run("BEGIN"); err != nil {
-		return wrap(err)
+		return tx.fail(err)
 	}
 	// BEGIN alone takes no snapshot; the first read does.
 	if _, err := tx.Meta("generation"); err != nil {
@@ -257,23 +267,45 @@ func (db *DB) View(ctx context.Context, f func(*Tx) error) (err error) {
 	return f(tx)
 }
 
+// pool keeps a read connection for the next View, or closes it.
+func (db *DB) pool(c *conn) {
+	db.mu.Lock()
+	kept := false
+	if c.epoch == db.epoch {
+		select {
+		case db.readers <- c:
+			kept = true
+		default:
+		}
+	}
+	db.mu.Unlock()
+	if kept {
+		return
+	}
+	_ = c.shut() // it only read
+}
+
 // Close waits for running transactions, refuses waiting ones, copies the log
 // into the file and lets go of it.
 func (db *DB) Close() error {
-	if db.closed.Swap(true) {
+	db.mu.Lock()
+	again := db.closed
+	db.closed = true
+	db.mu.Unlock()
+	if again {
 		return nil
 	}
 	for _, r := range db.queue.shut() {
 		r.answer(ErrClosed)
 	}
 	db.lead <- struct{}{} // never given back
-	db.gate.Lock()
-	defer db.gate.Unlock()
+	db.views.Wait()
 	err := db.closeConns()
 	return errors.Join(wrap(err), db.lock.release())
 }
 
-// closeConns closes every connection; the caller holds lead and gate.
+// closeConns closes the writer and the idle readers; the caller holds lead.
+// The last connection of all to close copies the log and deletes it.
 func (db *DB) closeConns() error {
 	var errs []error
 	for {
@@ -286,7 +318,6 @@ func (db *DB) closeConns() error {
 		break
 	}
 	if db.writer != nil {
-		// The last connection to close copies the log and deletes it.
 		errs = append(errs, db.writer.shut())
 		db.writer = nil
 	}

@@ -501,3 +501,64 @@ func TestMend(t *testing.T) {
 		t.Error("lost")
 	}
 }
+
+// TestMendInsideView has the handle fail while Views run, one inside the
+// other, and an update between them: nobody waits for anybody. As long as the
+// log is read from, updates are refused; afterwards they run.
+func TestMendInsideView(t *testing.T) {
+	db := create1(t, t.TempDir(), testOptions())
+	update := func() error {
+		return db.Update(t.Context(), func(tx *Tx) error { return put(tx, "k", "new") })
+	}
+	if err := db.Update(t.Context(), func(tx *Tx) error { return put(tx, "k", "old") }); err != nil {
+		t.Fatal(err)
+	}
+	err := db.View(t.Context(), func(*Tx) error {
+		_ = db.judge(sqlite3.IOERR_FSYNC)
+		if err := update(); !errors.Is(err, ErrUnavailable) {
+			t.Errorf("update while the log is read from: %v", err)
+		}
+		if got := get(t, db, "k"); got != "old" {
+			t.Errorf("a View inside the View sees %q", got)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := update(); err != nil {
+		t.Fatal(err)
+	}
+	if got := get(t, db, "k"); got != "new" || db.broken {
+		t.Errorf("afterwards: %q", got)
+	}
+}
+
+// TestCloseWaits closes the store while a View runs: a View inside it and an
+// update are refused, and Close returns after it.
+func TestCloseWaits(t *testing.T) {
+	db := create1(t, t.TempDir(), testOptions())
+	closed := make(chan error, 1)
+	err := db.View(t.Context(), func(tx *Tx) error {
+		go func() { closed <- db.Close() }()
+		for db.Update(t.Context(), func(*Tx) error { return nil }) == nil {
+			runtime.Gosched()
+		}
+		if err := db.View(t.Context(), func(*Tx) error { return nil }); !errors.Is(err, ErrClosed) {
+			t.Errorf("a View during Close: %v", err)
+		}
+		select {
+		case err := <-closed:
+			t.Errorf("Close did not wait: %v", err)
+		default:
+		}
+		_, err := tx.Meta("generation")
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	if err := <-closed; err != nil {
+		t.Error(err)
+	}
+}
