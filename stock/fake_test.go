@@ -1,7 +1,9 @@
 package stock_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -44,11 +46,17 @@ const (
 // operator 22, service 33, forfeit 44.
 func key(t testing.TB, b byte) *bip340.Key {
 	t.Helper()
-	raw := make([]byte, 32)
-	for i := range raw {
-		raw[i] = b
+	k, err := bip340.NewKey(secret.New(bytes.Repeat([]byte{b}, 32)))
+	if err != nil {
+		t.Fatal(err)
 	}
-	k, err := bip340.NewKey(secret.New(raw))
+	return k
+}
+
+// numbered is one of as many keys as are wanted.
+func numbered(t testing.TB, n int) *bip340.Key {
+	t.Helper()
+	k, err := bip340.NewKey(secret.New(binary.BigEndian.AppendUint64(bytes.Repeat([]byte{1}, 24), uint64(n))))
 	if err != nil {
 		t.Fatal(err)
 	}

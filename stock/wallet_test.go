@@ -32,10 +32,12 @@ type wallet struct {
 	params                  ark.Params // what forfeits are signed for
 }
 
-func newWallet(f *fixture, owner byte) *wallet {
+func newWallet(f *fixture, owner byte) *wallet { return walletOf(f, key(f.t, owner)) }
+
+func walletOf(f *fixture, owner *bip340.Key) *wallet {
 	f.t.Helper()
 	w := &wallet{
-		t: f.t, f: f, owner: key(f.t, owner), signer: key(f.t, 0x22), delegate: key(f.t, 0x33), validAt: validAt,
+		t: f.t, f: f, owner: owner, signer: key(f.t, 0x22), delegate: key(f.t, 0x33), validAt: validAt,
 		sequence: wire.MaxTxInSequenceNum, sighash: txscript.SigHashAll, params: params(f.t),
 	}
 	w.signers = []*bip340.Key{w.owner}
