@@ -76,6 +76,7 @@ type coin struct {
 	out  *wire.TxOut
 	tree tapscript.Tree
 	leaf int
+	key  *btcec.PrivateKey // its owner's
 }
 
 func newParty(t *testing.T, op *arktest.Operator) *party {
@@ -154,7 +155,7 @@ func (p *party) fund(sats int64) coin {
 	if err := p.op.Mine(1); err != nil {
 		p.t.Fatal(err)
 	}
-	return coin{at: at, out: &wire.TxOut{Value: sats, PkScript: tree.PkScript()}, tree: tree}
+	return coin{at: at, out: &wire.TxOut{Value: sats, PkScript: tree.PkScript()}, tree: tree, key: p.key}
 }
 
 func (p *party) pay(sats int64) *wire.TxOut {
@@ -183,9 +184,7 @@ func (p *party) proof(m proof.Message, coins []coin, outs ...*wire.TxOut) *arkv1
 	for i, c := range all {
 		c.fill(p.t, &packet.Inputs[i], i > 0)
 	}
-	if err := tapscript.Sign(packet, p.key, nil); err != nil {
-		p.t.Fatal(err)
-	}
+	sign(p.t, packet, coins)
 	return &arkv1.Intent{Proof: encode(p.t, packet), Message: m.Encode()}
 }
 
@@ -205,6 +204,22 @@ func decode(t *testing.T, s string) *psbt.Packet {
 		t.Fatal(err)
 	}
 	return p
+}
+
+// sign signs for every owner of the coins.
+func sign(t *testing.T, p *psbt.Packet, coins []coin) {
+	t.Helper()
+	var keys []*btcec.PrivateKey
+	for _, c := range coins {
+		if !slices.Contains(keys, c.key) {
+			keys = append(keys, c.key)
+		}
+	}
+	for _, k := range keys {
+		if err := tapscript.Sign(p, k, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // fill writes what a PSBT input that spends the coin carries.
@@ -271,19 +286,18 @@ type outcome struct {
 
 var errStreamEnded = errors.New("stream ended")
 
-// seat is one party's place in a batch.
+// seat is one party's place in a batch; it may carry several intents.
 type seat struct {
 	p       *party
-	id      string
+	ids     []string
 	coins   []coin
-	outs    []*wire.TxOut
 	m       manners
 	out     outcome
 	nodes   map[string]*psbt.Packet
 	nonces  map[string]*musig2.Nonces
 	agg     map[string][musig2.PubNonceSize]byte
 	wait    int
-	conns   []*psbt.Packet
+	conns   map[string]*psbt.Packet // by the outpoint that each is for
 	stream  grpc.ServerStreamingClient[arkv1.GetEventStreamResponse]
 	expiry  tapscript.Delay
 	signing bool
@@ -297,6 +311,12 @@ func (p *party) sit(ctx context.Context, coins []coin) *seat {
 	for _, c := range coins {
 		topics = append(topics, c.at.String())
 	}
+	return p.listen(ctx, coins, topics)
+}
+
+// listen opens a stream with these topics.
+func (p *party) listen(ctx context.Context, coins []coin, topics []string) *seat {
+	p.t.Helper()
 	s, err := p.ark.GetEventStream(ctx, &arkv1.GetEventStreamRequest{Topics: topics})
 	if err != nil {
 		p.t.Fatal(err)
@@ -311,7 +331,7 @@ func (p *party) sit(ctx context.Context, coins []coin) *seat {
 func (p *party) settle(ctx context.Context, m manners, coins []coin, outs ...*wire.TxOut) (outcome, error) {
 	p.t.Helper()
 	s := p.sit(ctx, coins)
-	s.id, s.outs, s.m = p.mustRegister(p.proof(p.message(), coins, outs...)), outs, m
+	s.ids, s.m = []string{p.mustRegister(p.proof(p.message(), coins, outs...))}, m
 	return s.play(ctx)
 }
 
@@ -343,7 +363,9 @@ func (s *seat) handle(ctx context.Context, ev *arkv1.GetEventStreamResponse) (bo
 		if ev.GetTreeTx().BatchIndex == 0 {
 			s.nodes[p.UnsignedTx.TxID()] = p
 		} else if len(ev.GetTreeTx().Children) == 0 {
-			s.conns = append(s.conns, p)
+			for _, at := range ev.GetTreeTx().Topic {
+				s.conns[at] = p
+			}
 		}
 	case ev.GetTreeSigningStarted() != nil:
 		s.out.commitment = decode(s.p.t, ev.GetTreeSigningStarted().UnsignedCommitmentTx)
@@ -370,18 +392,28 @@ func (s *seat) handle(ctx context.Context, ev *arkv1.GetEventStreamResponse) (bo
 }
 
 func (s *seat) started(ctx context.Context, ev *arkv1.BatchStartedEvent) (bool, error) {
-	h := sha256.Sum256([]byte(s.id))
-	if !slices.Contains(ev.IntentIdHashes, hex.EncodeToString(h[:])) {
+	var mine []string
+	for _, id := range s.ids {
+		if h := sha256.Sum256([]byte(id)); slices.Contains(ev.IntentIdHashes, hex.EncodeToString(h[:])) {
+			mine = append(mine, id)
+		}
+	}
+	if len(mine) == 0 {
 		return false, nil
 	}
 	s.out.batch = ev.Id
+	s.conns = map[string]*psbt.Packet{}
 	s.nodes, s.nonces, s.agg = map[string]*psbt.Packet{}, map[string]*musig2.Nonces{}, map[string][musig2.PubNonceSize]byte{}
 	s.expiry = tapscript.NewDelay(uint32(ev.BatchExpiry))
 	if s.m.noConfirm {
 		return true, nil
 	}
-	_, err := s.p.ark.ConfirmRegistration(ctx, &arkv1.ConfirmRegistrationRequest{IntentId: s.id})
-	return s.m.stopAt == "batchStarted", err
+	for _, id := range mine {
+		if _, err := s.p.ark.ConfirmRegistration(ctx, &arkv1.ConfirmRegistrationRequest{IntentId: id}); err != nil {
+			return false, err
+		}
+	}
+	return s.m.stopAt == "batchStarted", nil
 }
 
 func (s *seat) sendNonces(ctx context.Context) error {
@@ -489,7 +521,6 @@ func (s *seat) sighash(p *psbt.Packet) ([32]byte, error) {
 func (s *seat) sendForfeits(ctx context.Context, commitment string) error {
 	s.out.commitment = decode(s.p.t, commitment)
 	req := &arkv1.SubmitSignedForfeitTxsRequest{}
-	used := 0
 	var signBoarding bool
 	for _, c := range s.coins {
 		if i := slices.IndexFunc(s.out.commitment.UnsignedTx.TxIn, func(in *wire.TxIn) bool { return in.PreviousOutPoint == c.at }); i >= 0 {
@@ -497,15 +528,12 @@ func (s *seat) sendForfeits(ctx context.Context, commitment string) error {
 			signBoarding = true
 			continue
 		}
-		if used < len(s.conns) {
-			req.SignedForfeitTxs = append(req.SignedForfeitTxs, s.p.forfeit(c, s.conns[used], s.m.badForfeit))
-			used++
+		if conn := s.conns[c.at.String()]; conn != nil {
+			req.SignedForfeitTxs = append(req.SignedForfeitTxs, s.p.forfeit(c, conn, s.m.badForfeit))
 		}
 	}
 	if signBoarding && !s.m.noBoarding {
-		if err := tapscript.Sign(s.out.commitment, s.p.key, nil); err != nil {
-			return err
-		}
+		sign(s.p.t, s.out.commitment, s.coins)
 		req.SignedCommitmentTx = encode(s.p.t, s.out.commitment)
 	}
 	if s.m.noForfeits {
@@ -541,9 +569,7 @@ func (p *party) forfeit(c coin, conn *psbt.Packet, spoil bool) string {
 	}
 	c.fill(p.t, &packet.Inputs[0], false)
 	packet.Inputs[1].WitnessUtxo = connOut
-	if err := tapscript.Sign(packet, p.key, nil); err != nil {
-		p.t.Fatal(err)
-	}
+	sign(p.t, packet, []coin{c})
 	if spoil {
 		packet.Inputs[0].TaprootScriptSpendSig[0].Signature[63] ^= 1
 	}
@@ -576,7 +602,7 @@ func (s *seat) collect() {
 		}
 		for i, o := range n.UnsignedTx.TxOut {
 			if string(o.PkScript) == string(tree.PkScript()) {
-				s.out.made = append(s.out.made, coin{at: wire.OutPoint{Hash: n.UnsignedTx.TxHash(), Index: uint32(i)}, out: o, tree: tree})
+				s.out.made = append(s.out.made, coin{at: wire.OutPoint{Hash: n.UnsignedTx.TxHash(), Index: uint32(i)}, out: o, tree: tree, key: s.p.key})
 			}
 		}
 	}

@@ -114,7 +114,8 @@ func (p *process) signCommitment(r *round) (*wire.MsgTx, error) {
 			continue
 		}
 		if len(in.TaprootLeafScript) == 0 {
-			return nil, internalf("failed to sign commitment tx: %x is not a wallet script", in.WitnessUtxo.PkScript)
+			return nil, internalf("failed to sign commitment tx: rpc error: code = Unknown desc = script %x is not a wallet script, cannot sign input %s",
+				in.WitnessUtxo.PkScript, tx.TxIn[i].PreviousOutPoint)
 		}
 		w, err := tapscript.Witness(in, nil)
 		if err != nil {
