@@ -17,6 +17,7 @@ import (
 // TestBatchOfMany: boarding, renewals, a recoverable coin, two inputs, two
 // outputs, an on-chain output and a key shared by two intents, in one batch.
 func TestBatchOfMany(t *testing.T) {
+	t.Parallel()
 	op := start(t, arktest.Config{})
 	ctx := deadline(t)
 	var coins []coin
@@ -95,6 +96,7 @@ func TestBatchOfMany(t *testing.T) {
 // TestManyAgreesWithCaptures: the tree of a batch of four has the captured
 // form, seen over REST by the one with two outputs.
 func TestManyAgreesWithCaptures(t *testing.T) {
+	t.Parallel()
 	c := loadCaptures(t)
 	op := start(t, arktest.Config{})
 	ctx := deadline(t)
@@ -133,6 +135,7 @@ func TestManyAgreesWithCaptures(t *testing.T) {
 
 // TestFullBatch: as many participants as fit, of one key as a delegate has.
 func TestFullBatch(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("signs 255 nodes")
 	}
@@ -160,6 +163,7 @@ func TestFullBatch(t *testing.T) {
 // TestOnchainOnlyBatch: without off-chain outputs there is no tree, and the
 // connectors still stand at output 1.
 func TestOnchainOnlyBatch(t *testing.T) {
+	t.Parallel()
 	op := start(t, arktest.Config{})
 	ctx := deadline(t)
 	p := newParty(t, op)

@@ -224,6 +224,7 @@ func compareCall(t *testing.T, c captures, r *rest, name string) {
 // TestAnswersAgreeWithCaptures lives the captured story over REST and holds
 // every answer and event against arkd's.
 func TestAnswersAgreeWithCaptures(t *testing.T) {
+	t.Parallel()
 	c := loadCaptures(t)
 	if len(c.Calls) != 22 || len(c.Batches) != 7 {
 		t.Fatalf("%d calls and %d batches captured, want 22 and 7", len(c.Calls), len(c.Batches))

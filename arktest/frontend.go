@@ -28,6 +28,7 @@ type frontend struct {
 	grpc  *grpc.Server
 	inner *grpc.ClientConn // the gateway's way into the gRPC server
 	pipe  *bufconn.Listener
+	lis   net.Listener
 }
 
 // serve opens the port and starts answering for p.
@@ -36,7 +37,7 @@ func serve(op *Operator, p *process, addr string) (*frontend, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listening for the operator: %w", err)
 	}
-	f := &frontend{addr: lis.Addr().String(), pipe: bufconn.Listen(1 << 20)}
+	f := &frontend{addr: lis.Addr().String(), pipe: bufconn.Listen(1 << 20), lis: lis}
 	f.grpc = grpc.NewServer(
 		grpc.UnaryInterceptor(op.unary), grpc.StreamInterceptor(op.stream),
 		grpc.MaxConcurrentStreams(maxStreams), grpc.MaxRecvMsgSize(20<<20),
@@ -70,6 +71,7 @@ func serve(op *Operator, p *process, addr string) (*frontend, error) {
 // close cuts every connection, as the end of a process does.
 func (f *frontend) close() {
 	_ = f.http.Close()
+	_ = f.lis.Close() // Serve may not have begun yet
 	_ = f.inner.Close()
 	f.grpc.Stop()
 }

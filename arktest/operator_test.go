@@ -20,6 +20,7 @@ func deadline(t *testing.T) context.Context {
 }
 
 func TestBoardAndRenew(t *testing.T) {
+	t.Parallel()
 	op := start(t, arktest.Config{})
 	ctx := deadline(t)
 	p := newParty(t, op)
