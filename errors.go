@@ -70,6 +70,7 @@ const (
 	CodeStopping       Code = "STOPPING"
 	CodeStoreDown      Code = "STORE_UNAVAILABLE"
 	CodeDiskLow        Code = "DISK_LOW"
+	CodeOnHold         Code = "ON_HOLD"
 	CodeOperatorDown   Code = "OPERATOR_UNAVAILABLE"
 	CodeOperatorKey    Code = "OPERATOR_KEY_CHANGED"
 	CodeNotFound       Code = "NOT_FOUND"
@@ -145,6 +146,7 @@ var Table = []Entry{
 	{CodeMalformed, KindInvalid, false, "The request could not be decoded. The sentence says which field."},
 	{CodeNotFound, KindNotFound, false, "There is no such delegate here, or the proof is not over one of its inputs."},
 	{CodeOnchainOutput, KindInvalid, false, "The message asks for an on-chain output. A delegate renews inside Ark only."},
+	{CodeOnHold, KindUnavailable, true, "The server was restored from a backup, and its operator has not confirmed it yet. Nothing was stored. Retry later."},
 	{CodeOperatorKey, KindUnavailable, true, "The Ark operator's signer key differs from the one that this server was set up with. Intake stops until its operator confirms the change."},
 	{CodeOperatorDown, KindUnavailable, true, "The Ark operator cannot be reached, so the request could not be checked. Nothing was stored. Retry later."},
 	{CodeOutputAmount, KindInvalid, false, "An output is below the operator's dust or above its largest VTXO, or has no Taproot script."},

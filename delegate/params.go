@@ -24,6 +24,11 @@ const (
 	MisfitAmount  = "OPERATOR_AMOUNTS_CHANGED"
 )
 
+// Misfits lists the codes that ParamsChanged can find.
+func Misfits() []string {
+	return []string{MisfitNetwork, MisfitSigner, MisfitForfeit, MisfitDust, MisfitFee, MisfitAmount}
+}
+
 // ParamsChanged says what of a record the operator's parameters of now no
 // longer fit; only its user can mend that, by signing again. The record stays
 // armed: parameters may be set back, and an expired coin needs no forfeit. A nil

@@ -27,6 +27,7 @@ type Metrics struct {
 	renewals   *prometheus.CounterVec
 	violations *prometheus.CounterVec
 	refusals   *prometheus.CounterVec
+	misfits    *prometheus.GaugeVec
 	commits    prometheus.Histogram
 }
 
@@ -54,6 +55,9 @@ func New(reg prometheus.Registerer) (*Metrics, error) {
 		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "vigil_refusals_total", Help: "Requests refused, by code (docs/errors.md).",
 		}, []string{"code"}),
+		misfits: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "vigil_misfits", Help: "Delegates that the operator's parameters no longer fit, by what changed; only their owners can mend that.",
+		}, []string{"code"}),
 		commits: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "vigil_commit_seconds", Help: "Time that a durable commit of the key-value store took.",
 			// From a fast NVMe flush to a disk about to be given up.
@@ -64,10 +68,11 @@ func New(reg prometheus.Registerer) (*Metrics, error) {
 	for _, e := range vigil.Table {
 		m.refusals.WithLabelValues(string(e.Code))
 	}
+	m.Misfits(nil)
 	for _, r := range results() {
 		m.renewals.WithLabelValues(r)
 	}
-	return m, register(reg, m.streamUp, m.lastBatch, m.batches, m.joined, m.renewals, m.violations, m.refusals, m.commits)
+	return m, register(reg, m.streamUp, m.lastBatch, m.batches, m.joined, m.renewals, m.violations, m.refusals, m.misfits, m.commits)
 }
 
 func register(reg prometheus.Registerer, cs ...prometheus.Collector) error {
@@ -122,6 +127,14 @@ func (m *Metrics) Refused(code vigil.Code) {
 		code = vigil.CodeInternal
 	}
 	m.refusals.WithLabelValues(string(code)).Inc()
+}
+
+// Misfits tells how many delegates have each misfit; what is not in counts has
+// none.
+func (m *Metrics) Misfits(counts map[string]int) {
+	for _, code := range delegate.Misfits() {
+		m.misfits.WithLabelValues(code).Set(float64(counts[code]))
+	}
 }
 
 // Committed notes how long a durable commit took.

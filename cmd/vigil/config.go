@@ -1,9 +1,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"maps"
+	"os"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -12,7 +15,7 @@ import (
 )
 
 // loadTOML reads a configuration file whose keys are the flags' names. Unknown
-// keys and wrong types are all told at once.
+// keys and unusable values are all told at once.
 func loadTOML(r io.Reader) (kong.Resolver, error) {
 	var values map[string]any
 	if _, err := toml.NewDecoder(r).Decode(&values); err != nil {
@@ -21,49 +24,107 @@ func loadTOML(r io.Reader) (kong.Resolver, error) {
 	return &file{values: values}, nil
 }
 
+// configFromEnvironment returns the file that VIGIL_CONFIG names, unless the
+// command line names one: kong reads the file of a flag only.
+func configFromEnvironment(args []string) ([]string, error) {
+	path := os.Getenv("VIGIL_CONFIG")
+	given := slices.ContainsFunc(args, func(a string) bool { return a == "--config" || strings.HasPrefix(a, "--config=") })
+	if path == "" || given {
+		return nil, nil
+	}
+	if _, err := os.Stat(path); err != nil {
+		return nil, fmt.Errorf("VIGIL_CONFIG: %w", err)
+	}
+	return []string{path}, nil
+}
+
 // file resolves flags from the configuration file.
 type file struct{ values map[string]any }
 
-// Validate refuses keys that no flag of any command has.
-func (f *file) Validate(app *kong.Application) error {
-	known := map[string]bool{}
+// flagsOf returns every flag that can be configured, by name. Flags of one name
+// have one meaning, which a test holds; the few that come from the command line
+// alone are tagged env:"-".
+func flagsOf(app *kong.Application) map[string]*kong.Flag {
+	known := map[string]*kong.Flag{}
 	var walk func(n *kong.Node)
 	walk = func(n *kong.Node) {
 		for _, flag := range n.Flags {
-			known[flag.Name] = true
+			if _, ok := known[flag.Name]; !ok && len(flag.Envs) > 0 {
+				known[flag.Name] = flag
+			}
 		}
 		for _, child := range n.Children {
 			walk(child)
 		}
 	}
 	walk(app.Node)
-	var unknown []string
+	return known
+}
+
+// Validate refuses keys that no flag of any command has, and values that their
+// flag cannot take.
+func (f *file) Validate(app *kong.Application) error {
+	known := flagsOf(app)
+	var wrong []error
 	for _, key := range slices.Sorted(maps.Keys(f.values)) {
-		if !known[key] {
-			unknown = append(unknown, key)
+		flag, ok := known[key]
+		if !ok || key == "config" {
+			wrong = append(wrong, fmt.Errorf("unknown key %q; keys are the flags' names without dashes in front", key))
+			continue
+		}
+		value, err := plain(f.values[key])
+		if err == nil {
+			err = try(flag, value)
+		}
+		if err != nil {
+			wrong = append(wrong, fmt.Errorf("%s: %w", key, err))
 		}
 	}
-	if len(unknown) > 0 {
-		return fmt.Errorf("configuration: unknown keys: %s (names are the flags', without dashes in front)", strings.Join(unknown, ", "))
+	if len(wrong) > 0 {
+		return fmt.Errorf("configuration:\n  %s", strings.ReplaceAll(errors.Join(wrong...).Error(), "\n", "\n  "))
 	}
 	return nil
 }
 
-// Resolve returns the file's value for a flag.
-func (f *file) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
-	v, ok := f.values[flag.Name]
-	if !ok {
-		return nil, nil
+// try parses a value for a flag without setting it.
+func try(flag *kong.Flag, value string) error {
+	if flag.Enum != "" && !flag.EnumMap()[value] {
+		return fmt.Errorf("must be one of %s, not %q", flag.Enum, value)
 	}
+	scratch := reflect.New(flag.Target.Type()).Elem()
+	return flag.Parse(kong.Scan().PushTyped(value, kong.FlagValueToken), scratch)
+}
+
+// plain is a TOML value as a flag's text.
+func plain(v any) (string, error) {
 	switch v := v.(type) {
 	case []any:
 		parts := make([]string, len(v))
 		for i, p := range v {
-			parts[i] = fmt.Sprint(p)
+			part, err := plain(p)
+			if err != nil {
+				return "", err
+			}
+			parts[i] = part
 		}
 		return strings.Join(parts, ","), nil
-	case map[string]any:
-		return nil, fmt.Errorf("configuration: %s is a table; it must be a plain value", flag.Name)
+	case map[string]any, []map[string]any:
+		return "", errors.New("is a table; it must be a plain value")
 	}
 	return fmt.Sprint(v), nil
+}
+
+// Resolve returns the file's value for a flag. kong sets the environment's value
+// before it asks here, so that a flag with one is left as it is.
+func (f *file) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+	v, ok := f.values[flag.Name]
+	if !ok || len(flag.Envs) == 0 {
+		return nil, nil
+	}
+	for _, name := range flag.Envs {
+		if _, set := os.LookupEnv(name); set {
+			return nil, nil
+		}
+	}
+	return plain(v)
 }

@@ -341,7 +341,7 @@ func (d *demonstration) prove() error {
 	}
 	searcher := new(search.Searcher)
 	places := d.child.places()
-	if err := addSecrets(d.ctx, searcher, places); err != nil {
+	if err := addSecrets(d.env, searcher, places); err != nil {
 		return err
 	}
 	d.out.KvDir = places.kvDir()
@@ -368,8 +368,9 @@ func (d *demonstration) prove() error {
 
 // addSecrets teaches the searcher every secret of a Vigil, its key-encryption
 // key included.
-func addSecrets(ctx context.Context, searcher *search.Searcher, p places) (err error) {
-	s, err := p.open(ctx, nil)
+func addSecrets(env *environment, searcher *search.Searcher, p places) (err error) {
+	ctx := env.ctx
+	s, err := p.open(env, nil)
 	if err != nil {
 		return err
 	}

@@ -50,7 +50,7 @@ func (c *initCmd) Run(env *environment) (err error) {
 	if err != nil {
 		return err
 	}
-	s, err := c.create(env.ctx)
+	s, err := c.create(env)
 	if err != nil {
 		return err
 	}
@@ -59,12 +59,15 @@ func (c *initCmd) Run(env *environment) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := s.ledger.NoteServiceKeys(env.ctx, key.Key); err != nil {
+		return err
+	}
 	if err := s.ledger.SetOperator(env.ctx, ledger.Pinned{Signer: params.SignerKey, Network: params.Network, URL: c.OperatorURL}); err != nil {
 		return err
 	}
 	return env.print(initialised{c.DataDir, c.secretDir(), key.Key.String(), params.SignerKey.String(), string(params.Network)},
-		"Vigil is set up in %s for the operator %s on %s.\nService delegate key: %s\nSecrets: %s, sealed with the key in %s. Keep a copy of both, apart from backups of %s.\nNext: vigil serve --operator-url %s\n",
-		c.DataDir, params.SignerKey, params.Network, key.Key, c.secretDir(), c.keyFile(), c.kvDir(), c.OperatorURL)
+		"Vigil is set up in %s for the operator %s on %s.\nService delegate key: %s\nSecrets: %s, sealed with the key in %s. Keep a copy of both, apart from backups of %s.\nNext: vigil serve\n",
+		c.DataDir, params.SignerKey, params.Network, key.Key, c.secretDir(), c.keyFile(), c.kvDir())
 }
 
 func askOperator(ctx context.Context, client *operator.Client, url string) (ark.Params, error) {

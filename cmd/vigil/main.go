@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kong"
 )
@@ -21,24 +22,37 @@ import (
 // commands is the command line. Precedence: flag, then environment
 // VIGIL_<FLAG>, then the TOML file, then the default.
 type commands struct {
-	Config kong.ConfigFlag `help:"TOML file with the same names as the flags." placeholder:"FILE"`
-	JSON   bool            `name:"json" help:"Answer as one JSON object."`
-	Log    string          `help:"Least level that is logged: debug, info, warn or error." enum:"debug,info,warn,error" default:"info"`
+	ConfigFile kong.ConfigFlag `name:"config" help:"TOML file with the same names as the flags." placeholder:"FILE"`
+	JSON       bool            `name:"json" help:"Answer as one JSON object."`
+	Log        string          `help:"Least level that is logged: debug, info, warn or error." enum:"debug,info,warn,error" default:"info"`
 
-	Init     initCmd     `cmd:"" help:"Make the stores and the first service key, and pin the operator."`
-	Serve    serveCmd    `cmd:"" help:"Take delegates in and carry them out."`
-	Demo     demoCmd     `cmd:"" help:"See it work: delegate, kill, restart, renew, with nothing else installed."`
-	Operator operatorCmd `cmd:"" help:"A development operator; accepting a changed one."`
-	Version  versionCmd  `cmd:"" help:"Print the version."`
+	Init      initCmd      `cmd:"" help:"Make the stores and the first service key, and pin the operator."`
+	Serve     serveCmd     `cmd:"" help:"Take delegates in and carry them out."`
+	Demo      demoCmd      `cmd:"" help:"See it work: delegate, kill, restart, renew, with nothing else installed."`
+	Status    statusCmd    `cmd:"" help:"How this Vigil stands."`
+	Delegates delegatesCmd `cmd:"" help:"The delegates that are kept."`
+	Keys      keysCmd      `cmd:"" help:"The service keys that wallets name."`
+	Fsck      fsckCmd      `cmd:"" help:"Check that everything stored agrees with itself."`
+	Backup    backupCmd    `cmd:"" help:"Copy the key-value store to a file, also while Vigil runs. No secret is in it."`
+	Secret    secretCmd    `cmd:"" help:"Take the secrets out, encrypted; change the key that seals them."`
+	Restore   restoreCmd   `cmd:"" help:"Set up from a backup and an export of secrets. Nothing is acted upon until it is confirmed."`
+	Config    configCmd    `cmd:"" help:"Check the configuration, or print what it comes to."`
+	Operator  operatorCmd  `cmd:"" help:"A development operator; accepting a changed one."`
+	Version   versionCmd   `cmd:"" help:"Print the version."`
 }
 
 // environment is what every command gets.
 type environment struct {
 	ctx    context.Context
+	stdin  *os.File
 	stdout io.Writer
 	stderr io.Writer
 	json   bool
 	log    *slog.Logger
+	level  *slog.LevelVar
+	args   []string // to read the configuration again
+	parser *kong.Kong
+	parsed *kong.Context
 }
 
 // print writes v as JSON when asked for, else the text.
@@ -48,29 +62,58 @@ func (e *environment) print(v any, format string, args ...any) error {
 		return err
 	}
 	enc := json.NewEncoder(e.stdout)
+	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
 	return enc.Encode(v)
 }
 
-func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+// working does long work and says so, at once and then every few seconds, where
+// it disturbs no reader of the answer.
+func (e *environment) working(what string, f func() error) error {
+	began := time.Now()
+	fmt.Fprintf(e.stderr, "%s ...\n", what)
+	done := make(chan error, 1)
+	go func() { done <- f() }()
+	tick := time.NewTicker(5 * time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case err := <-done:
+			return err
+		case <-tick.C:
+			fmt.Fprintf(e.stderr, "%s ... %s\n", what, time.Since(began).Round(time.Second))
+		}
+	}
+}
 
-// run is main without the process: the exit code is 0 for success, 1 for a
-// failure and 2 for a command line or configuration that cannot be used.
-func run(args []string, stdout, stderr io.Writer) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	var c commands
-	code := -1
-	parser, err := kong.New(&c,
+func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
+
+// newParser builds the command line over c.
+func newParser(c *commands, args []string, stdout, stderr io.Writer, exit func(int)) (*kong.Kong, error) {
+	file, err := configFromEnvironment(args)
+	if err != nil {
+		return nil, err
+	}
+	return kong.New(c,
 		kong.Name("vigil"),
 		kong.Description("A self-hosted cosigner for wallets on Ark. It can keep coins alive; it can never spend them."),
 		kong.DefaultEnvars("VIGIL"),
 		kong.Vars{"data_dir": defaultDataDir(), "demo_states": strings.Join(demoStates, ",")},
-		kong.Configuration(loadTOML),
+		kong.Configuration(loadTOML, file...),
 		kong.Writers(stdout, stderr),
-		kong.Exit(func(n int) { code = n; panic(exited{}) }),
-		kong.UsageOnError(),
+		kong.Exit(exit),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}),
 	)
+}
+
+// run is main without the process: the exit code is 0 for success, 1 for a
+// failure and 2 for a command line or configuration that cannot be used.
+func run(args []string, stdin *os.File, stdout, stderr io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	var c commands
+	code := -1
+	parser, err := newParser(&c, args, stdout, stderr, func(n int) { code = n; panic(exited{}) })
 	if err != nil {
 		fmt.Fprintln(stderr, "vigil:", err)
 		return 2
@@ -80,13 +123,13 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return code
 	}
 	if err != nil {
-		fmt.Fprintln(stderr, "vigil:", err)
+		fmt.Fprintf(stderr, "vigil: %s\nSee `vigil --help`, or `vigil COMMAND --help`.\n", err)
 		return 2
 	}
-	var level slog.Level
+	level := new(slog.LevelVar)
 	_ = level.UnmarshalText([]byte(c.Log)) // kong has checked it
 	env := &environment{
-		ctx: ctx, stdout: stdout, stderr: stderr, json: c.JSON,
+		ctx: ctx, stdin: stdin, stdout: stdout, stderr: stderr, json: c.JSON, level: level, args: args, parser: parser, parsed: parsed,
 		log: slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level})),
 	}
 	if err := parsed.Run(env); err != nil {

@@ -4,31 +4,36 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/http"
 	"net/netip"
-	"slices"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
 	"time"
 
-	"golang.org/x/sync/errgroup"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 
-	"github.com/vigil-ark/vigil"
-	"github.com/vigil-ark/vigil/bip340"
-	"github.com/vigil-ark/vigil/delegate"
-	"github.com/vigil-ark/vigil/operator"
+	"github.com/vigil-ark/vigil/ark"
+	"github.com/vigil-ark/vigil/esplora"
+	"github.com/vigil-ark/vigil/ledger"
+	"github.com/vigil-ark/vigil/metrics"
 	"github.com/vigil-ark/vigil/renewal"
-	"github.com/vigil-ark/vigil/rpc"
-	"github.com/vigil-ark/vigil/signer"
-	"github.com/vigil-ark/vigil/stock"
 )
 
-type serveCmd struct {
+type serveCmd struct{ settings }
+
+// settings are all that serve can be told.
+type settings struct {
 	places
-	upstream
-	Listen  string `help:"Where gRPC and REST are served." default:":7002"`
-	service `embed:""`
-	limits  `embed:""`
-	engine  `embed:""`
+	OperatorURL string `help:"The Ark operator: host:port, http:// or https://; default the one given to init." placeholder:"URL"`
+	Listen      string `help:"Where gRPC and REST are served." default:":7002"`
+	TLSCert     string `name:"tls-cert" help:"Certificate chain, PEM; read again at SIGHUP. Without one the port is plain, for use behind a proxy." placeholder:"FILE" type:"path"`
+	TLSKey      string `name:"tls-key" help:"The certificate's key, PEM." placeholder:"FILE" type:"path"`
+	service     `embed:""`
+	limits      `embed:""`
+	engine      `embed:""`
+	keeping     `embed:""`
 }
 
 // service is what a delegation costs and may do.
@@ -53,124 +58,114 @@ type limits struct {
 
 // engine is how renewals are carried out.
 type engine struct {
-	BanThreshold uint32        `help:"Convictions at which the operator bans a script; 0: never." default:"3"`
-	BanDuration  time.Duration `help:"How long the operator bans." default:"5m"`
-	Window       int           `help:"Delegates between registration and the end of their batch at once." default:"512"`
-	StopGrace    time.Duration `help:"How long a joined batch may go on when Vigil is stopped." default:"30s"`
+	EsploraURL    string        `help:"Esplora API that tells how deep a commitment transaction is; without one the operator's word has to do." placeholder:"URL"`
+	Confirmations int64         `help:"Confirmations that settle a renewal, with --esplora-url; default 6, and 1 on regtest." default:"0"`
+	BanThreshold  uint32        `help:"Convictions at which the operator bans a script; 0: never." default:"3"`
+	BanDuration   time.Duration `help:"How long the operator bans." default:"5m"`
+	Window        int           `help:"Delegates between registration and the end of their batch at once." default:"512"`
+	StopGrace     time.Duration `help:"How long a joined batch may go on when Vigil is stopped." default:"30s"`
 }
 
-// sessions adapts the signer's concrete session to the engine's port.
-type sessions struct{ *signer.Signer }
-
-func (s sessions) Open(ctx context.Context, recs []*delegate.Record) (renewal.Session, map[vigil.DelegateID]error) {
-	return s.Signer.Open(ctx, recs)
+// keeping is how Vigil looks after its disk.
+type keeping struct {
+	MinFree   uint64        `help:"Bytes free under which nothing new is taken; default the smaller of 10 % of the disk and 1 GiB." default:"0"`
+	Ballast   int64         `name:"ballast-bytes" help:"Size of a file whose deletion makes room when the disk is full; 0: none." default:"0"`
+	KeepEnded time.Duration `help:"How long delegates that ended are remembered." default:"720h"`
 }
 
 // Run opens everything, serves until it is told to stop, and closes everything
 // in the order in which it depends on each other.
 func (c *serveCmd) Run(env *environment) (err error) {
-	s, err := c.open(env.ctx, nil)
+	if err := errors.Join(c.problems()...); err != nil {
+		return fmt.Errorf("configuration: %w", err)
+	}
+	if err := harden(); err != nil {
+		return err
+	}
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(collectors.NewGoCollector())
+	counted, err := metrics.New(reg)
+	if err != nil {
+		return err
+	}
+	s, err := c.open(env, counted.Committed)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	keys, err := serviceKeys(env.ctx, s)
-	if err != nil {
+	if err := metrics.Watch(reg, s.ledger, nil); err != nil {
+		return err
+	}
+	if err := s.missingKeys(env.ctx); err != nil {
 		return err
 	}
 	pinned, err := s.ledger.Operator(env.ctx)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w; run `vigil init`", err)
 	}
-	client, err := c.dial(env)
-	if err != nil {
-		return err
+	if c.OperatorURL == "" {
+		c.OperatorURL = pinned.URL
 	}
-	defer func() { err = errors.Join(err, client.Close()) }()
-	work, cancel := context.WithCancel(context.WithoutCancel(env.ctx))
-	defer cancel()
-	stream, err := client.Events(work)
-	if err != nil {
-		return err
+	if c.Ballast > 0 {
+		if err := ballast(filepath.Join(c.DataDir, "ballast"), c.Ballast); err != nil {
+			return err
+		}
 	}
-	sign := signer.New(s.secrets)
-	eng := renewal.New(c.engineConfig(env), client, stream, s.ledger, sessions{sign}, nil, nil)
-	svc, err := stock.New(stock.Config{
-		Keys: keys, Signer: pinned.Signer, Fee: c.FeeSats, FeeAddress: c.FeeAddress, FeeSlack: c.FeeSlackSats, AnyDestination: c.AnyDestination,
-		Inputs: c.MaxInputs, Outputs: c.MaxOutputs, PerScript: c.MaxPerScript, Wake: eng.Wake, Log: env.log,
-	}, client, s.ledger)
-	if err != nil {
-		return err
+	h := &house{c: c, env: env, stores: s, pinned: pinned, metrics: counted, registry: reg, since: time.Now()}
+	h.disk = c.places.disk()
+	h.disk.min, h.disk.log = c.MinFree, env.log
+	h.settles = "the operator's word, since no --esplora-url is given"
+	if c.EsploraURL != "" {
+		if h.chain, err = esplora.New(c.EsploraURL, nil); err != nil {
+			return err
+		}
+		h.settles = fmt.Sprintf("%d confirmations, asked of %s", c.confirmations(pinned), c.EsploraURL)
 	}
-	edge, err := rpc.New(rpc.Config{
-		Limits: rpc.Limits{Body: c.MaxBody, Rate: c.RatePerSource, Burst: c.BurstPerSource, Streams: c.MaxStreams, Proxies: c.TrustedProxies},
-		Ready:  []rpc.Check{{Name: "operator", Run: svc.Ready}}, Log: env.log,
-	}, svc)
-	if err != nil {
-		return err
-	}
-	defer edge.Close()
-	return c.serve(env, eng, edge)
+	return h.run()
 }
 
-func (c *serveCmd) engineConfig(env *environment) renewal.Config {
+// confirmations is how deep a commitment must be.
+func (c *serveCmd) confirmations(pinned ledger.Pinned) int64 {
+	switch {
+	case c.Confirmations > 0:
+		return c.Confirmations
+	case pinned.Network == ark.Regtest:
+		return 1
+	}
+	return 6
+}
+
+func (c *serveCmd) engineConfig(env *environment, pinned ledger.Pinned) renewal.Config {
 	pace := renewal.DefaultPace()
 	pace.Bans, pace.Ban = c.BanThreshold, c.BanDuration
-	return renewal.Config{Pace: pace, Window: c.Window, Grace: c.StopGrace, Log: env.log}
+	if pinned.Network == ark.Regtest {
+		pace.Confirm = time.Second // blocks come at once there
+	}
+	return renewal.Config{Pace: pace, Window: c.Window, Grace: c.StopGrace, Confirmations: c.confirmations(pinned), Log: env.log}
 }
 
-// serve runs the edge and the engine until the context ends or one of them
-// fails.
-func (c *serveCmd) serve(env *environment, eng *renewal.Engine, edge *rpc.Server) error {
-	listener, err := net.Listen("tcp", c.Listen)
-	if err != nil {
-		return fmt.Errorf("listen: %w", err)
+// reload reads the log level and the certificate again at every SIGHUP. What
+// cannot be read is told and changes nothing.
+func (h *house) reload(ctx context.Context, certificate *certificate) error {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-hup:
+		}
+		if level, err := h.env.readLevel(); err != nil {
+			h.env.log.Error("the configuration cannot be read again", "err", err)
+		} else {
+			h.env.level.Set(level)
+		}
+		if certificate != nil {
+			if err := certificate.load(); err != nil {
+				h.env.log.Error("the certificate cannot be read again; the old one stays", "err", err)
+			}
+		}
+		h.env.log.Info("read again", "level", h.env.level.Level().String(), "tls", certificate != nil)
 	}
-	env.log.Info("serving", "address", listener.Addr().String())
-	server := edge.HTTP()
-	group, ctx := errgroup.WithContext(env.ctx)
-	group.Go(func() error {
-		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			return fmt.Errorf("serve: %w", err)
-		}
-		return nil
-	})
-	group.Go(func() error { return eng.Run(ctx) })
-	group.Go(func() error {
-		<-ctx.Done()
-		env.log.Info("stopping")
-		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
-		defer cancel()
-		if err := server.Shutdown(stop); err != nil {
-			return errors.Join(err, server.Close())
-		}
-		return nil
-	})
-	return group.Wait()
 }
-
-// serviceKeys returns the keys that wallets may name, the one for new ones
-// first. Retired keys still carry out what was signed for them, and are offered
-// to nobody. Nothing here ever makes a key.
-func serviceKeys(ctx context.Context, s *stores) ([]bip340.PubKey, error) {
-	all, err := signer.New(s.secrets).ServiceKeys(ctx)
-	if err != nil {
-		return nil, err
-	}
-	retired, err := s.ledger.Retired(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var keys []bip340.PubKey
-	for _, k := range slices.Backward(all) {
-		if !slices.Contains(retired, k.Key) {
-			keys = append(keys, k.Key)
-		}
-	}
-	if len(keys) == 0 {
-		return nil, errors.New("the secret store holds no service key that is in use; `vigil keys add` makes one, and `vigil restore` brings back a lost one")
-	}
-	return keys, nil
-}
-
-var _ renewal.Operator = (*operator.Client)(nil)

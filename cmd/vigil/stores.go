@@ -21,7 +21,9 @@ type places struct {
 	SecretDir      string `help:"Directory of sealed secrets; default <data-dir>/secrets. Better on another disk, and never in a backup of the data directory." placeholder:"DIR" type:"path"`
 	KeyFile        string `help:"File with the key-encryption key, 32 random bytes; default <data-dir>/kek." placeholder:"FILE" type:"path"`
 	PassphraseFile string `help:"File with a passphrase instead of a key." placeholder:"FILE" type:"path"`
+	AskPassphrase  bool   `help:"Ask for the passphrase on the terminal."`
 	Credential     string `help:"Name of a systemd credential that holds the key." placeholder:"NAME"`
+	AdminSocket    string `help:"Socket on which a running Vigil answers its own operator; default <data-dir>/admin.sock." placeholder:"FILE" type:"path"`
 }
 
 func (p places) kvDir() string { return filepath.Join(p.DataDir, "kv") }
@@ -33,6 +35,13 @@ func (p places) secretDir() string {
 	return filepath.Join(p.DataDir, "secrets")
 }
 
+func (p places) socket() string {
+	if p.AdminSocket != "" {
+		return p.AdminSocket
+	}
+	return filepath.Join(p.DataDir, "admin.sock")
+}
+
 func (p places) keyFile() string {
 	if p.KeyFile != "" {
 		return p.KeyFile
@@ -40,21 +49,29 @@ func (p places) keyFile() string {
 	return filepath.Join(p.DataDir, "kek")
 }
 
+// ownKey says whether the key is the file that `vigil init` makes.
+func (p places) ownKey() bool {
+	return p.PassphraseFile == "" && p.Credential == "" && !p.AskPassphrase
+}
+
 // key is where the key-encryption key comes from.
-func (p places) key() (sealed.Key, error) {
+func (p places) key(env *environment) (sealed.Key, error) {
 	given := 0
-	for _, s := range []string{p.KeyFile, p.PassphraseFile, p.Credential} {
-		if s != "" {
+	for _, is := range []bool{p.KeyFile != "", p.PassphraseFile != "", p.Credential != "", p.AskPassphrase} {
+		if is {
 			given++
 		}
 	}
 	switch {
 	case given > 1:
-		return sealed.Key{}, errors.New("give one of --key-file, --passphrase-file and --credential")
+		return sealed.Key{}, errors.New("give one of --key-file, --passphrase-file, --ask-passphrase and --credential")
 	case p.PassphraseFile != "":
 		return sealed.PassphraseFile(p.PassphraseFile), nil
 	case p.Credential != "":
 		return sealed.SystemdCredential(p.Credential), nil
+	case p.AskPassphrase:
+		passphrase, err := env.ask("Passphrase: ")
+		return sealed.Passphrase(passphrase), err
 	}
 	return sealed.KeyFile(p.keyFile()), nil
 }
@@ -79,15 +96,16 @@ func (s *stores) Close() error {
 }
 
 // create makes both stores under one fresh generation mark.
-func (p places) create(ctx context.Context) (_ *stores, err error) {
+func (p places) create(env *environment) (_ *stores, err error) {
+	ctx := env.ctx
 	if err := os.MkdirAll(p.DataDir, 0o700); err != nil {
 		return nil, err
 	}
-	kek, err := p.key()
+	kek, err := p.key(env)
 	if err != nil {
 		return nil, err
 	}
-	if p.PassphraseFile == "" && p.Credential == "" {
+	if p.ownKey() {
 		if err := sealed.GenerateKeyFile(p.keyFile()); err != nil && !errors.Is(err, os.ErrExist) {
 			return nil, fmt.Errorf("make the key file: %w", err)
 		}
@@ -123,8 +141,9 @@ func (p places) create(ctx context.Context) (_ *stores, err error) {
 var errGenerations = errors.New("the secret store and the key-value store were not made together; restore both from one point in time, or see `vigil restore`")
 
 // open opens both stores and refuses them when they do not belong together.
-func (p places) open(ctx context.Context, committed func(time.Duration)) (_ *stores, err error) {
-	kek, err := p.key()
+func (p places) open(env *environment, committed func(time.Duration)) (_ *stores, err error) {
+	ctx := env.ctx
+	kek, err := p.key(env)
 	if err != nil {
 		return nil, err
 	}
@@ -135,12 +154,21 @@ func (p places) open(ctx context.Context, committed func(time.Duration)) (_ *sto
 		}
 	}()
 	if s.kv, err = sqlite.Open(ctx, p.kvDir(), sqlite.Options{OnCommit: committed}); err != nil {
-		if errors.Is(err, sqlite.ErrMissing) {
-			return nil, fmt.Errorf("%s holds no store; run `vigil init` first: %w", p.kvDir(), err)
+		switch {
+		case errors.Is(err, sqlite.ErrMissing):
+			return nil, fmt.Errorf("%s holds no store; run `vigil init` first, or `vigil restore`: %w", p.kvDir(), err)
+		case errors.Is(err, sqlite.ErrLocked):
+			return nil, fmt.Errorf("another process has the stores in %s open and does not answer on %s; stop it, or name its socket with --admin-socket: %w", p.DataDir, p.socket(), err)
 		}
 		return nil, fmt.Errorf("open the store in %s: %w", p.kvDir(), err)
 	}
-	if s.secrets, err = sealed.Open(ctx, p.secretDir(), kek, sealed.Options{OnCommit: committed}); err != nil {
+	if s.secrets, err = sealed.Open(ctx, p.secretDir(), kek, sealed.Options{}); err != nil {
+		switch {
+		case errors.Is(err, sealed.ErrMissing):
+			return nil, fmt.Errorf("%s holds no secret store, but there are records that need one; name its place with --secret-dir, or bring it back with `vigil restore`: %w", p.secretDir(), err)
+		case errors.Is(err, sealed.ErrWrongKey):
+			return nil, fmt.Errorf("the key given does not open the secret store in %s; give the one that it was last sealed with: %w", p.secretDir(), err)
+		}
 		return nil, fmt.Errorf("open the secret store in %s: %w", p.secretDir(), err)
 	}
 	backup := func(ctx context.Context, from uint32) error {
