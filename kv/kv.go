@@ -16,9 +16,9 @@ var (
 	ErrStop = errors.New("kv: stop")
 	// ErrUnavailable says that the store could not answer or commit now (disk
 	// full, failed fsync, server away); retrying may help. The update is undone
-	// for everybody who reads on. If the machine dies before the store commits
-	// again, it may turn out to be there after all, but only whole: it is
-	// then like an update whose answer was lost, so retries read first.
+	// for everybody who reads on. If the process ends before the store commits
+	// again, it may turn out to be there after all, but only whole: it is then
+	// like an update whose answer was lost, so retries read first.
 	ErrUnavailable = errors.New("kv: store unavailable")
 	// ErrNewer says that the data was written by a newer version of Vigil.
 	ErrNewer = errors.New("kv: data written by a newer version")

@@ -23,10 +23,10 @@ func (db *DB) Backup(ctx context.Context, path string) error {
 
 // alone keeps the store open while f uses a connection of its own.
 func (db *DB) alone(ctx context.Context, f func() error) error {
-	if _, err := db.enter(ctx); err != nil {
+	if err := db.views.enter(ctx); err != nil {
 		return err
 	}
-	defer db.views.Done()
+	defer db.views.leave()
 	return f()
 }
 

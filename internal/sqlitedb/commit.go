@@ -2,8 +2,6 @@ package sqlitedb
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"runtime"
 	"time"
 
@@ -190,43 +188,6 @@ func (db *DB) judge(err error) error {
 		db.broken = true
 	}
 	return wrap(err)
-}
-
-// mend gives the writer a new handle after a failure. A failed fsync may have
-// dropped dirty pages that the kernel now believes clean, and the log may end
-// in frames of a commit that was never acknowledged; so first what is known
-// good is copied into the file and the log emptied through the old handle,
-// which still knows where the good part ends, and only then connections are
-// closed and opened anew; those that a View uses close when it ends. While the
-// disk refuses, or a View still reads from the log, so does the store.
-func (db *DB) mend(ctx context.Context) error {
-	if db.writer != nil && !db.broken {
-		return nil
-	}
-	if db.writer != nil {
-		if err := db.truncateLog(); err != nil {
-			return err
-		}
-		db.mu.Lock()
-		db.epoch++
-		db.mu.Unlock()
-		if err := db.closeConns(); err != nil {
-			return wrap(err)
-		}
-	}
-	c, err := db.connectWriter()
-	if err != nil {
-		return err
-	}
-	gen, err := db.readGeneration(ctx, c)
-	if err == nil && gen != db.gen {
-		err = fmt.Errorf("%w: the file was exchanged while it was open", ErrForeign)
-	}
-	if err != nil {
-		return errors.Join(err, c.shut())
-	}
-	db.writer, db.broken = c, false
-	return nil
 }
 
 // checkpoint copies the log into the file once it is long. The acknowledged

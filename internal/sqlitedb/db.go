@@ -15,7 +15,6 @@ import (
 	"fmt"
 	"net/url"
 	"path/filepath"
-	"sync"
 	"time"
 
 	sqlite3 "github.com/ncruces/go-sqlite3"
@@ -75,11 +74,7 @@ type DB struct {
 
 	queue   queue
 	readers chan *conn // idle read connections
-
-	mu     sync.Mutex
-	closed bool
-	epoch  int            // counts the writer's handles; older readers are not pooled
-	views  sync.WaitGroup // running Views, Backups and Checks
+	views   turnstile  // counts running Views, Backups and Checks
 }
 
 // Create makes a new store in dir, which it makes if need be, and opens it. It
@@ -218,28 +213,13 @@ func (db *DB) connectWriter() (*conn, error) {
 	return c, nil
 }
 
-// enter counts a running View in, and says which handles are current.
-func (db *DB) enter(ctx context.Context) (epoch int, err error) {
-	if err := ctx.Err(); err != nil {
-		return 0, err
-	}
-	db.mu.Lock()
-	defer db.mu.Unlock()
-	if db.closed {
-		return 0, ErrClosed
-	}
-	db.views.Add(1)
-	return db.epoch, nil
-}
-
 // View runs f on a snapshot that holds everything acknowledged before. It may
 // run inside another View.
-func (db *DB) View(ctx context.Context, f func(*Tx) error) error {
-	epoch, err := db.enter(ctx)
-	if err != nil {
+func (db *DB) View(ctx context.Context, f func(*Tx) error) (err error) {
+	if err := db.views.enter(ctx); err != nil {
 		return err
 	}
-	defer db.views.Done()
+	defer db.views.leave()
 	var c *conn
 	select {
 	case c = <-db.readers:
@@ -247,15 +227,18 @@ func (db *DB) View(ctx context.Context, f func(*Tx) error) error {
 		if c, err = db.connect(); err != nil {
 			return err
 		}
-		c.epoch = epoch
 	}
 	tx := &Tx{ctx: ctx, conn: c}
 	defer func() {
 		tx.ended = true
-		if err := c.run("ROLLBACK"); err != nil || tx.fault != nil {
-			c.epoch = -1
+		if endErr := c.run("ROLLBACK"); endErr == nil && tx.fault == nil {
+			select {
+			case db.readers <- c:
+				return
+			default:
+			}
 		}
-		db.pool(c)
+		_ = c.shut() // it only read
 	}()
 	if err := c.run("BEGIN"); err != nil {
 		return tx.fail(err)
@@ -267,46 +250,29 @@ func (db *DB) View(ctx context.Context, f func(*Tx) error) error {
 	return f(tx)
 }
 
-// pool keeps a read connection for the next View, or closes it.
-func (db *DB) pool(c *conn) {
-	db.mu.Lock()
-	kept := false
-	if c.epoch == db.epoch {
-		select {
-		case db.readers <- c:
-			kept = true
-		default:
-		}
-	}
-	db.mu.Unlock()
-	if kept {
-		return
-	}
-	_ = c.shut() // it only read
-}
-
 // Close waits for running transactions, refuses waiting ones, copies the log
 // into the file and lets go of it.
 func (db *DB) Close() error {
-	db.mu.Lock()
-	again := db.closed
-	db.closed = true
-	db.mu.Unlock()
-	if again {
+	idle := db.views.shut()
+	if idle == nil {
 		return nil
 	}
 	for _, r := range db.queue.shut() {
 		r.answer(ErrClosed)
 	}
 	db.lead <- struct{}{} // never given back
-	db.views.Wait()
+	<-idle
 	err := db.closeConns()
 	return errors.Join(wrap(err), db.lock.release())
 }
 
-// closeConns closes the writer and the idle readers; the caller holds lead.
-// The last connection of all to close copies the log and deletes it.
+// closeConns closes the writer and the idle readers; the caller holds lead,
+// and no View runs. The last to close copies the log and deletes it, which a
+// handle that failed must not do (see mend).
 func (db *DB) closeConns() error {
+	if db.broken {
+		return db.dropConns()
+	}
 	var errs []error
 	for {
 		select {

@@ -483,25 +483,6 @@ func TestBackup(t *testing.T) {
 	}
 }
 
-// TestMend has the handle fail: the next update runs on a new one.
-func TestMend(t *testing.T) {
-	db := create1(t, t.TempDir(), testOptions())
-	if err := db.Update(t.Context(), func(tx *Tx) error { return put(tx, "k", "v") }); err != nil {
-		t.Fatal(err)
-	}
-	first := db.writer
-	_ = db.judge(sqlite3.IOERR_FSYNC)
-	if err := db.Update(t.Context(), func(tx *Tx) error { return put(tx, "l", "w") }); err != nil {
-		t.Fatal(err)
-	}
-	if db.writer == first || db.broken {
-		t.Error("the failed handle is still in use")
-	}
-	if get(t, db, "k") != "v" || get(t, db, "l") != "w" {
-		t.Error("lost")
-	}
-}
-
 // TestMendInsideView has the handle fail while Views run, one inside the
 // other, and an update between them: nobody waits for anybody. As long as the
 // log is read from, updates are refused; afterwards they run.

@@ -12,7 +12,6 @@ import (
 type conn struct {
 	*sqlite3.Conn
 	stmts map[string][]*sqlite3.Stmt // those not in use, by their SQL
-	epoch int
 }
 
 // take returns a prepared statement that nobody uses; a scan inside a scan

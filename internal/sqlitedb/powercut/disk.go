@@ -44,6 +44,7 @@ type Disk struct {
 type Faults struct {
 	Full float64 // a write finds the disk full
 	Sync float64 // a sync fails
+	File string  // the only file that is hit; empty: all
 }
 
 // inode is one file: what readers see, what a cut leaves for sure, and the
@@ -231,7 +232,9 @@ func (d *Disk) step() error {
 	return nil
 }
 
-func (d *Disk) chance(p float64) bool { return p > 0 && d.rnd.Float64() < p }
+func (d *Disk) chance(p float64, name string) bool {
+	return p > 0 && (d.faults.File == "" || d.faults.File == name) && d.rnd.Float64() < p
+}
 
 // Open implements vfs.VFS.
 func (d *Disk) Open(name string, flags vfs.OpenFlag) (vfs.File, vfs.OpenFlag, error) {
@@ -248,7 +251,7 @@ func (d *Disk) Open(name string, flags vfs.OpenFlag) (vfs.File, vfs.OpenFlag, er
 		f = &inode{}
 		d.files[name] = f
 	}
-	h := &handle{disk: d, file: f}
+	h := &handle{disk: d, file: f, name: name}
 	if flags&vfs.OPEN_MAIN_DB != 0 {
 		h.shm = vfs.NewSharedMemory(filepath.Join(d.scratch, filepath.Base(name)+"-shm"), flags)
 	}

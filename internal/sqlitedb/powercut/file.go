@@ -13,6 +13,7 @@ import (
 type handle struct {
 	disk *Disk
 	file *inode
+	name string
 	shm  vfs.SharedMemory
 	lock vfs.LockLevel
 }
@@ -60,7 +61,7 @@ func (h *handle) WriteAt(p []byte, off int64) (int, error) {
 		return 0, sqlite3.IOERR_WRITE
 	}
 	err := d.step()
-	if err == nil && d.chance(d.faults.Full) {
+	if err == nil && d.chance(d.faults.Full, h.name) {
 		d.hits.Full++
 		return 0, sqlite3.FULL
 	}
@@ -98,7 +99,7 @@ func (h *handle) Sync(vfs.SyncFlag) error {
 	if err := d.step(); err != nil {
 		return err
 	}
-	if d.chance(d.faults.Sync) {
+	if d.chance(d.faults.Sync, h.name) {
 		d.hits.Sync++
 		for _, c := range f.pending {
 			f.durable = c.apply(f.durable, d.rnd, true)
