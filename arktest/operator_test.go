@@ -44,3 +44,39 @@ func TestBoardAndRenew(t *testing.T) {
 		t.Errorf("a virtual transaction is on the chain, %d deep", n)
 	}
 }
+
+// drive moves a manual clock on after every registration, so that a batch
+// begins.
+func drive(ctx context.Context, op *arktest.Operator, clock *arktest.ManualClock) {
+	for n := 1; ; n++ {
+		err := op.Await(ctx, func(s arktest.Stats) bool { return s.Registered >= n && s.Phase == arktest.PhaseRegistration })
+		if err != nil {
+			return
+		}
+		clock.WaitTimers(1)
+		clock.Advance(2 * time.Second)
+	}
+}
+
+// TestManualClock: nothing happens until the clock is moved.
+func TestManualClock(t *testing.T) {
+	t.Parallel()
+	clock := arktest.NewManualClock(time.Unix(1_800_000_000, 0))
+	op := start(t, arktest.Config{Clock: clock})
+	ctx := deadline(t)
+	p := newParty(t, op)
+	c := p.fund(50_000)
+	s := p.sit(ctx, []coin{c})
+	s.ids = []string{p.mustRegister(p.proof(p.message(), []coin{c}, p.pay(50_000)))}
+	if n := len(op.Stats().Batches); n != 0 {
+		t.Fatalf("%d batches without time", n)
+	}
+	clock.Advance(10 * time.Second / 6)
+	out, err := s.play(ctx) // every phase ends early
+	if err != nil || out.txid == "" {
+		t.Fatal(err, out.failed)
+	}
+	if !op.Now().Equal(time.Unix(1_800_000_000, 0).Add(10 * time.Second / 6)) {
+		t.Errorf("the clock shows %v", op.Now())
+	}
+}

@@ -77,11 +77,14 @@ func (s signal) fire() {
 	}
 }
 
-// wait blocks until d has passed (false) or ch is closed (true).
-func (p *process) wait(d time.Duration, ch <-chan struct{}) bool {
+// wait arms a timer for d, calls begun, and blocks until d has passed (false)
+// or ch is closed (true). Whoever learns of the phase from begun may move the
+// clock: the timer is there.
+func (p *process) wait(d time.Duration, ch <-chan struct{}, begun func()) bool {
 	late := make(chan struct{})
 	stop := p.op.clock.AfterFunc(d, func() { close(late) })
 	defer stop()
+	begun()
 	select {
 	case <-ch:
 		return true
@@ -106,7 +109,7 @@ func (p *process) run() {
 
 func (p *process) runRound() {
 	r := p.startRound()
-	p.wait(p.share(r, 6), nil)
+	p.wait(p.share(r, 6), nil, func() { p.op.rec.phase(r, PhaseRegistration) })
 	if p.ctx.Err() != nil || !p.selectIntents(r) {
 		return
 	}
@@ -142,7 +145,6 @@ func (p *process) startRound() *round {
 	p.mu.Lock()
 	p.round = r
 	p.mu.Unlock()
-	p.op.rec.phase(r, PhaseRegistration)
 	return r
 }
 
@@ -186,19 +188,25 @@ func (p *process) selectIntents(r *round) bool {
 	p.mu.Lock()
 	r.selected = kept
 	r.confirmed = map[string]bool{}
-	hashes := make([]string, 0, len(kept))
 	for _, in := range kept {
 		r.confirmed[in.hash()] = false
-		hashes = append(hashes, in.hash())
 	}
 	p.mu.Unlock()
 	p.op.rec.batch(r, kept)
+	return true
+}
+
+// announce tells everybody that the batch begins.
+func (p *process) announce(r *round) {
+	hashes := make([]string, 0, len(r.selected))
+	for _, in := range r.selected {
+		hashes = append(hashes, in.hash())
+	}
 	p.emit(r, groupStarted, []eventMsg{{event: &arkv1.GetEventStreamResponse{
 		Event: &arkv1.GetEventStreamResponse_BatchStarted{BatchStarted: &arkv1.BatchStartedEvent{
 			Id: r.id, IntentIdHashes: hashes, BatchExpiry: r.announcedExpiry(),
 		}},
 	}}})
-	return true
 }
 
 // repush queues intents again; one whose input was registered meanwhile is
@@ -213,8 +221,10 @@ func (p *process) repush(list []*intent) {
 
 // confirmStage waits for confirmations and puts back who did not confirm.
 func (p *process) confirmStage(r *round) {
-	p.op.rec.phase(r, PhaseConfirmation)
-	p.wait(p.share(r, 2), r.allIn.c)
+	p.wait(p.share(r, 2), r.allIn.c, func() {
+		p.op.rec.phase(r, PhaseConfirmation)
+		p.announce(r)
+	})
 	p.mu.Lock()
 	var back []*intent
 	for _, in := range r.selected {

@@ -19,10 +19,14 @@ import (
 // finalize asks for forfeits and boarding signatures, broadcasts the
 // commitment, and only then stores anything, as arkd does.
 func (p *process) finalize(r *round) {
-	p.op.rec.phase(r, PhaseForfeits)
-	p.emit(r, groupFinal, p.finalEvents(r))
-	if len(r.toForfeit) > 0 || r.numBoard > 0 {
-		if !p.wait(max(r.end.Sub(p.op.clock.Now()), 0), r.allSigned.c) && p.ctx.Err() != nil {
+	begun := func() {
+		p.op.rec.phase(r, PhaseForfeits)
+		p.emit(r, groupFinal, p.finalEvents(r))
+	}
+	if len(r.toForfeit) == 0 && r.numBoard == 0 {
+		begun()
+	} else {
+		if !p.wait(max(r.end.Sub(p.op.clock.Now()), 0), r.allSigned.c, begun) && p.ctx.Err() != nil {
 			return
 		}
 		if !p.checkForfeitsIn(r) {

@@ -40,9 +40,10 @@ func (p *process) signTree(r *round, third time.Duration) bool {
 	list := r.collectCosigners()
 	r.nonces, r.sigs = map[string]txtree.Nonces{}, map[string]txtree.Sigs{}
 	p.mu.Unlock()
-	p.op.rec.phase(r, PhaseNonces)
-	p.emit(r, groupTree, p.treeEvents(r, list))
-	if !p.wait(third, r.allNonces.c) {
+	if !p.wait(third, r.allNonces.c, func() {
+		p.op.rec.phase(r, PhaseNonces)
+		p.emit(r, groupTree, p.treeEvents(r, list))
+	}) {
 		p.failTimeout(r, "nonce collection", "nonces", crimeNonces)
 		return false
 	}
@@ -69,9 +70,10 @@ func (p *process) signTree(r *round, third time.Duration) bool {
 		p.fail(r, internalf("%w", err))
 		return false
 	}
-	p.op.rec.phase(r, PhaseSignatures)
-	p.emit(r, groupNonces, p.nonceEvents(r, agg))
-	if !p.wait(third, r.allSigs.c) {
+	if !p.wait(third, r.allSigs.c, func() {
+		p.op.rec.phase(r, PhaseSignatures)
+		p.emit(r, groupNonces, p.nonceEvents(r, agg))
+	}) {
 		p.failTimeout(r, "signatures collection", "signatures", crimeSigs)
 		return false
 	}
