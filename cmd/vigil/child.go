@@ -9,17 +9,18 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
 // child is a Vigil in a process of its own, started from this executable.
 type child struct {
-	exe, dir, operator, listen, logPath string
-	cmd                                 *exec.Cmd
-	ended                               chan struct{}
+	exe, dir, operator, esplora, listen, logPath string
+	cmd                                          *exec.Cmd
+	ended                                        chan struct{}
 }
 
-func newChild(dir, operator string) (*child, error) {
+func newChild(dir, operator, esplora string) (*child, error) {
 	exe, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -33,20 +34,40 @@ func newChild(dir, operator string) (*child, error) {
 	if err := l.Close(); err != nil {
 		return nil, err
 	}
-	return &child{exe: exe, dir: filepath.Join(dir, "vigil"), operator: operator, listen: listen, logPath: filepath.Join(dir, "vigil.log")}, nil
+	return &child{exe: exe, dir: filepath.Join(dir, "vigil"), operator: operator, esplora: esplora, listen: listen, logPath: filepath.Join(dir, "vigil.log")}, nil
 }
 
 func (c *child) places() places { return places{DataDir: c.dir} }
 func (c *child) url() string    { return "http://" + c.listen }
 func (c *child) pid() int       { return c.cmd.Process.Pid }
 
-func (c *child) args(command string, more ...string) []string {
-	return append([]string{command, "--data-dir", c.dir, "--operator-url", c.operator}, more...)
+// command is a command of this executable over the child's directory. Settings
+// of the user's environment are not meant for it.
+func (c *child) command(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, c.exe, append(args, "--data-dir", c.dir)...)
+	for _, pair := range os.Environ() {
+		if !strings.HasPrefix(pair, "VIGIL_") {
+			cmd.Env = append(cmd.Env, pair)
+		}
+	}
+	return cmd
+}
+
+// ask runs a command with --json and reads its answer.
+func (c *child) ask(ctx context.Context, into any, args ...string) error {
+	var stderr strings.Builder
+	cmd := c.command(ctx, append([]string{"--json"}, args...)...)
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return fmt.Errorf("vigil %s: %w: %s", strings.Join(args, " "), err, stderr.String())
+	}
+	return decode(out, into)
 }
 
 // init runs `vigil init`.
 func (c *child) init(ctx context.Context) error {
-	out, err := exec.CommandContext(ctx, c.exe, c.args("init")...).CombinedOutput()
+	out, err := c.command(ctx, "init", "--operator-url", c.operator).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("vigil init: %w: %s", err, out)
 	}
@@ -59,7 +80,7 @@ func (c *child) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.cmd = exec.Command(c.exe, append([]string{"--log", "debug"}, c.args("serve", "--listen", c.listen)...)...)
+	c.cmd = c.command(context.WithoutCancel(ctx), "--log", "debug", "serve", "--listen", c.listen, "--esplora-url", c.esplora)
 	c.cmd.Stdout, c.cmd.Stderr = log, log
 	if err := errors.Join(c.cmd.Start(), log.Close()); err != nil {
 		return err

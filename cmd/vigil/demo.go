@@ -5,28 +5,22 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
-	"slices"
 	"time"
-
-	"google.golang.org/grpc/codes"
 
 	"github.com/vigil-ark/vigil/ark"
 	"github.com/vigil-ark/vigil/arktest"
 	"github.com/vigil-ark/vigil/arktest/wallet"
 	"github.com/vigil-ark/vigil/bip340"
 	"github.com/vigil-ark/vigil/operator"
-	"github.com/vigil-ark/vigil/secret"
 	"github.com/vigil-ark/vigil/secret/search"
-	"github.com/vigil-ark/vigil/stock"
 )
 
 // demoStates are the live states in which the demo can kill Vigil.
-var demoStates = []string{"armed", "due", "registering", "registered", "joining", "submitted"}
+var demoStates = []string{"armed", "due", "registering", "registered", "joining", "submitted", "unconfirmed"}
 
 type demoCmd struct {
-	Dir    string `help:"Where the demo keeps what it makes; default a temporary folder that is removed." placeholder:"DIR" type:"path"`
-	KillAt string `help:"State in which Vigil is killed: ${demo_states}." enum:"${demo_states}" default:"registered"`
+	Dir    string `help:"Where the demo keeps what it makes; default a temporary folder that is removed." placeholder:"DIR" type:"path" env:"-"`
+	KillAt string `help:"State in which Vigil is killed: ${demo_states}." enum:"${demo_states}" default:"registered" env:"-"`
 }
 
 // outcome is what `vigil demo --json` ends with.
@@ -57,11 +51,14 @@ type demonstration struct {
 	child    *child
 	device   *wallet.Wallet
 	service  wallet.Service
+	heard    *transcript   // every answer that Vigil gave
 	key      bip340.PubKey // Vigil's
 	before   ark.VTXO      // the coin to be renewed
-	asked    time.Time
 	question wallet.Intent
+	asked    time.Time
 	out      outcome
+	searcher search.Searcher
+	leaks    []search.Finding
 }
 
 // Run shows the main job and proves it. Its error is non-nil unless the coins
@@ -76,6 +73,8 @@ func (c *demoCmd) Run(env *environment) (err error) {
 			return err
 		}
 		defer func() { err = errors.Join(err, os.RemoveAll(d.dir)) }()
+	} else if err := os.MkdirAll(d.dir, 0o700); err != nil {
+		return err
 	}
 	defer d.close()
 	for _, act := range []func() error{d.begin, d.board, d.delegate, d.killVigil, d.restart, d.prove} {
@@ -89,14 +88,14 @@ func (c *demoCmd) Run(env *environment) (err error) {
 			return err
 		}
 	}
-	if !d.out.Renewed || !d.out.Canary || d.out.Found > 0 {
+	if !d.out.Renewed || !d.out.Canary || d.out.Found > 0 || len(d.leaks) > 0 {
 		return errors.New("the demo did not show what it is to show")
 	}
-	d.say("Done in %.1f s.", d.out.Seconds)
+	d.say("Done in %.1f s. A delegate that was stored survived the crash, and fired without its owner.", d.out.Seconds)
 	return nil
 }
 
-// say tells the story; with --json it goes to the log side.
+// say tells the story; with --json it goes to where it disturbs nobody.
 func (d *demonstration) say(format string, args ...any) {
 	w := d.env.stdout
 	if d.env.json {
@@ -116,12 +115,16 @@ func (d *demonstration) close() {
 
 // begin starts the operator and sets Vigil up, as a process of its own.
 func (d *demonstration) begin() (err error) {
-	d.op, err = arktest.Start(arktest.Config{Settings: arktest.Settings{SessionDuration: 3 * time.Second}})
+	cfg := arktest.Config{Settings: arktest.Settings{SessionDuration: 3 * time.Second}}
+	if d.kill == "unconfirmed" {
+		cfg.BlockAfter, cfg.BlockEvery = -1, -1 // no block comes by itself
+	}
+	d.op, err = arktest.Start(cfg)
 	if err != nil {
 		return err
 	}
-	d.say("An Ark operator runs with a chain of its own (%s), sessions of 3 s.", d.op.URL())
-	d.child, err = newChild(d.dir, d.op.URL())
+	d.say("1. An Ark operator runs in this process, with a Bitcoin chain of its own. Its batch sessions take 3 s.")
+	d.child, err = newChild(d.dir, d.op.URL(), d.op.EsploraURL())
 	if err != nil {
 		return err
 	}
@@ -132,8 +135,9 @@ func (d *demonstration) begin() (err error) {
 		return err
 	}
 	d.out.PidBefore = d.child.pid()
-	d.service = wallet.Service{URL: d.child.url()}
-	d.say("Vigil runs as process %d at %s.", d.out.PidBefore, d.child.url())
+	d.heard = &transcript{}
+	d.service = wallet.Service{URL: d.child.url(), Client: d.heard.client()}
+	d.say("2. Vigil was set up and runs as process %d.", d.out.PidBefore)
 	return nil
 }
 
@@ -145,6 +149,9 @@ func (d *demonstration) board() error {
 	}
 	key, scalar, err := bip340.GenerateKey()
 	if err != nil {
+		return err
+	}
+	if err := d.searcher.Add("the device's key", scalar); err != nil {
 		return err
 	}
 	scalar.Burn()
@@ -178,7 +185,7 @@ func (d *demonstration) board() error {
 		return fmt.Errorf("board: %w", err)
 	}
 	d.out.VtxoBefore = settled.Outputs[0].Outpoint.String()
-	d.say("The device boarded %d sats: VTXO %s. It expires, and somebody must renew it before.", sats, d.out.VtxoBefore)
+	d.say("3. A device - somebody's phone - brought %d sats onto Ark. They are a VTXO now, %s.\n   It expires: unless somebody takes part in a new batch for it in time, the operator may take it.", sats, d.out.VtxoBefore)
 	return nil
 }
 
@@ -197,7 +204,6 @@ func (d *demonstration) coin() (ark.VTXO, error) {
 // delegate signs the renewal ahead and hands it to Vigil. What follows, the
 // device has no part in.
 func (d *demonstration) delegate() error {
-	d.hold()
 	info, err := d.service.Info(d.ctx)
 	if err != nil {
 		return err
@@ -210,103 +216,27 @@ func (d *demonstration) delegate() error {
 	if err := d.ask(); err != nil {
 		return err
 	}
-	due := time.Now().Add(time.Second)
-	if d.kill == "armed" {
-		due = time.Now().Add(6 * time.Second)
+	wait := time.Second
+	switch d.kill {
+	case "armed":
+		wait = 6 * time.Second
+	case "due":
+		wait = 3 * time.Second // the hold comes after the intake
+	default:
+		d.hold()
 	}
-	body, err := d.device.Delegate(d.ctx, []ark.VTXO{coin}, info, wallet.DelegateOptions{ValidAt: due})
+	body, err := d.device.Delegate(d.ctx, []ark.VTXO{coin}, info, wallet.DelegateOptions{ValidAt: time.Now().Add(wait)})
 	if err != nil {
 		return err
 	}
 	if err := d.service.Delegate(d.ctx, body); err != nil {
 		return fmt.Errorf("delegate: %w", err)
 	}
-	d.say("The device signed the renewal ahead, handed it to Vigil, and is off from here on.")
+	if d.kill == "due" {
+		d.hold()
+	}
+	d.say("4. The device signed the renewal ahead, handed it to Vigil, and is switched off from here on.")
 	return nil
-}
-
-// hold makes the operator keep Vigil in the state in which it is to be killed.
-func (d *demonstration) hold() {
-	switch d.kill {
-	case "due":
-		d.op.Fault(arktest.Fault{Method: "GetVtxos", Code: codes.Unavailable})
-	case "registering":
-		d.op.Fault(arktest.Fault{Method: "RegisterIntent", LoseAnswer: true})
-	case "registered":
-		_ = d.op.Update(func(s *arktest.Settings) { s.MinParticipants = 2 }) // a round alone is abandoned
-	case "joining":
-		d.op.Fault(arktest.Fault{Method: "SubmitTreeNonces", Hang: true})
-	case "submitted":
-		d.op.Fault(arktest.Fault{Method: "SubmitSignedForfeitTxs", LoseAnswer: true})
-	}
-}
-
-// release lets the operator work normally again.
-func (d *demonstration) release() error {
-	d.op.ClearFaults()
-	return d.op.Update(func(s *arktest.Settings) { s.MinParticipants = 1 })
-}
-
-// killVigil waits for the state and ends the process as a power cut does.
-func (d *demonstration) killVigil() error {
-	if err := d.await(d.kill); err != nil {
-		return err
-	}
-	d.out.KilledAtState = d.kill
-	d.child.kill()
-	d.say("Vigil is killed with SIGKILL while the delegate is %s.", d.kill)
-	return d.release()
-}
-
-// await asks Vigil, as an owner may, until the delegate is in one of states.
-func (d *demonstration) await(states ...string) error {
-	tick := time.NewTicker(30 * time.Millisecond)
-	defer tick.Stop()
-	last := ""
-	for {
-		state, err := d.state()
-		if err == nil && slices.Contains(states, state) {
-			return nil
-		}
-		if err == nil {
-			last = state
-		}
-		select {
-		case <-tick.C:
-		case <-d.ctx.Done():
-			return fmt.Errorf("the delegate did not become %v; it is %q (%v)", states, last, err)
-		}
-	}
-}
-
-// state asks Vigil for the delegate's state with the question that the device
-// signed before it went off.
-func (d *demonstration) state() (string, error) {
-	var list struct {
-		Delegates []struct {
-			State string `json:"state"`
-		} `json:"delegates"`
-	}
-	if time.Since(d.asked) > 20*time.Second {
-		// A question is good for a minute; the demo asks in the owner's name.
-		if err := d.ask(); err != nil {
-			return "", err
-		}
-	}
-	if err := d.service.Post(d.ctx, "/v1/delegates/list", d.question, &list); err != nil {
-		return "", err
-	}
-	if len(list.Delegates) != 1 {
-		return "", fmt.Errorf("Vigil knows %d delegates", len(list.Delegates))
-	}
-	return list.Delegates[0].State, nil
-}
-
-// ask signs the question for the owner's delegates.
-func (d *demonstration) ask() (err error) {
-	d.asked = time.Now()
-	d.question, err = d.device.Prove(stock.ListMessage(d.key, d.asked), d.before)
-	return err
 }
 
 // restart starts Vigil again over what the killed process left, and waits until
@@ -316,7 +246,10 @@ func (d *demonstration) restart() error {
 		return err
 	}
 	d.out.PidAfter = d.child.pid()
-	d.say("Vigil is started again as process %d, with nothing but what it had stored.", d.out.PidAfter)
+	d.say("6. Vigil is started again, as process %d, with nothing but what it had stored.", d.out.PidAfter)
+	if err := d.release(); err != nil {
+		return err
+	}
 	if err := d.await("settled"); err != nil {
 		return err
 	}
@@ -328,70 +261,7 @@ func (d *demonstration) restart() error {
 	if len(coin.CommitmentTxs) == 1 {
 		d.out.Batch = coin.CommitmentTxs[0].String()
 	}
-	d.out.Renewed = d.out.VtxoAfter != d.out.VtxoBefore && d.out.PidAfter != d.out.PidBefore
-	d.say("The coin is renewed: VTXO %s in batch %s. The device had no part in it.", d.out.VtxoAfter, d.out.Batch)
+	d.out.Renewed = d.out.VtxoAfter != d.out.VtxoBefore && d.out.PidAfter != d.out.PidBefore && coin.Amount == d.before.Amount
+	d.say("7. The coin is renewed: VTXO %s,\n   in the batch of commitment transaction %s. The device had no part in it.", d.out.VtxoAfter, d.out.Batch)
 	return nil
-}
-
-// prove stops Vigil and searches everything that it stored and logged for every
-// secret that it has.
-func (d *demonstration) prove() error {
-	if err := d.child.stop(d.ctx); err != nil {
-		return err
-	}
-	searcher := new(search.Searcher)
-	places := d.child.places()
-	if err := addSecrets(d.env, searcher, places); err != nil {
-		return err
-	}
-	d.out.KvDir = places.kvDir()
-	found, err := searcher.FS(os.DirFS(d.out.KvDir))
-	if err != nil {
-		return err
-	}
-	d.out.Found = len(found)
-	log, err := os.ReadFile(d.child.logPath)
-	if err != nil {
-		return err
-	}
-	if leaked := searcher.Text("the log", log); len(leaked) > 0 {
-		return fmt.Errorf("the log leaks: %v", leaked)
-	}
-	d.out.Secrets, d.out.Bytes = searcher.Secrets(), searcher.Bytes()
-	if d.out.Canary, err = search.Prove(d.out.KvDir, filepath.Join(d.dir, "canary")); err != nil {
-		return err
-	}
-	d.say("%d secrets were looked for in %d bytes of store and log, in every encoding: %d found. A planted one was found: %t.",
-		d.out.Secrets, d.out.Bytes, d.out.Found, d.out.Canary)
-	return nil
-}
-
-// addSecrets teaches the searcher every secret of a Vigil, its key-encryption
-// key included.
-func addSecrets(env *environment, searcher *search.Searcher, p places) (err error) {
-	ctx := env.ctx
-	s, err := p.open(env, nil)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, s.Close()) }()
-	names, err := s.secrets.List(ctx, "")
-	if err != nil {
-		return err
-	}
-	for _, name := range names {
-		value, err := s.secrets.Get(ctx, name)
-		if err != nil {
-			return err
-		}
-		if err := searcher.Add(name, value); err != nil {
-			return err
-		}
-		value.Burn()
-	}
-	raw, err := os.ReadFile(p.keyFile())
-	if err != nil {
-		return err
-	}
-	return searcher.Add("key-encryption key", secret.New(raw))
 }
