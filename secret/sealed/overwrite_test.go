@@ -19,12 +19,12 @@ import (
 // newStore creates a store under a new key file.
 func newStore(t testing.TB) (s *Store, dir string, kek Key) {
 	t.Helper()
-	base := t.TempDir()
-	file := filepath.Join(base, "key")
+	root := t.TempDir()
+	file := filepath.Join(root, "key")
 	if err := GenerateKeyFile(file); err != nil {
 		t.Fatal(err)
 	}
-	dir, kek = filepath.Join(base, "secrets"), KeyFile(file)
+	dir, kek = filepath.Join(root, "secrets"), KeyFile(file)
 	s, err := Create(t.Context(), dir, kek, Options{})
 	if err != nil {
 		t.Fatal(err)

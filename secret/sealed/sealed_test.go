@@ -17,12 +17,12 @@ type place struct {
 
 func newPlace(t *testing.T) place {
 	t.Helper()
-	base := t.TempDir()
-	file := filepath.Join(base, "key")
+	root := t.TempDir()
+	file := filepath.Join(root, "key")
 	if err := sealed.GenerateKeyFile(file); err != nil {
 		t.Fatal(err)
 	}
-	return place{filepath.Join(base, "secrets"), sealed.KeyFile(file)}
+	return place{filepath.Join(root, "secrets"), sealed.KeyFile(file)}
 }
 
 func TestStore(t *testing.T) {
