@@ -20,11 +20,7 @@ type child struct {
 	ended                                        chan struct{}
 }
 
-func newChild(dir, operator, esplora string) (*child, error) {
-	exe, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
+func newChild(exe, dir, operator, esplora string) (*child, error) {
 	// A port that is free now; the kernel hands it out again only when it must.
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -14,28 +14,28 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// loadTOML reads a configuration file whose keys are the flags' names. Unknown
+// loader reads a configuration file whose keys are the flags' names. Unknown
 // keys and unusable values are all told at once.
-func loadTOML(r io.Reader) (kong.Resolver, error) {
+type loader struct{ app *kong.Application }
+
+func (l *loader) load(r io.Reader) (kong.Resolver, error) {
 	var values map[string]any
 	if _, err := toml.NewDecoder(r).Decode(&values); err != nil {
 		return nil, fmt.Errorf("configuration: %w", err)
 	}
-	return &file{values: values}, nil
+	f := &file{values: values}
+	return f, f.check(l.app)
 }
 
-// configFromEnvironment returns the file that VIGIL_CONFIG names, unless the
-// command line names one: kong reads the file of a flag only.
-func configFromEnvironment(args []string) ([]string, error) {
+// withConfig adds the file that VIGIL_CONFIG names to the command line, unless
+// that names one: kong reads the file of a flag only.
+func withConfig(args []string) []string {
 	path := os.Getenv("VIGIL_CONFIG")
 	given := slices.ContainsFunc(args, func(a string) bool { return a == "--config" || strings.HasPrefix(a, "--config=") })
 	if path == "" || given {
-		return nil, nil
+		return args
 	}
-	if _, err := os.Stat(path); err != nil {
-		return nil, fmt.Errorf("VIGIL_CONFIG: %w", err)
-	}
-	return []string{path}, nil
+	return append([]string{"--config=" + path}, args...)
 }
 
 // file resolves flags from the configuration file.
@@ -61,9 +61,13 @@ func flagsOf(app *kong.Application) map[string]*kong.Flag {
 	return known
 }
 
-// Validate refuses keys that no flag of any command has, and values that their
-// flag cannot take.
-func (f *file) Validate(app *kong.Application) error {
+// Validate implements kong.Resolver. It comes after the values were used, so
+// that all is checked before.
+func (f *file) Validate(*kong.Application) error { return nil }
+
+// check refuses keys that no flag of any command has, and values that their flag
+// cannot take.
+func (f *file) check(app *kong.Application) error {
 	known := flagsOf(app)
 	var wrong []error
 	for _, key := range slices.Sorted(maps.Keys(f.values)) {
@@ -118,7 +122,7 @@ func plain(v any) (string, error) {
 // before it asks here, so that a flag with one is left as it is.
 func (f *file) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
 	v, ok := f.values[flag.Name]
-	if !ok || len(flag.Envs) == 0 {
+	if !ok || len(flag.Envs) == 0 || v == "" {
 		return nil, nil
 	}
 	for _, name := range flag.Envs {

@@ -85,6 +85,9 @@ func (c *configPrintCmd) Run(env *environment) error {
 			continue
 		}
 		text := literal(flag)
+		if text == `""` {
+			continue // as if it were not given
+		}
 		values[flag.Name] = strings.Trim(text, `"`)
 		fmt.Fprintf(&b, "%s = %s\n", flag.Name, text)
 	}

@@ -45,6 +45,7 @@ type outcome struct {
 type demonstration struct {
 	env      *environment
 	ctx      context.Context
+	exe      string // this executable
 	kill     string
 	dir      string
 	op       *arktest.Operator
@@ -68,6 +69,9 @@ func (c *demoCmd) Run(env *environment) (err error) {
 	ctx, cancel := context.WithTimeout(env.ctx, 2*time.Minute)
 	defer cancel()
 	d := &demonstration{env: env, ctx: ctx, kill: c.KillAt, dir: c.Dir}
+	if d.exe, err = os.Executable(); err != nil {
+		return err
+	}
 	if d.dir == "" {
 		if d.dir, err = os.MkdirTemp("", "vigil-demo-"); err != nil {
 			return err
@@ -124,7 +128,7 @@ func (d *demonstration) begin() (err error) {
 		return err
 	}
 	d.say("1. An Ark operator runs in this process, with a Bitcoin chain of its own. Its batch sessions take 3 s.")
-	d.child, err = newChild(d.dir, d.op.URL(), d.op.EsploraURL())
+	d.child, err = newChild(d.exe, d.dir, d.op.URL(), d.op.EsploraURL())
 	if err != nil {
 		return err
 	}

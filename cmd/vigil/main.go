@@ -86,24 +86,35 @@ func (e *environment) working(what string, f func() error) error {
 	}
 }
 
-func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
+func main() {
+	// An empty variable counts as none: an empty path would be the working
+	// directory.
+	for _, pair := range os.Environ() {
+		if name, ok := strings.CutSuffix(pair, "="); ok && strings.HasPrefix(name, "VIGIL_") {
+			_ = os.Unsetenv(name) // the name is one that the system gave
+		}
+	}
+	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
 
 // newParser builds the command line over c.
-func newParser(c *commands, args []string, stdout, stderr io.Writer, exit func(int)) (*kong.Kong, error) {
-	file, err := configFromEnvironment(args)
-	if err != nil {
-		return nil, err
-	}
-	return kong.New(c,
+func newParser(c *commands, stdout, stderr io.Writer, exit func(int)) (*kong.Kong, error) {
+	files := new(loader)
+	parser, err := kong.New(c,
 		kong.Name("vigil"),
 		kong.Description("A self-hosted cosigner for wallets on Ark. It can keep coins alive; it can never spend them."),
 		kong.DefaultEnvars("VIGIL"),
 		kong.Vars{"data_dir": defaultDataDir(), "demo_states": strings.Join(demoStates, ",")},
-		kong.Configuration(loadTOML, file...),
+		kong.Configuration(files.load),
 		kong.Writers(stdout, stderr),
 		kong.Exit(exit),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}),
 	)
+	if err != nil {
+		return nil, err
+	}
+	files.app = parser.Model
+	return parser, nil
 }
 
 // run is main without the process: the exit code is 0 for success, 1 for a
@@ -113,7 +124,7 @@ func run(args []string, stdin *os.File, stdout, stderr io.Writer) int {
 	defer stop()
 	var c commands
 	code := -1
-	parser, err := newParser(&c, args, stdout, stderr, func(n int) { code = n; panic(exited{}) })
+	parser, err := newParser(&c, stdout, stderr, func(n int) { code = n; panic(exited{}) })
 	if err != nil {
 		fmt.Fprintln(stderr, "vigil:", err)
 		return 2
@@ -150,7 +161,7 @@ func parse(p *kong.Kong, args []string) (c *kong.Context, err error) {
 			}
 		}
 	}()
-	return p.Parse(args)
+	return p.Parse(withConfig(args))
 }
 
 // defaultDataDir is where public state lives unless the user says otherwise.

@@ -36,7 +36,7 @@ func (c *certificate) config() *tls.Config {
 // readLevel reads the log level as it is configured now.
 func (e *environment) readLevel() (level slog.Level, err error) {
 	var c commands
-	parser, err := newParser(&c, e.args, io.Discard, io.Discard, func(int) { panic(exited{}) })
+	parser, err := newParser(&c, io.Discard, io.Discard, func(int) { panic(exited{}) })
 	if err != nil {
 		return level, err
 	}
