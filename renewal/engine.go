@@ -29,17 +29,19 @@ type Engine struct {
 	work  sync.WaitGroup // every worker
 
 	// What follows belongs to the loop alone.
-	flights map[vigil.DelegateID]*flight
-	hashes  map[string]vigil.DelegateID // of the intent ids that we wait to see listed
-	parties map[string]*party           // by batch id
-	latest  batch.Started               // the batch that was announced last
-	fullest int                         // most intents that a batch has listed
-	up      bool                        // the stream is open
-	taking  bool
-	trying  bool // one worker at a time repeats registrations
-	looking bool // one worker at a time reconciles
-	stopped bool
-	nextDue time.Time
+	flights   map[vigil.DelegateID]*flight
+	hashes    map[string]vigil.DelegateID // of the intent ids that we wait to see listed
+	parties   map[string]*party           // by batch id
+	latest    batch.Started               // the batch that was announced last
+	announced time.Time                   // when that was
+	session   time.Duration               // the operator's, as last heard
+	fullest   int                         // most intents that a batch has listed
+	up        bool                        // the stream is open
+	taking    bool
+	trying    bool // one worker at a time repeats registrations
+	looking   bool // one worker at a time reconciles
+	stopped   bool
+	nextDue   time.Time
 }
 
 // flight is a delegate between registration and its end, with the time at
@@ -161,6 +163,13 @@ func (e *Engine) track(rec *delegate.Record) *flight {
 	}
 	f.rec, f.busy = rec, false
 	f.next = time.Unix(rec.NextAttempt, 0)
+	if rec.State == delegate.Registered && e.session > 0 {
+		f.next = earlier(f.next, e.cfg.Now().Add(e.session))
+	}
+	if rec.State == delegate.Registering {
+		// The window after a pop is shorter than the records' seconds.
+		f.next = earlier(f.next, e.cfg.Now().Add(e.cfg.Pace.Duplicate))
+	}
 	if rec.State == delegate.Registered {
 		e.hashes[batch.IntentHash(rec.IntentID)] = rec.ID
 	}
@@ -227,9 +236,9 @@ func (e *Engine) plan(ctx context.Context) time.Duration {
 				f.busy = true
 			}
 		case delegate.Registered:
-			f.next = now.Add(time.Minute)
+			f.next = now.Add(max(e.session, time.Second))
 			next = earlier(next, f.next)
-			if f.missed >= misses || now.Sub(f.since) > forgotten {
+			if f.missed >= misses || now.Sub(f.since) > forgotten || e.silent(f, now) {
 				dropped = append(dropped, f.rec)
 				f.busy = true
 			}
@@ -265,6 +274,17 @@ func (e *Engine) plan(ctx context.Context) time.Duration {
 // chunk is the most delegates that one worker carries: their inputs are read
 // in one call, and one store write serves all.
 const chunk = 128
+
+// silent says whether the operator has announced no batch for so long since the
+// intent was registered that it cannot have it: with an intent queued, a batch
+// begins in every session.
+func (e *Engine) silent(f *flight, now time.Time) bool {
+	since := f.since
+	if e.announced.After(since) {
+		since = e.announced
+	}
+	return e.up && e.session > 0 && now.Sub(since) > misses*e.session+e.cfg.Pace.Margin
+}
 
 // misses is how many batches with room may pass over a registered intent before
 // it counts as dropped by the operator.
@@ -335,7 +355,7 @@ func (e *Engine) started(ctx context.Context, ev batch.Started) (replan bool) {
 	if ev.BatchID == e.latest.BatchID {
 		return false // announced twice
 	}
-	e.latest = ev
+	e.latest, e.announced = ev, e.cfg.Now()
 	listed := map[vigil.DelegateID]bool{}
 	youngest := time.Time{}
 	for _, h := range ev.IntentHashes {

@@ -108,7 +108,7 @@ func (p *party) confirm(ctx context.Context) (deadline time.Time, err error) {
 	var join []change
 	var topics []string
 	for _, rec := range mine {
-		if c, ended := e.verdict(rec, found); ended {
+		if c, ended := e.verdict(ctx, rec, found); ended {
 			delete(p.recs, rec.ID)
 			e.write(ctx, c)
 			continue
@@ -188,7 +188,7 @@ func (p *party) send(ctx context.Context) error {
 			delete(p.recs, recs[i].ID)
 			e.write(ctx, change{Prev: recs[i], Event: delegate.Requeued, Mutate: func(r *delegate.Record) {
 				r.BatchID = ""
-				r.NextAttempt = e.cfg.Now().Add(time.Minute).Unix()
+				r.NextAttempt = after(e.cfg.Now(), time.Minute)
 			}})
 		default:
 			// It may have counted: then the operator waits for our nonces, and
@@ -466,7 +466,7 @@ func (e *Engine) failed(rec *delegate.Record, text string, convicted, spoiled bo
 			r.Convictions++
 			r.LastConviction = now.Unix()
 		}
-		r.NextAttempt = now.Add(e.cfg.Pace.retry(r, now, random())).Unix()
+		r.NextAttempt = after(now, e.cfg.Pace.retry(r, now, random()))
 	}}
 }
 

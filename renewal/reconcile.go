@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/btcsuite/btcd/chainhash/v2"
+	"github.com/btcsuite/btcd/wire/v2"
 
 	"github.com/vigil-ark/vigil/ark"
 	"github.com/vigil-ark/vigil/ark/batch"
@@ -57,7 +58,7 @@ func (e *Engine) resolve(ctx context.Context, rec *delegate.Record, found coins,
 // wait looks again later.
 func (e *Engine) wait(rec *delegate.Record, d time.Duration) change {
 	return change{Prev: rec, Event: delegate.Note, Mutate: func(r *delegate.Record) {
-		r.NextAttempt = e.cfg.Now().Add(d).Unix()
+		r.NextAttempt = after(e.cfg.Now(), d)
 	}}
 }
 
@@ -100,7 +101,7 @@ func (e *Engine) resolveJoining(ctx context.Context, rec *delegate.Record, found
 			}}, nil
 		}
 	}
-	if c, ended := e.verdict(rec, found); ended {
+	if c, ended := e.verdict(ctx, rec, found); ended {
 		return c, nil
 	}
 	return e.failed(rec, "the batch ended without us", true, false), nil
@@ -117,7 +118,7 @@ func (e *Engine) resolveSubmitted(ctx context.Context, rec *delegate.Record, fou
 	if txid, _, any := settledBy(rec, found); any && txid == rec.Commitment.String() {
 		return finalized, nil
 	}
-	if c, ended := e.verdict(rec, found); ended {
+	if c, ended := e.verdict(ctx, rec, found); ended {
 		return c, nil
 	}
 	seen, err := e.seen(ctx, rec.Commitment, depth)
@@ -131,7 +132,7 @@ func (e *Engine) resolveSubmitted(ctx context.Context, rec *delegate.Record, fou
 		return e.wait(rec, time.Unix(rec.BatchEnd, 0).Add(e.cfg.Pace.Margin).Sub(now)), nil
 	}
 	return change{Prev: rec, Event: delegate.NotFinalized, Mutate: func(r *delegate.Record) {
-		r.NextAttempt = now.Add(e.cfg.Pace.retry(r, now, random())).Unix()
+		r.NextAttempt = after(now, e.cfg.Pace.retry(r, now, random()))
 	}}, nil
 }
 
@@ -142,6 +143,13 @@ func (e *Engine) resolveUnconfirmed(ctx context.Context, rec *delegate.Record, f
 		leaves, err := e.leaves(ctx, rec, rec.Commitment, found)
 		if err != nil {
 			return change{}, err
+		}
+		if leaves == nil && e.chain != nil && e.cfg.Now().After(time.Unix(rec.BatchEnd, 0).Add(e.cfg.Pace.Margin)) {
+			// The chain has the commitment and the operator does not know its tree: it
+			// broadcasts before it stores. The branch is ours, and so is the coin.
+			if leaves, err = e.stored(ctx, rec); err != nil {
+				return change{}, err
+			}
 		}
 		if leaves == nil {
 			return e.wait(rec, e.cfg.Pace.Confirm), nil // the indexer lags behind
@@ -308,6 +316,35 @@ func (e *Engine) leaves(ctx context.Context, rec *delegate.Record, commitment ch
 		if !ok {
 			return nil, nil
 		}
+	}
+	return out, nil
+}
+
+// stored returns the VTXOs that the stored branch of the record's commitment
+// leads to, or nil when no branch is stored.
+func (e *Engine) stored(ctx context.Context, rec *delegate.Record) ([]ledger.VTXO, error) {
+	b, err := e.ledger.Branch(ctx, rec.ID, rec.Commitment)
+	if errors.Is(err, ledger.ErrNotFound) || err == nil && len(b.Nodes) == 0 {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read branch: %w", err)
+	}
+	var leaf wire.MsgTx
+	if err := leaf.Deserialize(bytes.NewReader(b.Nodes[len(b.Nodes)-1])); err != nil {
+		return nil, fmt.Errorf("stored branch: %w", err)
+	}
+	now := e.cfg.Now().Unix()
+	var out []ledger.VTXO
+	for _, op := range b.Leaves {
+		if op.Hash != leaf.TxHash() || int(op.Index) >= len(leaf.TxOut) {
+			return nil, fmt.Errorf("stored branch: %s is no output of its leaf", op)
+		}
+		o := leaf.TxOut[op.Index]
+		out = append(out, ledger.VTXO{
+			Outpoint: op, Amount: o.Value, Script: o.PkScript, CreatedAt: now, ExpiresAt: now + ark.Delay(b.Expiry).Seconds(),
+			Origin: rec.ID, Commitment: rec.Commitment,
+		})
 	}
 	return out, nil
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/btcsuite/btcd/chainhash/v2"
 	"github.com/btcsuite/btcd/wire/v2"
 	"golang.org/x/sync/errgroup"
 
@@ -168,8 +169,14 @@ func (e *Engine) register(ctx context.Context, recs []*delegate.Record, done fun
 		e.putOff(ctx, recs, "OPERATOR_UNAVAILABLE", err)
 		return
 	}
-	coins, err := e.read(ctx, recs)
+	found, err := e.read(ctx, recs)
 	if err != nil {
+		e.putOff(ctx, recs, "OPERATOR_UNAVAILABLE", err)
+		return
+	}
+	session := time.Duration(params.SessionSeconds) * time.Second
+	e.post(ctx, func() { e.session = session })
+	if params, err = e.current(ctx, recs, params, found); err != nil {
 		e.putOff(ctx, recs, "OPERATOR_UNAVAILABLE", err)
 		return
 	}
@@ -180,11 +187,11 @@ func (e *Engine) register(ctx context.Context, recs []*delegate.Record, done fun
 	var todo []ready
 	var begin []change
 	for _, rec := range recs {
-		if c, ended := e.verdict(rec, coins); ended {
+		if c, ended := e.verdict(ctx, rec, found); ended {
 			e.write(ctx, c)
 			continue
 		}
-		if failure := unfit(rec, params, coins, e.cfg.Now()); failure != nil {
+		if failure := unfit(rec, params, found, e.cfg.Now()); failure != nil {
 			e.write(ctx, e.backOff(rec, failure.Code, failure.Text, e.cfg.Pace.retry(rec, e.cfg.Now(), random())))
 			continue
 		}
@@ -231,20 +238,31 @@ func (e *Engine) register(ctx context.Context, recs []*delegate.Record, done fun
 	_ = calls.Wait() // every outcome is written above
 }
 
+// current asks the operator for its parameters again when what was last heard
+// does not fit a record: they may have been set back, or have been a lie.
+func (e *Engine) current(ctx context.Context, recs []*delegate.Record, params ark.Params, found coins) (ark.Params, error) {
+	for _, rec := range recs {
+		if unfit(rec, params, found, e.cfg.Now()) != nil {
+			return e.op.Info(ctx)
+		}
+	}
+	return params, nil
+}
+
 // registered says what follows from the operator's answer to RegisterIntent.
 func (e *Engine) registered(rec *delegate.Record, id string, err error) change {
 	now := e.cfg.Now()
 	if err == nil {
 		return change{Prev: rec, Event: delegate.Accepted, Mutate: func(r *delegate.Record) {
 			r.IntentID, r.RegisteredAt = id, now.Unix()
-			r.NextAttempt = now.Add(time.Minute).Unix()
+			r.NextAttempt = after(now, time.Minute)
 			r.LastError = delegate.Failure{}
 		}}
 	}
 	note := func(event delegate.Event, code string, wait time.Duration) change {
 		return change{Prev: rec, Event: event, Mutate: func(r *delegate.Record) {
 			r.Fail(code, err.Error(), now.Unix())
-			r.NextAttempt = now.Add(wait).Unix()
+			r.NextAttempt = after(now, wait)
 		}}
 	}
 	switch class := operator.ClassOf(err); class {
@@ -252,7 +270,7 @@ func (e *Engine) registered(rec *delegate.Record, id string, err error) change {
 		if rec.IntentID != "" {
 			// It was taken for dropped, and is queued still.
 			return change{Prev: rec, Event: delegate.Accepted, Mutate: func(r *delegate.Record) {
-				r.NextAttempt = now.Add(time.Minute).Unix()
+				r.NextAttempt = after(now, time.Minute)
 			}}
 		}
 		return note(delegate.Note, "DUPLICATED_INPUT", e.cfg.Pace.Duplicate)
@@ -309,7 +327,7 @@ func (e *Engine) read(ctx context.Context, recs []*delegate.Record) (coins, erro
 
 // verdict ends a delegate whose inputs are gone, or takes it to the commitment
 // of an earlier attempt that appeared after all.
-func (e *Engine) verdict(rec *delegate.Record, found coins) (c change, ended bool) {
+func (e *Engine) verdict(ctx context.Context, rec *delegate.Record, found coins) (c change, ended bool) {
 	var gone []ledger.Gone
 	event := delegate.Event(0)
 	for _, in := range rec.Inputs {
@@ -323,6 +341,10 @@ func (e *Engine) verdict(rec *delegate.Record, found coins) (c change, ended boo
 			}
 		case v.Spent:
 			if late, ok := watched(rec, v.SettledBy); ok {
+				if !e.believable(ctx, late) {
+					return e.backOff(rec, "COMMITMENT_LOST", "the operator says that its commitment "+late.String()+" settled the coins, and the chain does not have it",
+						e.cfg.Pace.retry(rec, e.cfg.Now(), random())), true
+				}
 				return change{Prev: rec, Event: delegate.Late, Mutate: func(r *delegate.Record) {
 					r.Commitment = late
 					r.NextAttempt = e.cfg.Now().Unix()
@@ -343,6 +365,17 @@ func (e *Engine) verdict(rec *delegate.Record, found coins) (c change, ended boo
 		return change{Prev: rec, Event: delegate.Expire}, true
 	}
 	return change{}, false
+}
+
+// believable says whether a commitment that the operator calls settled is in
+// chain or mempool, where the chain can be asked. A chain that does not answer
+// proves nothing.
+func (e *Engine) believable(ctx context.Context, txid chainhash.Hash) bool {
+	if e.chain == nil {
+		return true
+	}
+	n, err := e.chain.Confirmations(ctx, txid)
+	return err != nil || n >= 0
 }
 
 // putOff backs all of recs off for the same reason.
@@ -366,7 +399,7 @@ func (e *Engine) backOff(rec *delegate.Record, code, text string, wait time.Dura
 	return change{Prev: rec, Event: delegate.Note, Mutate: func(r *delegate.Record) {
 		r.Attempts++
 		r.Fail(code, text, now.Unix())
-		r.NextAttempt = now.Add(wait).Unix()
+		r.NextAttempt = after(now, wait)
 	}}
 }
 

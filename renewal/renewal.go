@@ -26,7 +26,9 @@ import (
 // Operator is what the engine asks of the Ark operator; *operator.Client
 // implements it. Every call has a deadline of its own.
 type Operator interface {
+	// Params are the parameters as last heard; Info asks for them again.
 	Params(ctx context.Context) (ark.Params, error)
+	Info(ctx context.Context) (ark.Params, error)
 	CommitmentTx(ctx context.Context, txid chainhash.Hash) (operator.Commitment, error)
 	VTXOsByScript(ctx context.Context, scripts [][]byte, filter operator.Filter) ([]ark.VTXO, error)
 	VTXOs(ctx context.Context, outpoints []wire.OutPoint) ([]ark.VTXO, error)

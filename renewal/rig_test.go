@@ -9,12 +9,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/btcsuite/btcd/chainhash/v2"
 	"github.com/btcsuite/btcd/wire/v2"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/vigil-ark/vigil"
 	"github.com/vigil-ark/vigil/ark"
 	"github.com/vigil-ark/vigil/arktest"
+	"github.com/vigil-ark/vigil/arktest/chain"
 	"github.com/vigil-ark/vigil/arktest/wallet"
 	"github.com/vigil-ark/vigil/bip340"
 	"github.com/vigil-ark/vigil/delegate"
@@ -42,6 +44,7 @@ type rig struct {
 	pace    renewal.Pace
 	log     *slog.Logger
 	grace   time.Duration
+	chain   renewal.Chain // nil: the operator's word
 
 	stop    context.CancelFunc
 	stopped chan error
@@ -128,7 +131,7 @@ func (r *rig) start() {
 	}
 	r.seen = &observer{}
 	// A fresh signer, as after a restart: nothing of the last one's memory.
-	r.engine = renewal.New(renewal.Config{Pace: r.pace, Log: r.log, Grace: r.grace}, client, stream, r.ledger, sessions{signer.New(r.secrets)}, nil, r.seen)
+	r.engine = renewal.New(renewal.Config{Pace: r.pace, Log: r.log, Grace: r.grace, Confirmations: 1}, client, stream, r.ledger, sessions{signer.New(r.secrets)}, r.chain, r.seen)
 	r.client, r.stop, r.stopped = client, cancel, make(chan error, 1)
 	engine := r.engine
 	go func() { r.stopped <- engine.Run(ctx) }()
@@ -339,4 +342,25 @@ func (l *testLog) close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.over = true
+}
+
+// onChain asks the test chain itself.
+type onChain struct{ c *chain.Chain }
+
+func (o onChain) Confirmations(_ context.Context, txid chainhash.Hash) (int64, error) {
+	n, known := o.c.Confirmations(txid)
+	if !known {
+		return -1, nil
+	}
+	return int64(n), nil
+}
+
+func (o onChain) Spender(_ context.Context, op wire.OutPoint) (chainhash.Hash, bool, error) {
+	tx, ok := o.c.Spender(op)
+	if !ok {
+		return chainhash.Hash{}, false, nil
+	}
+	id := tx.Txid
+	n, _ := o.c.Confirmations(id)
+	return id, n > 0, nil
 }

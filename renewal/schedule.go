@@ -81,5 +81,11 @@ func (p Pace) mayConfirm(rec *delegate.Record, now time.Time) bool {
 	return rec.Convictions+1 < p.Bans
 }
 
+// after is the unix second at which d has passed since now: rounded up, so that
+// a wait of less than a second is still a wait.
+func after(now time.Time, d time.Duration) int64 {
+	return now.Add(d + time.Second - 1).Unix()
+}
+
 // random is the jitter's source: it only spreads load and guards nothing.
 func random() float64 { return rand.Float64() }
