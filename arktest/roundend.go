@@ -182,7 +182,7 @@ func (p *process) record(r *round, tx *wire.MsgTx, now time.Time) *commitment {
 	c := &commitment{
 		txid: r.txid, tx: tx, tree: r.tree, connectors: r.connectors, forfeits: r.forfeits,
 		started: r.began.Unix(), ended: now.Unix(),
-		expires: now.Unix() + r.expiry.InSeconds(), sweepLeaf: r.sweepLeaf,
+		expiry: r.expiry, expires: now.Unix() + r.expiry.InSeconds(), sweepLeaf: r.sweepLeaf,
 	}
 	if r.connKey != nil {
 		c.connKey = r.connKey.priv

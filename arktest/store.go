@@ -9,6 +9,7 @@ import (
 	"github.com/btcsuite/btcd/chainhash/v2"
 	"github.com/btcsuite/btcd/wire/v2"
 
+	"github.com/vigil-ark/vigil/arktest/internal/tapscript"
 	"github.com/vigil-ark/vigil/arktest/internal/txtree"
 )
 
@@ -63,6 +64,7 @@ type commitment struct {
 	forfeits   map[wire.OutPoint]forfeit
 	started    int64
 	ended      int64
+	expiry     tapscript.Delay // announced with the batch
 	expires    int64
 	sweepLeaf  []byte
 	inAmount   int64

@@ -49,11 +49,10 @@ func (op *Operator) confirmed(tx chain.Tx, b chain.Block) {
 	if !ok || c.tree == nil {
 		return
 	}
-	d := op.Settings().treeExpiry()
-	if !d.Seconds {
+	if !c.expiry.Seconds {
 		return
 	}
-	c.expires = b.Header.Timestamp.Unix() + d.InSeconds()
+	c.expires = b.Header.Timestamp.Unix() + c.expiry.InSeconds()
 	for _, leaf := range c.tree.Leaves() {
 		for i := range leaf.Tx.TxOut {
 			if v, ok := st.vtxos[wire.OutPoint{Hash: leaf.Txid, Index: uint32(i)}]; ok {
