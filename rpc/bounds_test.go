@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 
 	"github.com/vigil-ark/vigil"
@@ -271,13 +272,46 @@ func TestSlowAndLongHeads(t *testing.T) {
 	_ = resp.Body.Close()
 }
 
+// cutOff opens a request that never ends, and returns when the server has cut
+// it, which it does after its own time for one.
+func cutOff(t *testing.T, addr string) {
+	t.Helper()
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	fmt.Fprint(conn, "POST /v1/delegate HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{")
+	_, _ = io.ReadAll(conn)
+}
+
+// A load balancer's watch outlives the time that other requests have.
+func TestWatchIsNotCut(t *testing.T) {
+	s := server(t, rpc.Config{Limits: rpc.Limits{Head: 10 * time.Millisecond, Timeout: 40 * time.Millisecond}}, &fake{})
+	addr := listen(t, s)
+	watch, err := healthpb.NewHealthClient(dial(t, addr)).Watch(t.Context(), &healthpb.HealthCheckRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := watch.Recv(); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 { // longer than reading and writing may take together
+		cutOff(t, addr)
+	}
+	s.Stop()
+	if got, err := watch.Recv(); err != nil || got.GetStatus() != healthpb.HealthCheckResponse_NOT_SERVING {
+		t.Errorf("%v, %v", got, err)
+	}
+}
+
 func TestReady(t *testing.T) {
 	c := newClock()
 	var log recorder
 	runs := 0
 	var disk error
 	s := server(t, rpc.Config{Now: c.now, Log: log.log(), Ready: []rpc.Check{
-		{Name: "stores", Run: func(context.Context) error { runs++; return nil }},
+		{Name: "stores", Run: func(ctx context.Context) error { runs++; return ctx.Err() }},
 		{Name: "disk", Run: func(context.Context) error { return disk }},
 	}}, &fake{})
 	for range 5 {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/btcsuite/btcd/txscript/v2"
+	"github.com/btcsuite/btcd/wire/v2"
 
 	"github.com/vigil-ark/vigil"
 	"github.com/vigil-ark/vigil/ark"
@@ -258,6 +259,21 @@ func TestWhatProvesNothing(t *testing.T) {
 	w2.tree = tree
 	if list := f.list(w2.asking()); len(list) != 1 {
 		t.Errorf("the owner sees %v", list)
+	}
+	// In one proof: the intruder on the owner's script, the owner on another one.
+	text := w.listMessage(0)
+	outs := []*wire.TxOut{wire.NewTxOut(1, tree.PkScript()), wire.NewTxOut(1, base.PkScript())}
+	p, err := intent.BuildProof(text, []intent.Input{
+		{Outpoint: outpoint(1), Out: outs[0], Sequence: wire.MaxTxInSequenceNum, Tree: tree, Leaf: 4},
+		{Outpoint: outpoint(2), Out: outs[1], Sequence: wire.MaxTxInSequenceNum, Tree: base},
+	}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.signAll(p, key(t, 0x55))
+	w.signAll(p, w.owner)
+	if list := f.list(vigil.Intent{Message: text, Proof: w.encode(p)}); len(list) != 0 {
+		t.Errorf("two halves prove a whole: %v", list)
 	}
 }
 

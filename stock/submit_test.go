@@ -17,6 +17,7 @@ import (
 	"github.com/vigil-ark/vigil/ark/script"
 	"github.com/vigil-ark/vigil/bip340"
 	"github.com/vigil-ark/vigil/delegate"
+	"github.com/vigil-ark/vigil/ledger"
 	"github.com/vigil-ark/vigil/stock"
 )
 
@@ -292,6 +293,8 @@ func TestParametersAge(t *testing.T) {
 	f.op.err = errors.New("down")
 	f.refuses(w.body(8), vigil.CodeOperatorDown)
 	f.op.err = nil
+	old := f.op.params
+	f.op.cached = &old // asking alone tells of the change
 	f.op.params.SignerKey = key(t, 0x77).PubKey()
 	f.refuses(w.body(8), vigil.CodeOperatorKey)
 }
@@ -332,6 +335,29 @@ func TestOneBodyFromManyAtOnce(t *testing.T) {
 	}
 	if n, err := f.ledger.Counts(t.Context()); err != nil || n[delegate.Armed] != 1 || f.woken != 1 {
 		t.Errorf("%v, %v; woken %d", n, err, f.woken)
+	}
+}
+
+// blind does not see what another request has just stored.
+type blind struct{ *ledger.Ledger }
+
+func (blind) Delegate(context.Context, vigil.DelegateID) (*delegate.Record, error) {
+	return nil, ledger.ErrNotFound
+}
+
+// Two requests with one body may both find it unknown: the ledger decides, and
+// the second one has done nothing.
+func TestStoredByAnotherRequestMeanwhile(t *testing.T) {
+	f := newFixture(t)
+	body := newWallet(f, 0x11).body(1)
+	id := f.submit(body).ID
+	service, err := stock.New(f.cfg, f.op, blind{f.ledger})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum, err := service.Submit(t.Context(), body)
+	if err != nil || sum.ID != id || sum.State != "armed" || f.woken != 1 {
+		t.Errorf("%+v, %v; woken %d", sum, err, f.woken)
 	}
 }
 

@@ -100,15 +100,21 @@ func (w *wallet) prove(text string, vtxos []ark.VTXO, outs ...*wire.TxOut) vigil
 		w.t.Fatal(err)
 	}
 	for _, k := range w.signers {
-		signing, err := intent.ToSign(p, k.PubKey().XOnly(), w.sighash)
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		for _, s := range signing {
-			w.sign(&p.Inputs[s.Index], s.Leaf, s.Sighash, w.sighash, k)
-		}
+		w.signAll(p, k)
 	}
 	return vigil.Intent{Message: text, Proof: w.encode(p)}
+}
+
+// signAll signs every input whose leaf has the key.
+func (w *wallet) signAll(p *psbt.Packet, k *bip340.Key) {
+	w.t.Helper()
+	signing, err := intent.ToSign(p, k.PubKey().XOnly(), w.sighash)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, s := range signing {
+		w.sign(&p.Inputs[s.Index], s.Leaf, s.Sighash, w.sighash, k)
+	}
 }
 
 func (w *wallet) forfeit(v ark.VTXO) string {
