@@ -461,3 +461,30 @@ func TestCancelAgainstTheEngine(t *testing.T) {
 		t.Errorf("%s", f.record(id).State)
 	}
 }
+
+// Whatever strangers send to list and cancel is refused as theirs: no panic, and
+// no refusal that blames this server.
+func FuzzOwnerIntents(f *testing.F) {
+	x := newFixture(f)
+	w := newWallet(x, 0x11)
+	x.submit(w.body(1))
+	asking, deletion := w.asking(), w.deletion(1)
+	f.Add(asking.Message, asking.Proof)
+	f.Add(deletion.Message, deletion.Proof)
+	f.Add(strings.Replace(asking.Message, "at", "AT", 1), deletion.Proof)
+	f.Fuzz(func(t *testing.T, message, proof string) {
+		in := vigil.Intent{Message: message, Proof: proof}
+		_, listed := x.service.List(t.Context(), in)
+		_, cancelled := x.service.Cancel(t.Context(), in)
+		for _, err := range []error{listed, cancelled} {
+			if err == nil {
+				continue
+			}
+			switch kind := vigil.Lookup(vigil.CodeOf(err)).Kind; kind {
+			case vigil.KindInvalid, vigil.KindNotFound:
+			default:
+				t.Errorf("%v", err)
+			}
+		}
+	})
+}
