@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/btcsuite/btcd/txscript/v2"
 	"github.com/btcsuite/btcd/wire/v2"
@@ -28,9 +29,7 @@ func TestBatchOfMany(t *testing.T) {
 		coins = append(coins, p.board(ctx, 50_000))
 	}
 	op.MarkSwept(coins[1].at)
-	if err := op.Update(func(s *arktest.Settings) { s.MinParticipants = 7 }); err != nil {
-		t.Fatal(err)
-	}
+	minimum(t, ctx, op, 7)
 
 	onchain := &wire.TxOut{Value: 20_000, PkScript: append([]byte{txscript.OP_0, 20}, make([]byte, 20)...)}
 	type entry struct {
@@ -106,9 +105,7 @@ func TestManyAgreesWithCaptures(t *testing.T) {
 	for _, p := range parties {
 		coins = append(coins, p.board(ctx, 50_000))
 	}
-	if err := op.Update(func(s *arktest.Settings) { s.MinParticipants = len(parties) }); err != nil {
-		t.Fatal(err)
-	}
+	minimum(t, ctx, op, len(parties))
 	r.frames = nil
 	var wg sync.WaitGroup
 	for i, p := range parties {
@@ -140,7 +137,8 @@ func TestFullBatch(t *testing.T) {
 		t.Skip("signs 255 nodes")
 	}
 	const n = 128
-	op := start(t, arktest.Config{Clock: newQuick(2), Settings: arktest.Settings{MinParticipants: n}})
+	clock := arktest.NewManualClock(time.Unix(1_800_000_000, 0)) // no phase ends but by what is sent
+	op := start(t, arktest.Config{Clock: clock, Settings: arktest.Settings{MinParticipants: n}})
 	ctx := deadline(t)
 	p := newParty(t, op)
 	var coins []coin
@@ -151,6 +149,7 @@ func TestFullBatch(t *testing.T) {
 		s.ids = append(s.ids, p.mustRegister(p.proof(p.message(), []coin{c}, p.pay(10_000))))
 	}
 	s.coins = coins
+	clock.Advance(2 * time.Second)
 	out, err := s.play(ctx)
 	if err != nil || out.failed != "" || len(out.made) != n {
 		t.Fatalf("%v, %q, %d coins", err, out.failed, len(out.made))

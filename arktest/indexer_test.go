@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/btcsuite/btcd/wire/v2"
 
@@ -245,7 +246,7 @@ func TestSubscriptions(t *testing.T) {
 // TestSubscriptionsLinger: one without a stream dies after a minute.
 func TestSubscriptionsLinger(t *testing.T) {
 	t.Parallel()
-	clock := arktest.NewManualClock(newQuick(1).Now())
+	clock := arktest.NewManualClock(time.Unix(1_800_000_000, 0))
 	op := start(t, arktest.Config{Clock: clock, NoEsplora: true})
 	p := newParty(t, op)
 	ctx := deadline(t)

@@ -2,6 +2,7 @@ package arktest_test
 
 import (
 	"context"
+	"flag"
 	"testing"
 	"time"
 
@@ -10,13 +11,34 @@ import (
 	"github.com/vigil-ark/vigil/arktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain lets more tests wait at a time than there are cores: they wait for
+// the clock, not for the processor.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if f := flag.Lookup("test.parallel"); f != nil && f.Value.String() == f.DefValue {
+		_ = flag.Set("test.parallel", "12")
+	}
+	goleak.VerifyTestMain(m)
+}
 
 func deadline(t *testing.T) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
 	return ctx
+}
+
+// minimum changes how many participants a batch wants, and waits for a round
+// that knows it: a running one keeps what it began with.
+func minimum(t *testing.T, ctx context.Context, op *arktest.Operator, n int) {
+	t.Helper()
+	if err := op.Update(func(s *arktest.Settings) { s.MinParticipants = n }); err != nil {
+		t.Fatal(err)
+	}
+	old := op.Stats().RoundID
+	if err := op.Await(ctx, func(s arktest.Stats) bool { return s.RoundID != old && s.Phase == arktest.PhaseRegistration }); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestBoardAndRenew(t *testing.T) {

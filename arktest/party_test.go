@@ -30,27 +30,36 @@ import (
 	arkv1 "github.com/vigil-ark/vigil/internal/pb/ark/v1"
 )
 
-// quick is a clock that runs faster than the wall's, so that a session is over
-// soon.
-type quick struct {
-	start time.Time
-	rate  time.Duration
-}
-
-func newQuick(rate int) *quick { return &quick{time.Now(), time.Duration(rate)} }
-
-func (c *quick) Now() time.Time { return c.start.Add(time.Since(c.start) * c.rate) }
-
-func (c *quick) AfterFunc(d time.Duration, f func()) func() {
-	t := time.AfterFunc(d/c.rate, f)
-	return func() { t.Stop() }
+// newQuick returns a clock that moves by itself, at most rate times as fast as
+// the wall's. It moves by a fixed step each time its goroutine gets a turn, so
+// that on a busy machine its time slows down with everything else and no phase
+// of a batch ends for want of processor time.
+func newQuick(t *testing.T, rate int) *arktest.ManualClock {
+	t.Helper()
+	const turn = 2 * time.Millisecond
+	c := arktest.NewManualClock(time.Now())
+	done, stopped := make(chan struct{}), make(chan struct{})
+	tick := time.NewTicker(turn)
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-tick.C:
+				c.Advance(turn * time.Duration(rate))
+			case <-done:
+				return
+			}
+		}
+	}()
+	t.Cleanup(func() { tick.Stop(); close(done); <-stopped })
+	return c
 }
 
 // start runs an operator for the length of a test.
 func start(t *testing.T, cfg arktest.Config) *arktest.Operator {
 	t.Helper()
 	if cfg.Clock == nil {
-		cfg.Clock = newQuick(8)
+		cfg.Clock = newQuick(t, 8)
 	}
 	op, err := arktest.Start(cfg)
 	if err != nil {
@@ -270,7 +279,7 @@ func codeOf(err error) int32 {
 type manners struct {
 	noConfirm, noNonces, noSigs, noForfeits, noBoarding bool
 	badNonce, badSig, badForfeit                        bool
-	fewNonces                                           bool
+	fewNonces, unchecked                                bool
 	stopAt                                              string // name of the event to stop after
 }
 
@@ -377,7 +386,9 @@ func (s *seat) handle(ctx context.Context, ev *arkv1.GetEventStreamResponse) (bo
 		if err != nil {
 			return false, err
 		}
-		s.nodes[ev.GetTreeSignature().Txid].Inputs[0].TaprootKeySpendSig = raw
+		if n := s.nodes[ev.GetTreeSignature().Txid]; n != nil {
+			n.Inputs[0].TaprootKeySpendSig = raw
+		}
 	case ev.GetBatchFinalization() != nil:
 		return s.m.stopAt == "batchFinalization", s.sendForfeits(ctx, ev.GetBatchFinalization().CommitmentTx)
 	case ev.GetBatchFinalized() != nil:
@@ -507,6 +518,9 @@ func (s *seat) sighash(p *psbt.Packet) ([32]byte, error) {
 	if n := s.nodes[at.Hash.String()]; n != nil {
 		parent = n
 	}
+	if parent == nil || int(at.Index) >= len(parent.UnsignedTx.TxOut) {
+		return [32]byte{}, fmt.Errorf("nothing at %s", at)
+	}
 	out := parent.UnsignedTx.TxOut[at.Index]
 	fetch := txscript.NewCannedPrevOutputFetcher(out.PkScript, out.Value)
 	h, err := txscript.CalcTaprootSignatureHash(txscript.NewTxSigHashes(p.UnsignedTx, fetch), txscript.SigHashDefault, p.UnsignedTx, 0, fetch)
@@ -597,7 +611,7 @@ func (s *seat) collect() {
 			continue
 		}
 		sig, err := schnorr.ParseSignature(n.Inputs[0].TaprootKeySpendSig)
-		if err != nil || !sig.Verify(msg[:], agg.FinalKey) {
+		if !s.m.unchecked && (err != nil || !sig.Verify(msg[:], agg.FinalKey)) {
 			s.p.t.Errorf("node %s is badly signed (%v)", id, err)
 		}
 		for i, o := range n.UnsignedTx.TxOut {

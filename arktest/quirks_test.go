@@ -214,7 +214,8 @@ func TestConvictions(t *testing.T) {
 // TestBansEnd: a ban lasts as long as its convictions, and a pardon ends it.
 func TestBansEnd(t *testing.T) {
 	t.Parallel()
-	op := start(t, arktest.Config{Settings: arktest.Settings{BanThreshold: 1, BanDuration: time.Second}})
+	clock := newQuick(t, 8)
+	op := start(t, arktest.Config{Clock: clock, Settings: arktest.Settings{BanThreshold: 1, BanDuration: time.Second}})
 	ctx := deadline(t)
 	p := newParty(t, op)
 	c := p.fund(50_000)
@@ -232,7 +233,7 @@ func TestBansEnd(t *testing.T) {
 		t.Fatalf("a banned script registers: %v", err)
 	}
 	passed := make(chan struct{})
-	newQuick(8).AfterFunc(1100*time.Millisecond, func() { close(passed) })
+	clock.AfterFunc(1100*time.Millisecond, func() { close(passed) })
 	<-passed
 	spoil()
 	if err := op.Pardon(hex.EncodeToString(c.out.PkScript)); err != nil {
@@ -285,6 +286,7 @@ func TestExitLeafProofs(t *testing.T) {
 	if err != nil || out.failed != "" {
 		t.Fatal(err, out.failed)
 	}
+	minimum(t, ctx, op, 100) // what is registered stays queued
 	b, _ := op.Stats().Batch(out.batch)
 	c := coin{at: b.Outputs[0], out: &wire.TxOut{Value: 50_000, PkScript: tree.PkScript()}, tree: tree, leaf: 2, key: recovery}
 	thief := &wire.TxOut{Value: 50_000, PkScript: newParty(t, op).vtxoTree().PkScript()}
@@ -331,9 +333,7 @@ func TestRestart(t *testing.T) {
 	ctx := deadline(t)
 	p := newParty(t, op)
 	c := p.board(ctx, 50_000)
-	if err := op.Update(func(s *arktest.Settings) { s.MinParticipants = 9; s.MaxParticipants = 9 }); err != nil {
-		t.Fatal(err)
-	}
+	minimum(t, ctx, op, 9)
 	in := p.proof(p.message(), []coin{c}, p.pay(50_000))
 	p.mustRegister(in)
 	addr := op.Addr()
@@ -513,7 +513,7 @@ func TestWithoutTopics(t *testing.T) {
 // TestScheduledSession: while a window is open, its settings hold.
 func TestScheduledSession(t *testing.T) {
 	t.Parallel()
-	clock := newQuick(8)
+	clock := newQuick(t, 8)
 	op := start(t, arktest.Config{Clock: clock, Settings: arktest.Settings{MinParticipants: 5, Scheduled: &arktest.ScheduledSession{
 		Start: clock.Now().Add(-time.Hour), End: clock.Now().Add(time.Hour), Period: 24 * time.Hour, Duration: 6 * time.Second,
 		MinParticipants: 1, MaxParticipants: 2,

@@ -39,9 +39,7 @@ func boarded(t *testing.T, set arktest.Settings, amounts ...int64) (*arktest.Ope
 	for _, a := range amounts {
 		coins = append(coins, p.board(deadline(t), a))
 	}
-	if err := op.Update(func(s *arktest.Settings) { s.MinParticipants = 100 }); err != nil {
-		t.Fatal(err)
-	}
+	minimum(t, deadline(t), op, 100)
 	return op, p, coins
 }
 
