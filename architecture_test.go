@@ -16,7 +16,7 @@ const module = "github.com/vigil-ark/vigil"
 
 // server lists the rooms that only a running Vigil has; the protocol, the test
 // operator and the client must stand without them.
-var server = []string{"kv", "ledger", "signer", "delegate", "renewal", "rpc", "fsck"}
+var server = []string{"kv", "ledger", "signer", "delegate", "renewal", "rpc", "fsck", "upkeep", "admin"}
 
 // io lists the rooms that do I/O; pure rooms must not import them.
 var io = append([]string{"operator", "arktest", "secret/sealed", "kv/sqlite", "cmd"}, server...)
@@ -44,6 +44,9 @@ var rules = []rule{
 	{room: "renewal", never: []string{"rpc", "secret", "signer", "kv"}},
 	{room: "rpc", never: []string{"kv", "secret", "frost", "musig2", "signer"}},
 	{room: "fsck", never: []string{"rpc", "operator", "secret", "signer"}},
+	{room: "upkeep", never: []string{"rpc", "operator", "secret", "signer", "kv", "renewal"}},
+	{room: "admin", never: []string{"rpc", "operator", "secret", "kv", "renewal", "stock"}},
+	{room: "esplora", never: slices.Concat(io, []string{"ark", "secret"})},
 	{room: "arktest", never: slices.Concat(server, []string{"rpc"})},
 }
 
