@@ -91,3 +91,18 @@ func (f *faults) before(ctx context.Context, hit Fault) error {
 	}
 	return nil
 }
+
+// CutStreams ends every open stream, as a broken connection does.
+func (op *Operator) CutStreams() {
+	p, err := op.process()
+	if err != nil {
+		return
+	}
+	for _, l := range p.events.listeners() {
+		p.events.drop(l.id)
+	}
+	for _, l := range p.txs.listeners() {
+		p.txs.drop(l.id)
+	}
+	p.subs.closeAll()
+}

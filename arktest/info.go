@@ -52,7 +52,10 @@ func (op *Operator) digest() string {
 	if op.standing(lie.InfoDigest) {
 		return randomHash().String()
 	}
-	i := op.info()
+	return digestOf(op.info())
+}
+
+func digestOf(i *arkv1.GetInfoResponse) string {
 	type intentFees struct {
 		OnchainInputFee, OffchainInputFee, OnchainOutputFee, OffchainOutputFee string
 	}
