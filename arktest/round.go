@@ -61,6 +61,7 @@ type round struct {
 	allSigned signal
 
 	failed string // reason, once failed
+	quiet  bool   // minted: nobody takes part
 }
 
 // signal is a channel closed once.

@@ -170,12 +170,18 @@ func (p *process) settle(r *round, tx *wire.MsgTx) {
 	made := p.newVTXOs(r, c, now)
 	st.addVTXOs(now, made...)
 	p.op.rec.finalized(r, made)
+	if !r.quiet {
+		p.emitFinalized(r)
+	}
+	p.notify(txEvent{kind: commitmentTx, txid: r.txid.String(), tx: p.signedPacket(r, tx), spent: spent, made: made})
+	r.lies.doubleSpend(p, r)
+}
+
+func (p *process) emitFinalized(r *round) {
 	id := r.lies.finalizedTxid(r)
 	p.emit(r, groupEnd, []eventMsg{{event: &arkv1.GetEventStreamResponse{
 		Event: &arkv1.GetEventStreamResponse_BatchFinalized{BatchFinalized: &arkv1.BatchFinalizedEvent{Id: r.id, CommitmentTxid: id}},
 	}}})
-	p.notify(txEvent{kind: commitmentTx, txid: r.txid.String(), tx: p.signedPacket(r, tx), spent: spent, made: made})
-	r.lies.doubleSpend(p, r)
 }
 
 func (p *process) record(r *round, tx *wire.MsgTx, now time.Time) *commitment {
