@@ -4,7 +4,7 @@
 import { arkUrl, esploraUrl } from "./lib/env.js";
 import { scratch, startOperator, until, Vigil } from "./lib/process.js";
 import { ask, board, device, list, open, outpoint, question } from "./lib/wallet.js";
-import { sdkVersion } from "@arkade-os/sdk";
+import { RestDelegateProvider, sdkVersion } from "@arkade-os/sdk";
 
 const json = process.argv.includes("--json");
 const say = (line) => (json ? process.stderr : process.stdout).write(`${line}\n`);
@@ -21,7 +21,7 @@ async function story() {
     say(`Vigil runs as process ${vigil.pid} at ${vigil.url}.`);
 
     const phone = device();
-    let wallet = await open(phone, operator, vigil.url);
+    let wallet = await open(phone, operator, new RestDelegateProvider(vigil.url));
     say(`A stock wallet (@arkade-os/sdk ${sdkVersion}) takes it as its delegate: its address is ${await wallet.getAddress()}.`);
     const coin = await board(wallet, operator, 100_000);
     out.vtxo_before = outpoint(coin);
@@ -47,7 +47,7 @@ async function story() {
     say(`Vigil is started again as process ${vigil.pid}, with nothing but what it had stored.`);
     await until("the renewal", async () => (await list(wallet, vigil, coin))[0].state === "settled", { seconds: 120, every: 500 });
 
-    wallet = await open(phone, operator, vigil.url);
+    wallet = await open(phone, operator, new RestDelegateProvider(vigil.url));
     const [renewed, ...others] = await wallet.getVtxos();
     if (others.length) throw new Error(`the wallet has ${others.length + 1} coins`);
     out.vtxo_after = outpoint(renewed);

@@ -38,6 +38,14 @@ export async function until(what, ask, { seconds = 60, every = 100 } = {}) {
     }
 }
 
+/** Posts JSON; an answer that is not 2xx is an error with its status and text. */
+export async function post(url, body) {
+    const response = await fetch(url, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+    const text = await response.text();
+    if (!response.ok) throw Object.assign(new Error(`${url}: ${response.status}: ${text}`), { status: response.status, text });
+    return text ? JSON.parse(text) : {};
+}
+
 const answers = (url) => async () => (await fetch(url)).ok;
 
 class Child {
@@ -75,15 +83,15 @@ export function scratch() {
 
 /** Starts `vigil operator dev` and returns its URLs. */
 export async function startOperator(dir, flags = {}) {
-    const [ark, esplora] = [await freePort(), await freePort()];
-    const args = ["operator", "dev", "--listen", `127.0.0.1:${ark}`, "--esplora", `127.0.0.1:${esplora}`];
+    const [ark, esplora, admin] = [await freePort(), await freePort(), await freePort()];
+    const args = ["operator", "dev", "--listen", `127.0.0.1:${ark}`, "--esplora", `127.0.0.1:${esplora}`, "--admin", `127.0.0.1:${admin}`];
     for (const [name, value] of Object.entries(flags)) args.push(`--${name}`, String(value));
     const child = new Child(args, path.join(dir, "operator.log"));
     await child.ready(`http://127.0.0.1:${ark}/v1/info`);
     return {
         ark: `http://127.0.0.1:${ark}`,
         esplora: `http://127.0.0.1:${esplora}`,
-        dev: true,
+        admin: `http://127.0.0.1:${admin}`,
         stop: () => child.end("SIGTERM"),
     };
 }

@@ -6,11 +6,10 @@ import {
     InMemoryContractRepository,
     InMemoryWalletRepository,
     Intent,
-    RestDelegateProvider,
     SingleKey,
     Wallet,
 } from "@arkade-os/sdk";
-import { until } from "./process.js";
+import { post, until } from "./process.js";
 
 globalThis.EventSource ??= EventSource; // the SDK wants a global one, which Node lacks
 
@@ -22,23 +21,16 @@ export function device() {
     };
 }
 
-/** Opens a wallet; with a delegate URL its address names that delegate. */
-export async function open({ identity, storage } = device(), operator, delegateUrl) {
+/** Opens a wallet; with a delegate provider its address names that delegate. */
+export async function open({ identity, storage }, operator, delegateProvider) {
     return Wallet.create({
         identity,
         storage,
         arkServerUrl: operator.ark,
         onchainProvider: new EsploraProvider(`${operator.esplora}/api`, { forcePolling: true, pollingInterval: 500 }),
-        delegateProvider: delegateUrl ? new RestDelegateProvider(delegateUrl) : undefined,
+        delegateProvider,
         settlementConfig: false,
     });
-}
-
-async function post(url, body) {
-    const response = await fetch(url, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
-    const text = await response.text();
-    if (!response.ok) throw Object.assign(new Error(`${url}: ${response.status}: ${text}`), { status: response.status, text });
-    return text ? JSON.parse(text) : {};
 }
 
 /** Pays sats to an address on chain. */
