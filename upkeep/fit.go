@@ -17,9 +17,9 @@ import (
 
 // Records is the ledger's side of Fit.
 type Records interface {
-	Each(ctx context.Context, f func(*delegate.Record) error) error
+	List(ctx context.Context, f ledger.Filter, limit int, from ledger.Cursor) ([]*delegate.Record, ledger.Cursor, error)
 	Delegate(ctx context.Context, id vigil.DelegateID) (*delegate.Record, error)
-	Transition(ctx context.Context, prev *delegate.Record, event delegate.Event, mutate func(*delegate.Record)) (*delegate.Record, error)
+	Apply(ctx context.Context, changes ...ledger.Change) ([]ledger.Outcome, error)
 }
 
 // Announcer tells the Ark operator's parameters; *operator.Client implements it.
@@ -42,9 +42,18 @@ type Fit struct {
 	checked string // the digest that every record was held to
 }
 
-// stint is how many records are looked at between two rests; each rest is as
-// long as the stint took, so that at most half of one core is used.
+// stint is how many records are looked at, and written in one go, between two
+// rests. Each rest is as long as the stint took, so that at most half of one
+// core is used.
 const stint = 256
+
+// sweep is one look at every record.
+type sweep struct {
+	*Fit
+	params ark.Params
+	fees   *fee.Estimator
+	counts map[string]int
+}
 
 // Run asks for the parameters and, when they are new, looks at every record. It
 // must not run twice at a time.
@@ -57,67 +66,113 @@ func (f *Fit) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("the operator's fee programs: %w", err)
 	}
-	began, counts, looked := f.Now(), map[string]int{}, 0
-	err = f.Records.Each(ctx, func(rec *delegate.Record) error {
-		if looked++; looked%stint == 0 {
-			pause := f.Now().Sub(began)
-			if err := rest(ctx, pause); err != nil {
-				return err
-			}
-			began = f.Now()
-		}
-		return f.look(ctx, rec, p, fees, counts)
-	})
+	s := sweep{Fit: f, params: p, fees: fees, counts: map[string]int{}}
+	looked, err := s.all(ctx)
 	if err != nil {
 		return err
 	}
-	total := 0
-	for code, n := range counts {
-		total += n
+	for code, n := range s.counts {
 		f.Log.Warn("the operator's parameters do not fit delegates; only their owners can mend that, by signing again", "code", code, "delegates", n)
 	}
-	f.Log.Info("delegates held to the operator's parameters", "looked", looked, "misfits", total)
+	f.Log.Info("delegates held to the operator's parameters", "looked", looked)
 	if f.Observe != nil {
-		f.Observe(counts)
+		f.Observe(s.counts)
 	}
 	f.checked = p.Digest
 	return nil
 }
 
-// look notes what of a record does not fit, or that it fits again.
-func (f *Fit) look(ctx context.Context, rec *delegate.Record, p ark.Params, fees *fee.Estimator, counts map[string]int) error {
-	now := f.Now().Unix()
+// all looks at every record, a stint at a time.
+func (s *sweep) all(ctx context.Context) (looked int, err error) {
+	var from ledger.Cursor
 	for {
-		if !rec.State.Live() {
+		began := s.Now()
+		records, next, err := s.Records.List(ctx, ledger.Filter{}, stint, from)
+		if err != nil {
+			return looked, err
+		}
+		looked += len(records)
+		if err := s.look(ctx, records); err != nil || next == nil {
+			return looked, err
+		}
+		if err := rest(ctx, s.Now().Sub(began)); err != nil {
+			return looked, err
+		}
+		from = next
+	}
+}
+
+// look notes which of the records do not fit, or fit again, in one write. Those
+// that were moved meanwhile are looked at again as they are then.
+func (s *sweep) look(ctx context.Context, records []*delegate.Record) error {
+	for len(records) > 0 {
+		var changes []ledger.Change
+		var noted [][]delegate.Misfit // of each change
+		for _, rec := range records {
+			misfits, change, err := s.one(rec)
+			if err != nil {
+				return fmt.Errorf("delegate %s: %w", rec.ID, err)
+			}
+			if change == nil {
+				s.count(misfits)
+				continue
+			}
+			changes, noted = append(changes, *change), append(noted, misfits)
+		}
+		records = nil
+		if len(changes) == 0 {
 			return nil
 		}
-		misfits, err := delegate.ParamsChanged(rec, p, fees, now)
+		outcomes, err := s.Records.Apply(ctx, changes...)
 		if err != nil {
-			return fmt.Errorf("delegate %s: %w", rec.ID, err)
+			return err
 		}
-		note, change := remark(rec, misfits)
-		if change && !rec.State.InFlight() {
-			_, err = f.Records.Transition(ctx, rec, delegate.Note, func(r *delegate.Record) {
-				r.LastError = delegate.Failure{}
-				if note.Code != "" {
-					r.Fail(note.Code, note.Text, now)
+		for i, out := range outcomes {
+			if !errors.Is(out.Err, ledger.ErrConflict) {
+				if out.Err == nil {
+					s.count(noted[i])
 				}
-			})
-			if errors.Is(err, ledger.ErrConflict) {
-				// It was moved meanwhile: look at it as it is now.
-				if rec, err = f.Records.Delegate(ctx, rec.ID); err == nil {
-					continue
-				}
+				continue // written, or ended and gone meanwhile
 			}
-			if err != nil && !errors.Is(err, ledger.ErrNotFound) {
+			rec, err := s.Records.Delegate(ctx, changes[i].Prev.ID)
+			if errors.Is(err, ledger.ErrNotFound) {
+				continue
+			}
+			if err != nil {
 				return err
 			}
+			records = append(records, rec)
 		}
-		for _, m := range misfits {
-			counts[m.Code]++
-		}
-		return nil
 	}
+	return nil
+}
+
+func (s *sweep) count(misfits []delegate.Misfit) {
+	for _, m := range misfits {
+		s.counts[m.Code]++
+	}
+}
+
+// one returns a record's misfits and the note that it needs, if any.
+func (s *sweep) one(rec *delegate.Record) ([]delegate.Misfit, *ledger.Change, error) {
+	if !rec.State.Live() {
+		return nil, nil, nil
+	}
+	now := s.Now().Unix()
+	misfits, err := delegate.ParamsChanged(rec, s.params, s.fees, now)
+	if err != nil {
+		return nil, nil, err
+	}
+	note, news := remark(rec, misfits)
+	if !news || rec.State.InFlight() {
+		return misfits, nil, nil
+	}
+	return misfits, &ledger.Change{Prev: rec, Event: delegate.Note, Mutate: func(r *delegate.Record) {
+		r.LastError = delegate.Failure{}
+		if note.Code != "" {
+			r.Fail(note.Code, note.Text, now)
+		}
+	}}, nil
 }
 
 // remark is what the record's last error must say, and whether that is news. A

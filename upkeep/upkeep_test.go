@@ -286,3 +286,42 @@ func TestPrune(t *testing.T) {
 		}
 	})
 }
+
+// racing moves a record just before the first note is written.
+type racing struct {
+	*ledger.Ledger
+	t    *testing.T
+	rec  *delegate.Record
+	once bool
+}
+
+func (r *racing) Apply(ctx context.Context, changes ...ledger.Change) ([]ledger.Outcome, error) {
+	if !r.once {
+		r.once = true
+		if _, err := r.Transition(ctx, r.rec, delegate.Note, func(n *delegate.Record) { n.Attempts = 7 }); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	return r.Ledger.Apply(ctx, changes...)
+}
+
+// TestFitLooksAgain notes a misfit also in a record that was moved meanwhile,
+// and counts it once.
+func TestFitLooksAgain(t *testing.T) {
+	l := newLedger(t)
+	rec := submit(t, l, 1)
+	submit(t, l, 2)
+	op := &announcer{ark.Params{Network: ark.Regtest, SignerKey: key(1), Dust: 331, ForfeitScript: []byte("forfeit"), VtxoMax: -1, Digest: "one"}}
+	var told map[string]int
+	fit := &upkeep.Fit{
+		Records: &racing{Ledger: l, t: t, rec: rec}, Operator: op, Observe: func(m map[string]int) { told = m },
+		Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return time.Unix(now, 0) },
+	}
+	if err := fit.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	got, err := l.Delegate(t.Context(), rec.ID)
+	if err != nil || got.Attempts != 7 || got.LastError.Code != delegate.MisfitDust || told[delegate.MisfitDust] != 2 {
+		t.Fatalf("%+v, %v, told %v", got, err, told)
+	}
+}
