@@ -81,7 +81,7 @@ func (s sessions) Open(ctx context.Context, recs []*delegate.Record) (renewal.Se
 	return s.Signer.Open(ctx, recs)
 }
 
-func newRig(t *testing.T, set arktest.Settings) *rig {
+func newRig(t *testing.T, set arktest.Settings, adjust ...func(*arktest.Config)) *rig {
 	t.Helper()
 	if set.SessionDuration == 0 {
 		set.SessionDuration = 6 * time.Second
@@ -89,7 +89,11 @@ func newRig(t *testing.T, set arktest.Settings) *rig {
 	logs := &testLog{t: t}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	t.Cleanup(func() { cancel(); logs.close() })
-	op, err := arktest.Start(arktest.Config{Settings: set})
+	cfg := arktest.Config{Settings: set}
+	for _, f := range adjust {
+		f(&cfg)
+	}
+	op, err := arktest.Start(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
