@@ -38,7 +38,7 @@ export function vigilTest(name, { needs, flags }, body) {
         };
         try {
             await body({ t, vigil, wallet });
-            await vigil.stop();
+            await vigil.kill(); // more lies about than after a graceful stop
             const report = await vigil.leaks();
             assert.deepEqual(report.found, []);
             assert.equal(report.canary_found, true);
