@@ -37,7 +37,10 @@ proto: ## regenerate internal/pb and docs/openapi from proto/
 	./tools/generate
 
 docs: ## regenerate the documents that are made from code
-	$(GO) test . ./delegate -run 'TestDoc|TestStatesDoc' -update
+	$(GO) test . -run TestErrorsDoc -update
+	$(GO) test ./delegate -run TestDiagram -update
+	$(GO) test ./metrics -update
+	$(GO) test ./cmd/vigil -run TestConfigurationDoc -update
 
 clean: ## remove what the build made
 	rm -rf bin dist

@@ -66,8 +66,8 @@ func (c *initCmd) Run(env *environment) (err error) {
 		return err
 	}
 	return env.print(initialised{c.DataDir, c.secretDir(), key.Key.String(), params.SignerKey.String(), string(params.Network)},
-		"Vigil is set up in %s for the operator %s on %s.\nService delegate key: %s\nSecrets: %s, sealed with the key in %s. Keep a copy of both, apart from backups of %s.\nNext: vigil serve\n",
-		c.DataDir, params.SignerKey, params.Network, key.Key, c.secretDir(), c.keyFile(), c.kvDir())
+		"Vigil is set up in %s for the operator %s on %s.\nService delegate key: %s\nSecrets: %s, sealed with %s. Keep a copy of both, apart from backups of %s.\nNext: vigil serve\n",
+		c.DataDir, params.SignerKey, params.Network, key.Key, c.secretDir(), c.keyPlace(), c.kvDir())
 }
 
 func askOperator(ctx context.Context, client *operator.Client, url string) (ark.Params, error) {

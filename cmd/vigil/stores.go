@@ -54,6 +54,19 @@ func (p places) ownKey() bool {
 	return p.PassphraseFile == "" && p.Credential == "" && !p.AskPassphrase
 }
 
+// keyPlace tells a person where the key-encryption key is.
+func (p places) keyPlace() string {
+	switch {
+	case p.PassphraseFile != "":
+		return "the passphrase in " + p.PassphraseFile
+	case p.Credential != "":
+		return "the credential " + p.Credential
+	case p.AskPassphrase:
+		return "your passphrase"
+	}
+	return "the key in " + p.keyFile()
+}
+
 // key is where the key-encryption key comes from.
 func (p places) key(env *environment) (sealed.Key, error) {
 	given := 0
