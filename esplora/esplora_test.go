@@ -2,6 +2,7 @@ package esplora_test
 
 import (
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -123,4 +124,31 @@ func TestBadAnswers(t *testing.T) {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}
+}
+
+// body answers every request with itself.
+type body string
+
+func (b body) RoundTrip(*http.Request) (*http.Response, error) {
+	return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader(string(b)))}, nil
+}
+
+// FuzzAnswers holds that any answer gives a depth that can be, or an error.
+func FuzzAnswers(f *testing.F) {
+	for _, seed := range []string{`{"confirmed":true,"block_height":3}`, `{"spent":true,"txid":"00","status":{"confirmed":true}}`, "7", "null", "{}", "[]", "\x00"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		c, err := esplora.New("http://esplora", &http.Client{Transport: body(text)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, err := c.Confirmations(t.Context(), chainhash.Hash{1}); err == nil && n < 0 {
+			t.Fatalf("%d confirmations of a transaction that is there", n)
+		}
+		if id, ok, err := c.Spender(t.Context(), wire.OutPoint{}); (err != nil || !ok) && id != (chainhash.Hash{}) {
+			t.Fatal("a spender that is none")
+		}
+		_, _ = c.Tip(t.Context())
+	})
 }

@@ -72,3 +72,20 @@ func TestNoSecretFromFlags(t *testing.T) {
 		t.Fatalf("only %d flags were looked at", looked)
 	}
 }
+
+// FuzzConfig holds that no file makes the command fall over.
+func FuzzConfig(f *testing.F) {
+	for _, seed := range []string{
+		"", "listen = \":1\"", "max-inputs = -1\nlog = 3", "[table]\nx = 1", "trusted-proxies = [\"::/0\", [1]]", "ban-duration = 1979-05-27T07:32:00Z", "listen = [{a = 1}]",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		parser, err := newParser(new(commands), io.Discard, io.Discard, func(int) {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		files := loader{app: parser.Model}
+		_, _ = files.load(strings.NewReader(text)) // an error is an answer
+	})
+}

@@ -16,7 +16,7 @@ import (
 )
 
 // demoStates are the live states in which the demo can kill Vigil.
-var demoStates = []string{"armed", "due", "registering", "registered", "joining", "submitted", "unconfirmed"}
+var demoStates = []string{"pending", "armed", "due", "registering", "registered", "joining", "submitted", "unconfirmed"}
 
 type demoCmd struct {
 	Dir    string `help:"Where the demo keeps what it makes; default a temporary folder that is removed." placeholder:"DIR" type:"path" env:"-"`
@@ -229,17 +229,32 @@ func (d *demonstration) delegate() error {
 	default:
 		d.hold()
 	}
-	body, err := d.device.Delegate(d.ctx, []ark.VTXO{coin}, info, wallet.DelegateOptions{ValidAt: time.Now().Add(wait)})
+	if err := d.hand(info, wait); err != nil {
+		return err
+	}
+	switch d.kill {
+	case "due":
+		d.hold()
+	case "pending":
+		// A second one, while the first is being renewed, waits beside it.
+		if err := errors.Join(d.await("joining"), d.hand(info, 2*wait)); err != nil {
+			return err
+		}
+	}
+	d.say("4. The device signed the renewal ahead, handed it to Vigil, and is switched off from here on.")
+	return nil
+}
+
+// hand signs the renewal of the coin, to be carried out from then on, and hands
+// it to Vigil.
+func (d *demonstration) hand(info wallet.DelegateInfo, wait time.Duration) error {
+	body, err := d.device.Delegate(d.ctx, []ark.VTXO{d.before}, info, wallet.DelegateOptions{ValidAt: time.Now().Add(wait)})
 	if err != nil {
 		return err
 	}
 	if err := d.service.Delegate(d.ctx, body); err != nil {
 		return fmt.Errorf("delegate: %w", err)
 	}
-	if d.kill == "due" {
-		d.hold()
-	}
-	d.say("4. The device signed the renewal ahead, handed it to Vigil, and is switched off from here on.")
 	return nil
 }
 
