@@ -59,6 +59,9 @@ type Settings struct {
 	// SettlementGap, when set, refuses intents over VTXOs that expire later than
 	// now plus the gap.
 	SettlementGap time.Duration
+	// ForgiveForfeits makes a missing forfeit fail the batch without a conviction,
+	// as arkd does with its live store in memory.
+	ForgiveForfeits bool
 	// UnrolledMargin is how long before its exit matures an unrolled VTXO is still
 	// taken back; default 60 s.
 	UnrolledMargin time.Duration

@@ -233,7 +233,7 @@ func TestLiesStandAndEnd(t *testing.T) {
 		lie.InfoDust:    func() bool { return p.info().Dust == 2*honest.Dust && p.info().Digest != honest.Digest },
 		lie.InfoForfeit: func() bool { return p.info().ForfeitAddress != honest.ForfeitAddress },
 		lie.InfoSigner:  func() bool { return p.info().SignerPubkey != honest.SignerPubkey },
-		lie.InfoDigest:  func() bool { return p.info().Digest != p.info().Digest },
+		lie.InfoDigest:  func() bool { d := p.info().Digest; return d != p.info().Digest },
 		lie.InfoFee: func() bool {
 			_, err := p.register(in)
 			return codeOf(err) == 31 && p.info().Fees.IntentFee.OffchainInput == ""
@@ -244,8 +244,10 @@ func TestLiesStandAndEnd(t *testing.T) {
 		lie.IndexUnrolled: func() bool { return vtxo()[0].IsUnrolled },
 	} {
 		op.Lie(name, coins[0].at)
-		if !seen() || !seen() {
-			t.Errorf("%s is not told", name)
+		for range 2 {
+			if !seen() {
+				t.Errorf("%s is not told", name)
+			}
 		}
 		op.Honest()
 		if seen() {

@@ -305,7 +305,6 @@ type seat struct {
 	nodes   map[string]*psbt.Packet
 	nonces  map[string]*musig2.Nonces
 	agg     map[string][musig2.PubNonceSize]byte
-	wait    int
 	conns   map[string]*psbt.Packet // by the outpoint that each is for
 	stream  grpc.ServerStreamingClient[arkv1.GetEventStreamResponse]
 	expiry  tapscript.Delay

@@ -172,6 +172,7 @@ func TestConvictions(t *testing.T) {
 		{"signatures", "Musig2SignatureSubmission", "SIGNING_SESSION_TIMED_OUT (28): musig2 signing session timed out (signatures collection), collected 0/1 signatures", manners{noSigs: true}, false},
 		{"bad signature", "Musig2InvalidSignature", "INTERNAL_ERROR (0): some musig2 signatures are invalid", manners{badSig: true}, true},
 		{"forfeit", "ForfeitSubmission", "INTERNAL_ERROR (0): missing forfeit transactions", manners{noForfeits: true}, false},
+		{"forgiven forfeit", "", "INTERNAL_ERROR (0): failed to finalize round: missing forfeit tx for vtxo ", manners{noForfeits: true}, false},
 		{"bad forfeit", "ForfeitInvalidSignature", "INTERNAL_ERROR (0): invalid forfeit txs signature", manners{badForfeit: true}, false},
 		{"few nonces", "", "INTERNAL_ERROR (0): failed to aggregate nonces: missing nonce for cosigner key", manners{fewNonces: true}, false},
 		{"bad nonces", "", "INTERNAL_ERROR (0): failed to aggregate nonces", manners{badNonce: true}, false},
@@ -179,7 +180,7 @@ func TestConvictions(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			op := start(t, arktest.Config{Settings: arktest.Settings{BanThreshold: 2}})
+			op := start(t, arktest.Config{Settings: arktest.Settings{BanThreshold: 2, ForgiveForfeits: c.name == "forgiven forfeit"}})
 			ctx := deadline(t)
 			p := newParty(t, op)
 			mine := p.fund(50_000)

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/btcsuite/btcd/btcec/v2"
+	"github.com/btcsuite/btcd/btcec/v2/schnorr"
 	"github.com/btcsuite/btcd/psbt/v2"
 	"github.com/btcsuite/btcd/wire/v2"
 
@@ -42,8 +43,11 @@ func (p *process) leaves(joined []*intent) ([]txtree.Leaf, error) {
 			if r.onchain {
 				continue
 			}
-			if len(r.pkScript) != 34 {
+			if len(r.pkScript) != 34 { // arkd takes bytes 2 to 34 for the key, whatever stands before
 				return nil, fmt.Errorf("failed to parse pubkey of receiver script %x", r.pkScript)
+			}
+			if _, err := schnorr.ParsePubKey(r.pkScript[2:]); err != nil {
+				return nil, fmt.Errorf("failed to parse pubkey: %w", err)
 			}
 			l.Outputs = append(l.Outputs, &wire.TxOut{Value: r.amount, PkScript: append([]byte{0x51, 0x20}, r.pkScript[2:]...)})
 		}

@@ -60,10 +60,12 @@ func (p *process) checkForfeitsIn(r *round) bool {
 	used := map[wire.OutPoint]wire.OutPoint{}
 	var problem error
 	missing := map[string]string{}
+	var first wire.OutPoint
 	for _, v := range r.toForfeit {
 		f := r.forfeits[v.Outpoint]
 		if f.encoded == "" {
 			missing[hex.EncodeToString(v.PkScript())] = "missing forfeit signature"
+			first = v.Outpoint
 			continue
 		}
 		if _, twice := used[f.connector]; twice && problem == nil {
@@ -72,6 +74,10 @@ func (p *process) checkForfeitsIn(r *round) bool {
 		used[f.connector] = v.Outpoint
 	}
 	p.mu.Unlock()
+	if len(missing) > 0 && r.set.ForgiveForfeits {
+		p.fail(r, internalf("failed to finalize round: missing forfeit tx for vtxo %s", first))
+		return false
+	}
 	if len(missing) > 0 {
 		p.fail(r, internalf("missing forfeit transactions"))
 		p.convictScripts(r, missing, crimeForfeit)

@@ -177,9 +177,3 @@ func (s *store) convict(list ...Conviction) {
 		s.convictions[c.Script] = append(s.convictions[c.Script], c)
 	}
 }
-
-func (s *store) putVirtual(txid, tx string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.virtual[txid] = tx
-}

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/btcsuite/btcd/btcec/v2/schnorr"
-	"github.com/btcsuite/btcd/chainhash/v2"
 	"github.com/btcsuite/btcd/psbt/v2"
 	"github.com/btcsuite/btcd/txscript/v2"
 	"github.com/btcsuite/btcd/wire/v2"
@@ -331,10 +330,4 @@ func (op *Operator) MarkSwept(at ...wire.OutPoint) {
 	for _, o := range at {
 		op.store.change(op.clock.Now(), o, func(v *VTXO) { v.Swept = true })
 	}
-}
-
-// confirmedTx says whether the chain has confirmed a transaction.
-func (op *Operator) confirmedTx(id chainhash.Hash) bool {
-	n, _ := op.chain.Confirmations(id)
-	return n > 0
 }

@@ -51,7 +51,7 @@ func (i input) offchain() OffchainInput {
 	return OffchainInput{Amount: i.Amount, Type: i.Type, Expiry: at(i.ExpiryOffset), Birth: at(i.BirthOffset)}
 }
 
-func (o output) out() Output { return Output{o.Amount, o.Script} }
+func (o output) out() Output { return Output(o) }
 
 // TestPrograms runs the published fee programs. The total is rounded up to
 // satoshis, so the expected value is too; the weight is always 0 here, as the

@@ -92,3 +92,18 @@ func TestToSpend(t *testing.T) {
 		}
 	}
 }
+
+func FuzzMessage(f *testing.F) {
+	f.Add(`{"type":"register","onchain_output_indexes":[],"valid_at":0,"expire_at":0,"cosigners_public_keys":["02"]}`, Register)
+	f.Add(`{"type":"delete","expire_at":5}`, Delete)
+	f.Fuzz(func(t *testing.T, text, kind string) {
+		m, err := Decode(text, kind)
+		if err != nil {
+			return
+		}
+		again, err := Decode(m.Encode(), kind)
+		if err != nil || again.Encode() != m.Encode() {
+			t.Errorf("%q is not canonical after one encoding: %q (%v)", text, m.Encode(), err)
+		}
+	})
+}
