@@ -181,8 +181,7 @@ func (c *ledgerCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
-	// Collect has no context: the bound is its own.
-	ctx, cancel := context.WithTimeout(context.Background(), scrapeWithin)
+	ctx, cancel := context.WithTimeout(context.Background(), scrapeWithin) // a Collector is given none: the bound is its own
 	defer cancel()
 	now := c.now()
 	counts, err := c.ledger.Counts(ctx)
