@@ -181,12 +181,18 @@ func MulBase(k *btcec.ModNScalar) Point {
 	return p
 }
 
-// mulBase2 returns k1*G and k2*G and shares their inversion.
-func mulBase2(k1, k2 *btcec.ModNScalar) (Point, Point) {
-	var j [2]btcec.JacobianPoint
-	mulBase(k1, &j[0])
-	mulBase(k2, &j[1])
-	toAffine([]*btcec.JacobianPoint{&j[0], &j[1]})
-	p, q := affine(&j[0]), affine(&j[1])
-	return p, q
+// MulBases is MulBase for several scalars, none zero, which share one inversion.
+func MulBases(ks ...*btcec.ModNScalar) []Point {
+	js := make([]btcec.JacobianPoint, len(ks))
+	all := make([]*btcec.JacobianPoint, len(ks))
+	for i := range ks {
+		mulBase(ks[i], &js[i])
+		all[i] = &js[i]
+	}
+	toAffine(all)
+	ps := make([]Point, len(ks))
+	for i := range js {
+		ps[i] = affine(&js[i])
+	}
+	return ps
 }

@@ -3,7 +3,6 @@ package bip340
 import (
 	"crypto/rand"
 	"crypto/subtle"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -109,47 +108,7 @@ func (k *Key) Sign(msg []byte) ([64]byte, error) {
 }
 
 func (k *Key) sign(random io.Reader, msg []byte) (sig [64]byte, err error) {
-	var aux [32]byte
-	if _, err := io.ReadFull(random, aux[:]); err != nil {
-		return sig, ErrRand
-	}
-	err = k.use(func(d *btcec.ModNScalar) error {
-		return sign(d, k.pub, &aux, msg, &sig)
-	})
-	return sig, err
-}
-
-var errZeroNonce = errors.New("bip340: nonce is zero")
-
-// sign is BIP-340 Sign. It changes d.
-func sign(d *btcec.ModNScalar, pub PubKey, aux *[32]byte, msg []byte, sig *[64]byte) error {
-	if pub[0] == 3 { // the parity is public
-		d.Negate()
-	}
-	px := pub[1:]
-	var masked [32]byte
-	d.PutBytes(&masked)
-	hashed := tagAux.hashSecret(aux[:])
-	subtle.XORBytes(masked[:], masked[:], hashed[:])
-	seed := tagNonce.hashSecret(masked[:], px, msg)
-	clear(masked[:])
-	clear(hashed[:])
-	var k btcec.ModNScalar
-	k.SetBytes(&seed)
-	clear(seed[:])
-	if k.IsZeroBit() != 0 {
-		return errZeroNonce
-	}
-	var r btcec.JacobianPoint
-	mulBase(&k, &r)
-	r.ToAffine()
-	negateIf(&k, r.Y.IsOddBit())
-	r.X.PutBytesUnchecked(sig[:32])
-	e := tagChallenge.scalar(sig[:32], px, msg)
-	e.Mul(d).Add(&k)
-	e.PutBytesUnchecked(sig[32:])
-	k.Zero()
-	return nil
+	return Standard().Sign(k, random, msg)
 }
 
 // negateIf negates s when bit is 1 and leaves it when bit is 0, in constant

@@ -87,8 +87,8 @@ func nonceOf(key PubKey, k1, k2 *btcec.ModNScalar) (*SecNonce, [66]byte, error) 
 	if k1.IsZeroBit()|k2.IsZeroBit() != 0 {
 		return nil, pub, fmt.Errorf("%w: nonce", ErrScalar)
 	}
-	r1, r2 := mulBase2(k1, k2)
-	p1, p2 := r1.PubKey(), r2.PubKey()
+	r := MulBases(k1, k2)
+	p1, p2 := r[0].PubKey(), r[1].PubKey()
 	copy(pub[:33], p1[:])
 	copy(pub[33:], p2[:])
 	return newSecNonce(key, k1, k2), pub, nil

@@ -57,6 +57,10 @@ func (t Tag) scalar(parts ...[]byte) *btcec.ModNScalar {
 	return &s
 }
 
+// HashSecret is Hash for parts that hold secrets; it leaves none of their bytes
+// behind. The sum is the caller's to wipe.
+func (t Tag) HashSecret(parts ...[]byte) [32]byte { return t.hashSecret(parts...) }
+
 // hashSecret is Hash for parts that hold secrets. It trades the kept state for
 // a buffer of its own, because a cloned digest would leave the parts' bytes in
 // heap memory that nobody can wipe.

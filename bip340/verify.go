@@ -19,6 +19,10 @@ func NewVerifier(pk XOnly) (*Verifier, error) {
 
 // Verify reports whether sig is a BIP-340 signature of msg, of any length.
 func (v *Verifier) Verify(msg []byte, sig [64]byte) bool {
+	return v.verify(tagChallenge, msg, sig)
+}
+
+func (v *Verifier) verify(challenge Tag, msg []byte, sig [64]byte) bool {
 	var r btcec.FieldVal
 	var s btcec.ModNScalar
 	if r.SetByteSlice(sig[:32]) || s.SetByteSlice(sig[32:]) {
@@ -26,7 +30,7 @@ func (v *Verifier) Verify(msg []byte, sig [64]byte) bool {
 	}
 	var sum Sum
 	sum.AddMulBase(&s)
-	sum.AddMul(tagChallenge.scalar(sig[:32], v.key[:], msg), v.neg)
+	sum.AddMul(challenge.scalar(sig[:32], v.key[:], msg), v.neg)
 	if sum.infinite() {
 		return false
 	}
