@@ -54,6 +54,7 @@ class Child {
         const log = openSync(logPath, "a", 0o600);
         this.process = spawn(vigilBin, args, { stdio: ["ignore", log, log] });
         closeSync(log);
+        process.once("exit", () => this.process.kill("SIGKILL")); // none outlives the run
         this.ended = new Promise((resolve) => this.process.once("exit", resolve));
     }
     get pid() {
@@ -134,9 +135,13 @@ export class Vigil {
         const { stdout } = await exec(leaksBin, [this.dataDir, this.logPath]);
         return JSON.parse(stdout);
     }
+    /** Runs a command of `vigil` on these stores and returns what it prints. */
+    async run(...command) {
+        const { stdout } = await exec(vigilBin, ["--json", ...command, "--data-dir", this.dataDir], { maxBuffer: 64 << 20 });
+        return JSON.parse(stdout);
+    }
     /** Whether `vigil fsck` finds the stores sane; it must be stopped. */
     async fsck() {
-        const { stdout } = await exec(vigilBin, ["--json", "fsck", "--data-dir", this.dataDir]);
-        return JSON.parse(stdout);
+        return this.run("fsck");
     }
 }
