@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/vigil-ark/vigil/arktest/internal/proof"
 	"github.com/vigil-ark/vigil/arktest/internal/txtree"
 	arkv1 "github.com/vigil-ark/vigil/internal/pb/ark/v1"
 )
@@ -22,6 +23,9 @@ const chainPage = 100
 
 // GetVtxoChain walks from a VTXO back to its commitments.
 func (s *indexer) GetVtxoChain(_ context.Context, req *arkv1.GetVtxoChainRequest) (*arkv1.GetVtxoChainResponse, error) {
+	if req.GetIntent() != nil {
+		return s.chainByIntent(req)
+	}
 	op, err := indexerOutpoint(req.GetOutpoint())
 	if err != nil {
 		return nil, err
@@ -44,6 +48,53 @@ func (s *indexer) GetVtxoChain(_ context.Context, req *arkv1.GetVtxoChainRequest
 		res.Chain = list
 	}
 	return res, err
+}
+
+// chainByIntent gives the first cursor page of the one outpoint that a proof
+// names. With public exposure the proof itself is not verified.
+func (s *indexer) chainByIntent(req *arkv1.GetVtxoChainRequest) (*arkv1.GetVtxoChainResponse, error) {
+	if req.GetPageToken() != "" {
+		return nil, invalid("page_token is not supported with intent; use the returned auth_token to paginate")
+	}
+	ops, err := provenOutpoints(req.GetIntent())
+	if err != nil {
+		return nil, err
+	}
+	if len(ops) != 1 {
+		return nil, status.Error(codes.Internal, "only one outpoint expected in intent proof")
+	}
+	list, err := s.op.store.chainOf(ops[0])
+	if err != nil {
+		return nil, err
+	}
+	res := &arkv1.GetVtxoChainResponse{}
+	res.Chain, res.NextPageToken = cursorPage(list, 0, ops[0])
+	return res, nil
+}
+
+// provenOutpoints reads which coins a proof is about.
+func provenOutpoints(in *arkv1.IndexerIntent) ([]wire.OutPoint, error) {
+	if in.GetProof() == "" {
+		return nil, invalid("missing intent proof")
+	}
+	tx, err := psbt.NewFromRawBytes(strings.NewReader(in.GetProof()), true)
+	if err != nil {
+		return nil, invalid("failed to parse intent proof tx: %v", err)
+	}
+	if in.GetMessage() == "" {
+		return nil, invalid("missing intent message")
+	}
+	if _, err := proof.Decode(in.GetMessage(), proof.GetData); err != nil {
+		return nil, invalid("%v", err)
+	}
+	if len(tx.UnsignedTx.TxIn) < 2 {
+		return nil, status.Error(codes.Internal, "no outpoints found in intent proof tx")
+	}
+	var ops []wire.OutPoint
+	for _, i := range tx.UnsignedTx.TxIn[1:] {
+		ops = append(ops, i.PreviousOutPoint)
+	}
+	return ops, nil
 }
 
 func cursorPage(list []*arkv1.IndexerChain, from int, op wire.OutPoint) ([]*arkv1.IndexerChain, string) {

@@ -342,11 +342,22 @@ func (s *indexer) GetBatchSweepTransactions(_ context.Context, req *arkv1.GetBat
 
 // GetVirtualTxs returns PSBTs of virtual transactions with their signatures.
 func (s *indexer) GetVirtualTxs(_ context.Context, req *arkv1.GetVirtualTxsRequest) (*arkv1.GetVirtualTxsResponse, error) {
-	if len(req.GetTxids()) == 0 {
+	ids := req.GetTxids()
+	if req.GetIntent() != nil {
+		ops, err := provenOutpoints(req.GetIntent())
+		if err != nil {
+			return nil, err
+		}
+		ids = nil
+		for _, o := range ops {
+			ids = append(ids, o.Hash.String())
+		}
+	}
+	if len(ids) == 0 {
 		return nil, invalid("missing txids")
 	}
 	var txs []string
-	for _, id := range req.GetTxids() {
+	for _, id := range ids {
 		if _, err := parseTxid(id); err != nil {
 			return nil, err
 		}

@@ -9,8 +9,11 @@ import (
 	"time"
 
 	"github.com/btcsuite/btcd/wire/v2"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/vigil-ark/vigil/arktest"
+	"github.com/vigil-ark/vigil/arktest/internal/proof"
 	"github.com/vigil-ark/vigil/arktest/internal/tapscript"
 	arkv1 "github.com/vigil-ark/vigil/internal/pb/ark/v1"
 )
@@ -81,6 +84,7 @@ func TestIndexer(t *testing.T) {
 	}
 	checkBatch(t, p, ctx, out, 2)
 	checkChain(t, p, ctx, change, out)
+	checkIntentChain(t, p, ctx, change)
 }
 
 func checkBatch(t *testing.T, p *party, ctx context.Context, out outcome, leaves int) {
@@ -266,6 +270,44 @@ func TestSubscriptionsLinger(t *testing.T) {
 			return
 		} else if err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// checkIntentChain asks by an intent, in which the coin proves itself.
+func checkIntentChain(t *testing.T, p *party, ctx context.Context, c coin) {
+	t.Helper()
+	in := p.proof(proof.Message{Type: proof.GetData}, []coin{c})
+	ask := &arkv1.IndexerIntent{Proof: in.Proof, Message: in.Message}
+	by := func(in *arkv1.IndexerIntent) *arkv1.GetVtxoChainRequest {
+		return &arkv1.GetVtxoChainRequest{Auth: &arkv1.GetVtxoChainRequest_Intent{Intent: in}}
+	}
+	plain, err := p.index.GetVtxoChain(ctx, &arkv1.GetVtxoChainRequest{Outpoint: &arkv1.IndexerOutpoint{Txid: c.at.Hash.String(), Vout: c.at.Index}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := p.index.GetVtxoChain(ctx, by(ask))
+	if err != nil || len(res.Chain) != len(plain.Chain) || res.Page != nil || res.AuthToken != "" {
+		t.Errorf("the chain by intent is %v (%v)", res, err)
+	}
+	txs, err := p.index.GetVirtualTxs(ctx, &arkv1.GetVirtualTxsRequest{Auth: &arkv1.GetVirtualTxsRequest_Intent{Intent: ask}})
+	if err != nil || len(txs.Txs) != 1 || decode(t, txs.Txs[0]).UnsignedTx.TxHash() != c.at.Hash {
+		t.Errorf("the transactions by intent are %v (%v)", txs, err)
+	}
+	two := p.proof(proof.Message{Type: proof.GetData}, []coin{c, c})
+	for _, bad := range []struct {
+		req  *arkv1.GetVtxoChainRequest
+		want codes.Code
+	}{
+		{&arkv1.GetVtxoChainRequest{Auth: &arkv1.GetVtxoChainRequest_Intent{Intent: ask}, PageToken: "x"}, codes.InvalidArgument},
+		{by(&arkv1.IndexerIntent{Message: in.Message}), codes.InvalidArgument},
+		{by(&arkv1.IndexerIntent{Proof: "x", Message: in.Message}), codes.InvalidArgument},
+		{by(&arkv1.IndexerIntent{Proof: in.Proof}), codes.InvalidArgument},
+		{by(&arkv1.IndexerIntent{Proof: in.Proof, Message: `{"type":"delete"}`}), codes.InvalidArgument},
+		{by(&arkv1.IndexerIntent{Proof: two.Proof, Message: two.Message}), codes.Internal},
+	} {
+		if _, err := p.index.GetVtxoChain(ctx, bad.req); status.Code(err) != bad.want {
+			t.Errorf("%v: %v, want %v", bad.req, err, bad.want)
 		}
 	}
 }
