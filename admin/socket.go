@@ -25,7 +25,7 @@ const (
 // nobody else can be serving.
 func Listen(path string) (net.Listener, error) {
 	if len(path) > maxSocketPath {
-		return nil, fmt.Errorf("admin socket: the path has %d characters and may have %d: %s", len(path), maxSocketPath, path)
+		return nil, fmt.Errorf("admin socket: the path has %d characters and may have %d; name a shorter one with --admin-socket: %s", len(path), maxSocketPath, path)
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("admin socket: %w", err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/vigil-ark/vigil/ark"
@@ -66,8 +67,16 @@ func (l *Ledger) ServiceKeys(ctx context.Context) ([]bip340.PubKey, error) {
 }
 
 // NoteServiceKeys adds to ServiceKeys. It is called before the first delegate
-// that names one of them can be taken.
+// that names one of them can be taken. Keys that are noted already cost no write.
 func (l *Ledger) NoteServiceKeys(ctx context.Context, keys ...bip340.PubKey) error {
+	noted, err := l.ServiceKeys(ctx)
+	if err != nil {
+		return err
+	}
+	keys = slices.DeleteFunc(slices.Clone(keys), func(k bip340.PubKey) bool { return slices.Contains(noted, k) })
+	if len(keys) == 0 {
+		return nil
+	}
 	return l.store.Update(ctx, func(w kv.Writer) error {
 		for _, key := range keys {
 			if err := w.Put(treeMeta, []byte(metaService+key.String()), nil); err != nil {

@@ -36,7 +36,7 @@ func (d *disk) state() (free uint64, low bool) {
 		if err := unix.Statfs(dir, &s); err != nil {
 			return 0, true
 		}
-		left := s.Bavail * uint64(s.Bsize)
+		left := uint64(max(int64(s.Bavail), 0)) * uint64(s.Bsize) // signed on some systems
 		least := d.min
 		if least == 0 {
 			least = defaultMin(s.Blocks * uint64(s.Bsize))

@@ -24,7 +24,7 @@ func TestConfigurationDoc(t *testing.T) {
 	page := filepath.Join(root, "docs", "configuration.md")
 	want := configurationPage(parserOf(t).Model)
 	if *update {
-		if err := os.WriteFile(page, want, 0o644); err != nil { //nolint:gosec // a page of documentation
+		if err := os.WriteFile(page, want, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}

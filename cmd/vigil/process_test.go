@@ -113,7 +113,7 @@ func TestHangup(t *testing.T) {
 	s.until("msg=armed")
 	serial := func() int64 {
 		t.Helper()
-		conn, err := tls.Dial("tcp", d.child.listen, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}}) //nolint:gosec // which certificate is shown is the question
+		conn, err := tls.Dial("tcp", d.child.listen, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}}) // which certificate is shown is the question
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -58,7 +58,7 @@ func (c *secretRekeyCmd) Run(env *environment) (err error) {
 		return errors.New("give one of --to-key-file, --to-passphrase-file, --to-ask-passphrase and --to-credential")
 	}
 	if _, err := admin.Dial(env.ctx, c.socket()); err == nil {
-		return errors.New("Vigil is running; stop it before its secrets are sealed under another key")
+		return errors.New("a Vigil is running over these stores; stop it before its secrets are sealed under another key")
 	}
 	s, err := c.open(env, nil)
 	if err != nil {
