@@ -185,7 +185,7 @@ func TestLateCommitmentOfTheReplaced(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	newer, err = f.Settle(t.Context(), newer, []VTXO{{Outpoint: op(0xc0), Amount: 1000, Script: []byte("script")}})
+	_, err = f.Settle(t.Context(), newer, []VTXO{{Outpoint: op(0xc0), Amount: 1000, Script: []byte("script")}})
 	if err != nil {
 		t.Fatal(err)
 	}

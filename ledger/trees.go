@@ -116,9 +116,6 @@ func after(prefix []byte) []byte {
 	return nil
 }
 
-// next returns the least key that is greater than key.
-func next(key []byte) []byte { return append(append([]byte(nil), key...), 0) }
-
 func classOf(s delegate.State) byte {
 	if s.Ended() {
 		return classEnded

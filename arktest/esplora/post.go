@@ -55,6 +55,7 @@ func codeOf(err error) int {
 	return codeRejected
 }
 
+//lint:ignore ST1005 the text of Bitcoin Core, which wallets match
 var errDecode = errors.New("TX decode failed. Make sure the tx has at least one input.")
 
 func decodeTx(text string) (*wire.MsgTx, error) {
