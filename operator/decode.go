@@ -18,10 +18,14 @@ import (
 // tree has 255 nodes; these leave sixteen times that.
 const (
 	maxParticipants = 2048
-	maxNodes        = 4096
-	maxChildren     = 256
-	maxTopicLen     = 200
-	maxReason       = 1024 // runes
+	// maxCosigners is how many keys a batch may have. The operator bounds neither
+	// an intent's nor all of them, and a batch that we cannot follow convicts our
+	// users: more than it can aggregate in a session must fit.
+	maxCosigners = 16384
+	maxNodes     = 4096
+	maxChildren  = 256
+	maxTopicLen  = 200
+	maxReason    = 1024 // runes
 )
 
 // Malformed is an event that breaks the protocol's form. A batch whose event is
@@ -127,16 +131,16 @@ func decodeTreeTx(m *arkv1.TreeTxEvent) (batch.Event, error) {
 }
 
 func decodeSigningStarted(m *arkv1.TreeSigningStartedEvent) (batch.Event, error) {
-	if len(m.GetCosignersPubkeys()) > maxParticipants {
+	if len(m.GetCosignersPubkeys()) > maxCosigners {
 		return nil, fmt.Errorf("tree signing: %d cosigners", len(m.GetCosignersPubkeys()))
 	}
-	keys := make([]string, len(m.GetCosignersPubkeys()))
-	for i, k := range m.GetCosignersPubkeys() {
-		b, err := fixedHex[bip340.PubKey](k)
-		if err != nil {
-			return nil, fmt.Errorf("tree signing: cosigner: %w", err)
+	// Strangers may list as a cosigner whatever they like, and the operator passes
+	// it on: what is no compressed key is left out, as it is nobody's of ours.
+	keys := make([]string, 0, len(m.GetCosignersPubkeys()))
+	for _, k := range m.GetCosignersPubkeys() {
+		if b, err := fixedHex[bip340.PubKey](k); err == nil {
+			keys = append(keys, b.String())
 		}
-		keys[i] = b.String()
 	}
 	if err := checkPSBT(m.GetUnsignedCommitmentTx()); err != nil {
 		return nil, fmt.Errorf("tree signing: %w", err)
@@ -152,7 +156,7 @@ func decodeNonces(m *arkv1.TreeNoncesEvent) (batch.Event, error) {
 	if err := checkTopics(m.GetTopic()); err != nil {
 		return nil, fmt.Errorf("tree nonces: %w", err)
 	}
-	if len(m.GetNonces()) > maxParticipants {
+	if len(m.GetNonces()) > maxCosigners {
 		return nil, fmt.Errorf("tree nonces: %d of them", len(m.GetNonces()))
 	}
 	nonces := make(map[bip340.XOnly][66]byte, len(m.GetNonces()))
@@ -219,7 +223,7 @@ func checkPSBT(s string) error {
 }
 
 func checkTopics(topics []string) error {
-	if len(topics) > maxNodes {
+	if len(topics) > maxCosigners {
 		return fmt.Errorf("%d topics", len(topics))
 	}
 	for _, t := range topics {

@@ -106,9 +106,8 @@ func TestDecodeMalformed(t *testing.T) {
 		"tx: long PSBT":            {"tx", func(e m) { e.GetTreeTx().Tx = strings.Repeat("A", maxPSBT+1) }},
 		"tx: child":                {"tx", func(e m) { e.GetTreeTx().Children[1] = "" }},
 		"tx: long topic":           {"tx", func(e m) { e.GetTreeTx().Topic[0] = strings.Repeat("a", maxTopicLen+1) }},
-		"tx: topics":               {"tx", func(e m) { e.GetTreeTx().Topic = many(maxNodes+1, "a") }},
-		"signing: key":             {"signing", func(e m) { e.GetTreeSigningStarted().CosignersPubkeys[0] = hex32 }},
-		"signing: keys":            {"signing", func(e m) { e.GetTreeSigningStarted().CosignersPubkeys = many(maxParticipants+1, hex33) }},
+		"tx: topics":               {"tx", func(e m) { e.GetTreeTx().Topic = many(maxCosigners+1, "a") }},
+		"signing: keys":            {"signing", func(e m) { e.GetTreeSigningStarted().CosignersPubkeys = many(maxCosigners+1, hex33) }},
 		"signing: no commitment":   {"signing", func(e m) { e.GetTreeSigningStarted().UnsignedCommitmentTx = "" }},
 		"nonces: txid":             {"nonces", func(e m) { e.GetTreeNonces().Txid = "" }},
 		"nonces: compressed key":   {"nonces", func(e m) { e.GetTreeNonces().Nonces[hex33] = hex66 }},
@@ -188,4 +187,16 @@ func FuzzEvent(f *testing.F) {
 			t.Errorf("got %T", ev)
 		}
 	})
+}
+
+// TestStrangersKeys: what a stranger lists as his cosigner key is not what makes
+// an event malformed.
+func TestStrangersKeys(t *testing.T) {
+	key := strings.Repeat("02", 33)
+	ev := decodeEvent(&arkv1.GetEventStreamResponse{Event: &arkv1.GetEventStreamResponse_TreeSigningStarted{TreeSigningStarted: &arkv1.TreeSigningStartedEvent{
+		Id: "batch", UnsignedCommitmentTx: "AA==", CosignersPubkeys: []string{"04" + strings.Repeat("11", 64), "", "zz", strings.ToUpper(key), "\xff"},
+	}}})
+	if started, ok := ev.(batch.TreeSigningStarted); !ok || len(started.Cosigners) != 1 || started.Cosigners[0] != key {
+		t.Fatalf("decoded to %+v", ev)
+	}
 }

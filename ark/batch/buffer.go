@@ -17,8 +17,10 @@ import (
 const (
 	maxNodes = 8192     // of both trees together, signatures or nonce sets
 	maxBytes = 32 << 20 // of event text
-	// maxCosigners bounds the keys that TreeSigningStarted may announce.
-	maxCosigners = 8192
+	// maxCosigners bounds the keys that TreeSigningStarted may announce. One
+	// stranger's intent may list thousands; a batch that we cannot follow convicts
+	// our tasks.
+	maxCosigners = 16384
 	// cacheSize is the number of key contexts that a batch keeps when its caller
 	// shares no cache: the nodes of 512 participants with a key each.
 	cacheSize = 1024

@@ -11,12 +11,14 @@ import (
 
 // matchLeaves finds for every task with off-chain outputs a leaf of its own:
 // cosigners exactly the task's key and the operator's, outputs exactly the
-// task's, in order, before the anchor. Tasks with the same key and outputs are
+// task's, in order, before the anchor. A leaf with more cosigners is a
+// stranger's, who may list our key beside his and ask for the same outputs: it
+// is passed over, since to refuse it would get all our tasks convicted. Tasks with the same key and outputs are
 // as good as each other and take as many distinct leaves as they are, in tree
 // order; leaves of different tasks differ, so this is an injective matching
 // whenever there is one. Along with the leaves, by task, it returns the number
 // of leaves with a key of ours that belong to no task.
-func (b *Batch) matchLeaves(t *tree.Tree, announced map[bip340.XOnly]bool) ([]*tree.Placed, int, *Violation) {
+func (b *Batch) matchLeaves(t *tree.Tree) ([]*tree.Placed, int, *Violation) {
 	free := make(map[string][]*tree.Placed) // by what a task looks for
 	perKey := make(map[bip340.XOnly]int)
 	total := 0
@@ -27,7 +29,7 @@ func (b *Batch) matchLeaves(t *tree.Tree, announced map[bip340.XOnly]bool) ([]*t
 		total++
 		for _, k := range n.Cosigners {
 			perKey[k.XOnly()]++
-			if b.isOwn(k.XOnly()) {
+			if b.isOwn(k.XOnly()) && len(n.Cosigners) == 2 {
 				w := want(k, n.Outputs())
 				free[w] = append(free[w], n)
 			}
@@ -55,12 +57,7 @@ func (b *Batch) matchLeaves(t *tree.Tree, announced map[bip340.XOnly]bool) ([]*t
 		taken[w]++
 		matched++
 		leaves[i] = n
-		other, v := otherKey(n, task.Cosigner)
-		if v != nil {
-			v.Tasks = []string{task.ID}
-			return nil, 0, v
-		}
-		operator = other
+		operator = otherKey(n, task.Cosigner)
 	}
 	if unmatched != nil {
 		return nil, 0, unmatched
@@ -68,8 +65,10 @@ func (b *Batch) matchLeaves(t *tree.Tree, announced map[bip340.XOnly]bool) ([]*t
 	if matched == 0 {
 		return leaves, total, nil
 	}
-	if announced[operator.XOnly()] || b.isOwn(operator.XOnly()) {
-		return nil, 0, violation(RuleOperatorKey, "%v is a participant's", operator)
+	// That the operator's key is among the announced ones proves nothing: any
+	// stranger may list it negated or in capitals, and the operator takes that.
+	if b.isOwn(operator.XOnly()) {
+		return nil, 0, violation(RuleOperatorKey, "%v is ours", operator)
 	}
 	for _, n := range t.Nodes() {
 		// Its parity may differ: a stranger may have listed it negated, which only the
@@ -93,15 +92,12 @@ func (b *Batch) unmatched(task Task, equal int, perKey map[bip340.XOnly]int) *Vi
 	}
 }
 
-// otherKey is the cosigner of a leaf besides the task's.
-func otherKey(n *tree.Placed, own bip340.PubKey) (bip340.PubKey, *Violation) {
-	if len(n.Cosigners) != 2 {
-		return bip340.PubKey{}, violation(RuleLeafMismatch, "leaf %v has %d cosigners", n.Txid, len(n.Cosigners))
-	}
+// otherKey is the cosigner of a leaf of two besides the task's.
+func otherKey(n *tree.Placed, own bip340.PubKey) bip340.PubKey {
 	if n.Cosigners[0] == own {
-		return n.Cosigners[1], nil
+		return n.Cosigners[1]
 	}
-	return n.Cosigners[0], nil
+	return n.Cosigners[0]
 }
 
 // want is what a task looks for in a leaf, as a map key: its cosigner key and

@@ -70,7 +70,7 @@ func Rules() []Rule {
 		{RuleLeafMissing, "every task finds a leaf with its key"},
 		{RuleLeafMismatch, "that leaf has exactly the task's outputs, and the cosigners task and operator"},
 		{RuleLeafShared, "no leaf serves two tasks"},
-		{RuleOperatorKey, "one operator key, no participant's, stands in every node of ours"},
+		{RuleOperatorKey, "one operator key, none of ours, stands in every node of ours"},
 
 		{RuleNoncesMissing, "every node of ours gets its nonces"},
 		{RuleNonceCosigners, "a node's nonces are of its cosigners, all and no others"},

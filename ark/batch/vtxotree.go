@@ -25,8 +25,7 @@ func (b *Batch) closeTree() (Step, *Violation) {
 	if v := b.openCommitment(b.signing.Commitment, true); v != nil {
 		return nil, v
 	}
-	announced, v := b.announced()
-	if v != nil {
+	if v := b.checkAnnounced(); v != nil {
 		return nil, v
 	}
 	if len(b.nodes) == 0 {
@@ -47,7 +46,7 @@ func (b *Batch) closeTree() (Step, *Violation) {
 	if err != nil {
 		return nil, of(err)
 	}
-	leaves, foreign, v := b.matchLeaves(t, announced)
+	leaves, foreign, v := b.matchLeaves(t)
 	if v != nil {
 		return nil, v
 	}
@@ -146,15 +145,15 @@ func (b *Batch) openCommitment(b64 string, hasTree bool) *Violation {
 	return nil
 }
 
-// announced reads the participants' keys, and holds ours against them.
-func (b *Batch) announced() (map[bip340.XOnly]bool, *Violation) {
+// checkAnnounced holds our keys against the participants' announced ones. What
+// strangers listed may be anything, since the operator does not look at it before
+// it builds the tree; a text that is no key is none of ours.
+func (b *Batch) checkAnnounced() *Violation {
 	keys := make(map[bip340.XOnly]bool, len(b.signing.Cosigners))
 	for _, s := range b.signing.Cosigners {
-		k, err := bip340.ParsePubKeyHex(s)
-		if err != nil {
-			return nil, violation(RuleUnlisted, "announced cosigner: %w", err)
+		if k, err := bip340.ParsePubKeyHex(s); err == nil {
+			keys[k.XOnly()] = true
 		}
-		keys[k.XOnly()] = true
 	}
 	var hit []string
 	for _, t := range b.tasks {
@@ -162,10 +161,10 @@ func (b *Batch) announced() (map[bip340.XOnly]bool, *Violation) {
 			hit = append(hit, t.ID)
 		}
 	}
-	if len(hit) > 0 {
-		v := violation(RuleUnlisted, "%d of our tasks' keys are not announced", len(hit))
-		v.Tasks = hit
-		return nil, v
+	if len(hit) == 0 {
+		return nil
 	}
-	return keys, nil
+	v := violation(RuleUnlisted, "%d of our tasks' keys are not announced", len(hit))
+	v.Tasks = hit
+	return v
 }

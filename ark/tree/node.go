@@ -21,11 +21,12 @@ import (
 )
 
 // Bounds of one node. They are far above what operators build: a root over
-// 1,000 participants has about 50 bytes of fields for each.
+// 1,000 participants has about 50 bytes of fields for each. One stranger may list
+// thousands of cosigners, and a tree that we cannot read convicts our users.
 const (
-	maxNodeBytes   = 128 << 10
+	maxNodeBytes   = 2 << 20
 	maxNodeOutputs = 256
-	maxNodeFields  = 2048
+	maxNodeFields  = 32768
 )
 
 // version is that of every tree transaction: 3, TRUC, so that the anchor can
