@@ -54,6 +54,7 @@ type modelled struct {
 	state  delegate.State
 	inputs []int
 	cancel bool
+	given  bool // a commitment is watched: forfeits are out
 	waits  []vigil.DelegateID
 }
 
@@ -95,6 +96,7 @@ func (m *model) submit(number int, inputs []int, reject bool) vigil.Code {
 		switch r := m.records[older]; {
 		case !wait || r.state == delegate.Pending:
 			r.state = delegate.Replaced
+			made.given = made.given || r.given && !wait
 		default:
 			made.waits = append(made.waits, older)
 		}
@@ -136,19 +138,27 @@ func (m *model) promote(id vigil.DelegateID) {
 		}
 	}
 	for _, older := range r.waits {
-		if o := m.records[older]; o != nil && !o.state.Ended() {
-			o.state = delegate.Replaced
+		if o := m.records[older]; o != nil {
+			r.given = r.given || o.given
+			if !o.state.Ended() {
+				o.state = delegate.Replaced
+			}
 		}
 	}
 	r.state, r.waits = delegate.Armed, nil
 }
 
-// lose marks an input as gone: what is buried over it is forgotten.
-func (m *model) lose(v int) {
+// lose marks an input as gone to an end: what is buried over it is forgotten, or
+// ends so too when it gave forfeits that are not known to have been used.
+func (m *model) lose(v int, to delegate.State) {
 	m.spent[v] = true
 	for id, r := range m.records {
 		buried := r.state == delegate.Replaced || r.state == delegate.Cancelled || r.state == delegate.Expired
-		if buried && slices.Contains(r.inputs, v) {
+		switch {
+		case !buried || !slices.Contains(r.inputs, v):
+		case r.given && to != delegate.Settled:
+			r.state = to
+		default:
 			delete(m.records, id)
 		}
 	}
@@ -281,17 +291,20 @@ func (x *machine) transition(t *rapid.T, id vigil.DelegateID, rec *delegate.Reco
 	if wantErr != nil {
 		return
 	}
+	if event == delegate.NotFinalized || event == delegate.Conflict {
+		x.model.records[id].given = true
+	}
 	x.model.move(id, to)
 	switch {
 	case to == delegate.Settled:
 		for _, v := range x.model.records[id].inputs {
-			x.model.lose(v)
+			x.model.lose(v, to)
 		}
 	case len(change.Gone) > 0:
 		// Of an input that another one renews, that one's own end tells.
 		lost := x.model.records[id].inputs[0]
 		if len(x.model.overlapping([]int{lost}, func(s delegate.State) bool { return open(s) && s != delegate.Pending })) == 0 {
-			x.model.lose(lost)
+			x.model.lose(lost, to)
 		}
 	}
 }

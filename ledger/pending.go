@@ -28,6 +28,9 @@ func (t *transition) wake(rec *delegate.Record) error {
 	if err != nil {
 		return err
 	}
+	if newer.State != delegate.Pending {
+		return t.w.Delete(treePending, rec.ID[:]) // a row that outlived its wait
+	}
 	switch rec.State {
 	case delegate.Settled, delegate.Spent:
 		_, err = t.step(newer, &Change{Prev: newer, Event: delegate.InputSpent})

@@ -184,16 +184,24 @@ func (t *transition) end(rec *delegate.Record, c *Change) error {
 	if err := uncover(t.w, rec, gone, t.at); err != nil {
 		return err
 	}
-	for op := range gone {
-		if err := exhume(t.w, op, rec.Commitment); err != nil {
+	var keep chainhash.Hash
+	if rec.State == delegate.Settled {
+		keep = rec.Commitment
+	}
+	for _, g := range gone {
+		if err := exhume(t.w, g, keep, t.at); err != nil {
 			return err
 		}
 	}
 	switch rec.State {
 	case delegate.Replaced, delegate.Cancelled, delegate.Expired:
 		return bury(t.w, rec)
+	case delegate.Settled:
+		return dropBranches(t.w, rec.ID, rec.Commitment)
 	}
-	return dropBranches(t.w, rec.ID, rec.Commitment)
+	// Spent and unrolled are the operator's words. It holds a forfeit for every
+	// branch here, and the owner's claim to what he gave it for is the branch.
+	return nil
 }
 
 // settle writes the VTXOs that the commitment made and the line of history.

@@ -142,7 +142,7 @@ func (l *Ledger) Exhume(ctx context.Context, spent ...Gone) error {
 					return err
 				}
 			}
-			if err := exhume(w, g.Outpoint, [32]byte{}); err != nil {
+			if err := exhume(w, g, [32]byte{}, l.now().Unix()); err != nil {
 				return err
 			}
 		}

@@ -85,9 +85,11 @@ func derived(r *delegate.Record) map[treeKey]bool {
 	return rows
 }
 
+// addCount counts on from nothing where the row cannot be read: a number for the
+// metrics must hold up no transition, and fsck counts again.
 func addCount(w kv.Writer, s delegate.State, by int64) error {
 	n, err := readCount(w, s)
-	if err != nil {
+	if err != nil && !errors.Is(err, ErrUnreadable) {
 		return err
 	}
 	return w.Put(treeCounts, []byte{byte(s)}, encodeCount(uint64(max(int64(n)+by, 0))))
@@ -101,7 +103,11 @@ func readCount(r kv.Reader, s delegate.State) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return decodeCount(b)
+	n, err := decodeCount(b)
+	if err != nil {
+		return 0, fmt.Errorf("%w: count of %s: %w", ErrUnreadable, s, err)
+	}
+	return n, nil
 }
 
 // cover puts the record's inputs under it; a pending one is noted as the next.
@@ -212,11 +218,14 @@ func bury(w kv.Writer, r *delegate.Record) error {
 	return nil
 }
 
-// exhume deletes every buried record over op, which is spent: its body can
-// never be accepted again. The branch of the commitment that spent it stays.
-func exhume(w kv.Writer, op wire.OutPoint, keep chainhash.Hash) error {
+// exhume deletes every buried record over a coin that is gone: its body can never
+// be accepted again. The branch of the commitment that spent it stays. When it is
+// only said that something else spent it, one that gave forfeits away is kept as
+// ended by that, with its branches, until it is pruned: whoever says so may hold
+// back the commitment that they are for.
+func exhume(w kv.Writer, g Gone, keep chainhash.Hash, at int64) error {
 	var ids []vigil.DelegateID
-	prefix := outpointKey(op)
+	prefix := outpointKey(g.Outpoint)
 	err := w.Scan(treeTombstones, prefix, after(prefix), func(key, _ []byte) error {
 		if len(key) == len(prefix)+idSize {
 			ids = append(ids, vigil.DelegateID(key[len(prefix):]))
@@ -239,6 +248,12 @@ func exhume(w kv.Writer, op wire.OutPoint, keep chainhash.Hash) error {
 				return err
 			}
 		}
+		if len(r.Watch) > 0 && keep == (chainhash.Hash{}) {
+			if err := endBuried(w, r, g, at); err != nil {
+				return err
+			}
+			continue
+		}
 		if err := index(w, r, nil); err != nil {
 			return err
 		}
@@ -250,6 +265,16 @@ func exhume(w kv.Writer, op wire.OutPoint, keep chainhash.Hash) error {
 		}
 	}
 	return nil
+}
+
+// endBuried makes a buried record one that ended by its coin's fate.
+func endBuried(w kv.Writer, r *delegate.Record, g Gone, at int64) error {
+	ended := r.Clone()
+	ended.State, ended.StateSince, ended.Version = delegate.Spent, at, r.Version+1
+	if g.Unrolled {
+		ended.State = delegate.Broken
+	}
+	return write(w, r, ended)
 }
 
 // dropBranches deletes the branches stored under id, but that of keep.
