@@ -2,6 +2,7 @@ package bip340
 
 import (
 	"fmt"
+	"math/bits"
 
 	"github.com/btcsuite/btcd/btcec/v2"
 )
@@ -122,6 +123,19 @@ func (s *Sum) AddMulBase(k *btcec.ModNScalar) {
 	var product btcec.JacobianPoint
 	btcec.ScalarBaseMultNonConst(k, &product)
 	btcec.AddNonConst(&s.j, &product, &s.j)
+}
+
+// MulSmall multiplies the sum by k, in public: for the small numbers at which a
+// polynomial is evaluated it costs a few doublings.
+func (s *Sum) MulSmall(k uint32) {
+	var product btcec.JacobianPoint
+	for bit := bits.Len32(k) - 1; bit >= 0; bit-- {
+		btcec.DoubleNonConst(&product, &product)
+		if k>>bit&1 == 1 {
+			btcec.AddNonConst(&product, &s.j, &product)
+		}
+	}
+	s.j = product
 }
 
 // Negate negates the sum.

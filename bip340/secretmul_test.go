@@ -110,3 +110,24 @@ func BenchmarkMulSecret(b *testing.B) {
 	b.ReportMetric(t[1], "us/secret")
 	b.ReportMetric(t[1]/t[0], "x-variable-time")
 }
+
+func TestSumMulSmall(t *testing.T) {
+	t.Parallel()
+	base := smallScalar([]byte{5, 5, 5})
+	p := MulBase(&base)
+	for _, k := range []uint32{0, 1, 2, 3, 7, 128, 129, 1 << 31, 1<<32 - 1} {
+		var s Sum
+		s.Add(p)
+		s.MulSmall(k)
+		var n btcec.ModNScalar
+		n.SetInt(k)
+		if !s.Point().Equal(variableTime(&n, p)) {
+			t.Errorf("%d times", k)
+		}
+	}
+	var infinity Sum
+	infinity.MulSmall(3)
+	if !infinity.Point().IsInfinity() {
+		t.Error("a multiple of infinity is not infinity")
+	}
+}
