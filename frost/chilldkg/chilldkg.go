@@ -56,9 +56,9 @@ var (
 	ErrThreshold = errors.New("chilldkg: threshold or number of participants out of range")
 	// ErrLength says that a message has another length than the session gives it,
 	// or that there are more or fewer messages than participants.
-	ErrLength = errors.New("chilldkg: wrong length")
+	ErrLength = pedpop.ErrLength
 	// ErrMalformed says that a message of the right length does not decode.
-	ErrMalformed = errors.New("chilldkg: malformed message")
+	ErrMalformed = pedpop.ErrMalformed
 	// ErrRandomness says that randomness is all zeros.
 	ErrRandomness = errors.New("chilldkg: randomness is all zeros")
 	// ErrRecoveryData says that recovery data do not decode or are not certified.

@@ -100,7 +100,7 @@ func (s *Session) certify(pmsgs2 [][]byte, own *Participant2) ([]byte, error) {
 			cert = append(cert, own.sig[:]...)
 			continue
 		}
-		if err := checkLen(b, LenPmsg2, "participant message 2"); err != nil {
+		if err := pedpop.CheckLen(b, LenPmsg2, "participant message 2"); err != nil {
 			return nil, fmt.Errorf("participant %d: %w", i, err)
 		}
 		cert = append(cert, b...)
@@ -132,7 +132,7 @@ func Investigate(params *Params, pmsgs1 [][]byte) ([][]byte, error) {
 			enc[i] = c.enc[j]
 			partial[i] = pedpop.Evaluate(c.coms, j)
 		}
-		msgs[j] = appendPoints(appendScalars(make([]byte, 0, LenInvestigation(n)), enc), bip340.Points(partial...))
+		msgs[j] = pedpop.AppendPoints(pedpop.AppendScalars(make([]byte, 0, LenInvestigation(n)), enc), bip340.Points(partial...))
 	}
 	return msgs, nil
 }

@@ -76,10 +76,10 @@ func (s *sums) group() (*group, error) {
 func (s *sums) transcript(p *Params, g *group) []byte {
 	b := make([]byte, 0, LenRecovery(p.t, p.n()))
 	b = append(b, pedpop.Be4(p.t)...)
-	b = appendPoints(b, []bip340.Point{g.untweaked})
-	b = appendPoints(b, s.rest)
+	b = pedpop.AppendPoints(b, []bip340.Point{g.untweaked})
+	b = pedpop.AppendPoints(b, s.rest)
 	b = append(b, p.joined...)
-	return appendScalars(appendKeys(b, s.nonces), s.enc)
+	return pedpop.AppendScalars(pedpop.AppendKeys(b, s.nonces), s.enc)
 }
 
 // output is the outcome without a secret share.

@@ -28,7 +28,7 @@ func (e *UnknownFaultError) Error() string {
 func (e *UnknownFaultError) Burn() { e.held.Burn() }
 
 func unknownFault(id int, sec *btcec.ModNScalar, pads pedpop.Polynomial, enc *btcec.ModNScalar, g *group) error {
-	b := appendScalars(appendScalars(make([]byte, 0, 32+32*len(pads)), []btcec.ModNScalar{*sec}), pads)
+	b := pedpop.AppendScalars(pedpop.AppendScalars(make([]byte, 0, 32+32*len(pads)), []btcec.ModNScalar{*sec}), pads)
 	var p bip340.Sum
 	p.Add(g.shares[id])
 	p.Add(g.tauG.Negate())

@@ -57,6 +57,10 @@ func (p *Params) Threshold() int { return p.t }
 // HostPubKeys returns the participants' keys in a slice of the caller's own.
 func (p *Params) HostPubKeys() []bip340.PubKey { return slices.Clone(p.hosts) }
 
+// HostPoints returns the participants' keys decoded, in a slice of the caller's
+// own.
+func (p *Params) HostPoints() []bip340.Point { return slices.Clone(p.points) }
+
 // ID returns the number of the participant with this host public key, or
 // ErrHostKey.
 func (p *Params) ID(host bip340.PubKey) (int, error) {

@@ -204,10 +204,10 @@ func (p *Participant2) Unconfirmed() *Output { return p.out }
 // acknowledgment. Errors are ErrLength and *FaultError. After an error keep the
 // host key and the Transcript: another certificate may still come.
 func (p *Participant2) Finalize(cmsg2 []byte) (*Output, []byte, error) {
-	if err := checkLen(cmsg2, LenCmsg2(p.params.n()), "certificate"); err != nil {
+	if err := pedpop.CheckLen(cmsg2, LenCmsg2(p.params.n()), "certificate"); err != nil {
 		return nil, nil, err
 	}
-	sigs := (&reader{b: cmsg2}).sigs(p.params.n())
+	sigs := (&pedpop.Reader{B: cmsg2}).Sigs(p.params.n())
 	for i := range sigs {
 		if i == p.out.ID && sigs[i] == p.sig {
 			continue

@@ -40,13 +40,13 @@ func parseRecord(b []byte) (p *Params, coms []bip340.Point, nonces []bip340.PubK
 	if n > frost.MaxParticipants {
 		return fail("length", ErrThreshold)
 	}
-	r := reader{b: b[4:]}
-	coms = r.points(int(t), "sum of commitments")
-	hosts := r.keys(n)
-	nonces = r.keys(n)
-	enc = r.scalars(n, "encrypted share")
-	if r.err != nil {
-		return fail("decoding", r.err)
+	r := pedpop.Reader{B: b[4:]}
+	coms = r.Points(int(t), "sum of commitments")
+	hosts := r.Keys(n)
+	nonces = r.Keys(n)
+	enc = r.Scalars(n, "encrypted share")
+	if r.Err != nil {
+		return fail("decoding", r.Err)
 	}
 	if p, err = NewParams(int(t), hosts); err != nil {
 		return fail("session parameters", err)
@@ -60,7 +60,7 @@ func parseCertified(b []byte) (*record, error) {
 		return nil, err
 	}
 	eq := b[:len(b)-LenCmsg2(p.n())]
-	for i, sig := range (&reader{b: b[len(eq):]}).sigs(p.n()) {
+	for i, sig := range (&pedpop.Reader{B: b[len(eq):]}).Sigs(p.n()) {
 		if !p.verify(certTag, i, eq, sig) {
 			return nil, fmt.Errorf("%w: certificate: %w of participant %d", ErrRecoveryData, ErrSignature, i)
 		}
@@ -157,7 +157,7 @@ func (p *Params) own(recovery []byte) error {
 // used, addresses shown and coins received only when all participants' verify.
 // Errors are ErrLength, ErrRecoveryData and ErrSignature.
 func VerifyAcknowledgment(params *Params, recovery []byte, id int, ack []byte) error {
-	if err := checkLen(ack, LenPmsg2, "acknowledgment"); err != nil {
+	if err := pedpop.CheckLen(ack, LenPmsg2, "acknowledgment"); err != nil {
 		return err
 	}
 	if id < 0 || id >= params.n() {
