@@ -160,6 +160,9 @@ func (c *stockCheck) checkInputs() error {
 		if !slices.Contains(c.owners, owner) {
 			c.owners = append(c.owners, owner)
 		}
+		if i > 0 && signer != c.signer {
+			return vigil.Errorf(vigil.CodeScriptInvalid, "input %d names another key of the operator than input 1; delegate them apart", i+1)
+		}
 		c.signer = signer
 		c.trees = append(c.trees, in.Tree)
 	}
@@ -206,7 +209,7 @@ func (c *stockCheck) checkForfeits() error {
 		}
 		partial, err := forfeit.Check(packet, forfeit.Terms{
 			Outpoint: op, Amount: c.vtxos[i].Amount, Tree: c.trees[i], Dust: c.Params.Dust, Script: c.Params.ForfeitScript,
-			Delegate: c.key.XOnly(), Signers: c.signers(),
+			Delegate: c.key.XOnly(), Signers: []bip340.XOnly{c.signer.XOnly()}, // the record keeps one
 		}, c.reader)
 		if errors.Is(err, forfeit.ErrSignature) {
 			return vigil.Errorf(vigil.CodeSignatureInvalid, "forfeit %d: %w", n, err)

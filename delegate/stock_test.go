@@ -97,6 +97,9 @@ func TestStockBodiesOfTheSDK(t *testing.T) {
 			if rec.State != Armed || rec.ValidAt != validAt || rec.NextAttempt < validAt || rec.NextAttempt > validAt+5 {
 				t.Errorf("%s, due at %d", rec.State, rec.NextAttempt)
 			}
+			if err := rec.Verify(); err != nil {
+				t.Errorf("refused when it is read again: %v", err)
+			}
 			b, err := rec.Encode()
 			if err != nil {
 				t.Fatal(err)
@@ -187,7 +190,27 @@ func TestAcceptedVariants(t *testing.T) {
 			if _, err := rec.Encode(); err != nil {
 				t.Fatal(err)
 			}
+			if err := rec.Verify(); err != nil {
+				t.Fatalf("stored, and refused when it is read again: %v", err)
+			}
 		})
+	}
+}
+
+// TestSignersDoNotMix: a record names one operator key, and a forfeit of a coin
+// under another could not be completed when it is wanted, which would cost all
+// others of the batch theirs.
+func TestSignersDoNotMix(t *testing.T) {
+	w := newWallet(t, 10_000, 20_000)
+	w.terms.Params.DeprecatedSigners = []ark.DeprecatedSigner{{Key: testKey(t, 0x77).PubKey()}}
+	other, err := script.Delegate(w.owner.PubKey().XOnly(), w.delegate.PubKey().XOnly(), testKey(t, 0x77).PubKey().XOnly(), 20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.trees = map[int]script.Tree{1: other}
+	w.vtxos[1].Script = other.PkScript()
+	if _, err := w.check(); vigil.CodeOf(err) != vigil.CodeScriptInvalid {
+		t.Fatalf("taken: %v", err)
 	}
 }
 

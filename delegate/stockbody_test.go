@@ -41,6 +41,7 @@ type wallet struct {
 	t                                *testing.T
 	owner, signer, delegate, forfeit *bip340.Key
 	tree                             script.Tree
+	trees                            map[int]script.Tree // of VTXOs that have another
 	leaf                             int // that the proof is signed on
 	sequence                         uint32
 	sighash                          txscript.SigHashType
@@ -114,7 +115,7 @@ func (w *wallet) body() StockBody {
 	inputs := make([]intent.Input, len(w.vtxos))
 	for i, v := range w.vtxos {
 		inputs[i] = intent.Input{
-			Outpoint: v.Outpoint, Out: wire.NewTxOut(v.Amount, v.Script), Sequence: w.sequence, Tree: w.tree, Leaf: w.leaf,
+			Outpoint: v.Outpoint, Out: wire.NewTxOut(v.Amount, v.Script), Sequence: w.sequence, Tree: w.treeOf(i), Leaf: w.leaf,
 		}
 	}
 	proof, err := intent.BuildProof(text, inputs, w.outputs)
@@ -145,11 +146,19 @@ func (w *wallet) body() StockBody {
 	return b
 }
 
+// treeOf is the script of VTXO i.
+func (w *wallet) treeOf(i int) script.Tree {
+	if tree, ok := w.trees[i]; ok {
+		return tree
+	}
+	return w.tree
+}
+
 // partial is the owner's forfeit of VTXO i.
 func (w *wallet) partial(i int) *psbt.Packet {
 	w.t.Helper()
 	terms := forfeit.Terms{
-		Outpoint: w.vtxos[i].Outpoint, Amount: w.vtxos[i].Amount, Tree: w.tree,
+		Outpoint: w.vtxos[i].Outpoint, Amount: w.vtxos[i].Amount, Tree: w.treeOf(i),
 		Dust: w.terms.Params.Dust, Script: w.terms.Params.ForfeitScript,
 	}
 	if w.forfeitTerms != nil {
@@ -160,7 +169,7 @@ func (w *wallet) partial(i int) *psbt.Packet {
 		w.t.Fatal(err)
 	}
 	bend(w.spoilForfeit, p)
-	leaf, _ := w.tree.LeafProof(w.forfeitLeaf)
+	leaf, _ := w.treeOf(i).LeafProof(w.forfeitLeaf)
 	msg, err := script.TapscriptSighash(p.UnsignedTx, []*wire.TxOut{p.Inputs[0].WitnessUtxo}, 0, leaf, forfeit.OwnerSighash)
 	if err != nil {
 		w.t.Fatal(err)

@@ -1,0 +1,161 @@
+package delegate
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/btcsuite/btcd/psbt/v2"
+	"github.com/btcsuite/btcd/wire/v2"
+
+	"github.com/vigil-ark/vigil/ark/asset"
+	"github.com/vigil-ark/vigil/ark/forfeit"
+	"github.com/vigil-ark/vigil/ark/intent"
+	"github.com/vigil-ark/vigil/ark/script"
+	"github.com/vigil-ark/vigil/bip340"
+)
+
+// ErrDamaged says that a stored record is not what its owner signed: the disk,
+// or somebody at it, changed it. Nothing may be done in its name.
+var ErrDamaged = errors.New("delegate: the record is not what was signed")
+
+// Verify holds a record that was read from a store against the owner's
+// signatures in it: message, proof and forfeits verify, and id, keys, coins and
+// the outputs that its leaf must have are those that they are over. The error is
+// ErrDamaged. What intake judged by the operator's parameters is not judged
+// again. A record that has ended has nothing left to verify.
+func (r *Record) Verify() error {
+	if err := r.verify(); err != nil {
+		return fmt.Errorf("%w: %s: %w", ErrDamaged, r.ID, err)
+	}
+	return nil
+}
+
+func (r *Record) verify() error {
+	message, err := intent.DecodeCanonical(r.Message, intent.Register)
+	if err != nil {
+		return err
+	}
+	cosigners, err := message.CosignerKeys()
+	switch {
+	case err != nil:
+		return err
+	case len(cosigners) != 1 || cosigners[0] != r.TreeKey:
+		return errors.New("the message names another cosigner")
+	case len(message.OnchainOutputs) > 0 || message.ValidAt != r.ValidAt || message.ExpireAt != r.ExpireAt:
+		return errors.New("the message names other times or outputs")
+	}
+	packet, err := script.DecodePSBT(r.Proof, script.StrangerLimits())
+	if err != nil {
+		return fmt.Errorf("proof: %w", err)
+	}
+	keys, err := leafKeys(packet)
+	if err != nil {
+		return fmt.Errorf("proof: %w", err)
+	}
+	proof, err := intent.Verify(packet, r.Message, intent.Options{Skip: keys})
+	if err != nil {
+		return fmt.Errorf("proof: %w", err)
+	}
+	if proof.Txid != r.ProofTxid || StockID(proof.Txid) != r.ID {
+		return errors.New("the proof is another delegate's")
+	}
+	for i, in := range append([]intent.ProofInput{proof.Message}, proof.Inputs...) {
+		if !slices.ContainsFunc(in.Signatures, func(s script.Signature) bool {
+			return s.Key != r.SignerKey.XOnly() && s.Key != r.DelegateKey.XOnly()
+		}) {
+			return fmt.Errorf("no owner signed input %d of the proof", i)
+		}
+	}
+	if err := r.verifyOutputs(proof); err != nil {
+		return err
+	}
+	return r.verifyInputs(proof)
+}
+
+// leafKeys are the keys of all leaves that a proof is signed on: whose signatures
+// had to be there is for intake to judge, and here only that those which are
+// there verify.
+func leafKeys(packet *psbt.Packet) ([]bip340.XOnly, error) {
+	var keys []bip340.XOnly
+	for _, in := range packet.Inputs {
+		for _, leaf := range in.TaprootLeafScript {
+			closure, err := script.Decode(leaf.Script)
+			if err != nil {
+				return nil, err
+			}
+			for _, key := range closure.Keys() {
+				if !slices.Contains(keys, key) {
+					keys = append(keys, key)
+				}
+			}
+		}
+	}
+	return keys, nil
+}
+
+// verifyOutputs: the leaf must pay what the proof asks for, with the extension
+// in the form that leaves have, last.
+func (r *Record) verifyOutputs(proof intent.Proof) error {
+	var leaf []wire.TxOut
+	var extension []byte
+	for _, out := range proof.Outputs {
+		if asset.IsExtension(out.PkScript) {
+			extension = out.PkScript
+			continue
+		}
+		leaf = append(leaf, *out)
+	}
+	if extension != nil {
+		script, err := asset.LeafScript(extension, proof.Txid)
+		if err != nil {
+			return fmt.Errorf("proof: %w", err)
+		}
+		leaf = append(leaf, wire.TxOut{PkScript: script})
+	}
+	if !slices.EqualFunc(leaf, r.Outputs, func(a, b wire.TxOut) bool {
+		return a.Value == b.Value && bytes.Equal(a.PkScript, b.PkScript)
+	}) {
+		return errors.New("its outputs are not those of the proof")
+	}
+	return nil
+}
+
+// verifyInputs: the coins are the proof's, and every forfeit is one of its coin.
+func (r *Record) verifyInputs(proof intent.Proof) error {
+	if len(proof.Inputs) != len(r.Inputs) {
+		return fmt.Errorf("%d coins, the proof spends %d", len(r.Inputs), len(proof.Inputs))
+	}
+	reader := script.NewReader()
+	for i, in := range r.Inputs {
+		spent := proof.Inputs[i]
+		tree, err := script.ParseTapTree(in.TapTree)
+		switch {
+		case err != nil:
+			return fmt.Errorf("script of %s: %w", in.Outpoint, err)
+		case in.Outpoint != spent.Outpoint || in.Amount != spent.Out.Value || !bytes.Equal(in.Script, spent.Out.PkScript) ||
+			!bytes.Equal(tree.PkScript(), in.Script):
+			return fmt.Errorf("coin %d is not the proof's", i)
+		case len(in.Forfeit) == 0:
+			continue
+		}
+		packet, err := script.DecodePSBT(in.Forfeit, script.StrangerLimits())
+		if err != nil {
+			return fmt.Errorf("forfeit of %s: %w", in.Outpoint, err)
+		}
+		if _, err := forfeit.Check(packet, r.Terms(in, tree), reader); err != nil {
+			return fmt.Errorf("forfeit of %s: %w", in.Outpoint, err)
+		}
+	}
+	return nil
+}
+
+// Terms are what the forfeit of one of the record's coins says; tree is the
+// coin's script.
+func (r *Record) Terms(in Input, tree script.Tree) forfeit.Terms {
+	return forfeit.Terms{
+		Outpoint: in.Outpoint, Amount: in.Amount, Tree: tree, Dust: r.Dust, Script: r.ForfeitScript,
+		Delegate: r.DelegateKey.XOnly(), Signers: []bip340.XOnly{r.SignerKey.XOnly()},
+	}
+}
