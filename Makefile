@@ -50,7 +50,7 @@ docs: ## regenerate the documents that are made from code
 	$(GO) test . -run 'TestErrorsDoc|TestRoomsDoc' -update
 	$(GO) test ./delegate -run TestDiagram -update
 	$(GO) test ./metrics -update
-	$(GO) test ./cmd/vigil -run TestConfigurationDoc -update
+	$(GO) test ./cmd/vigil -run 'TestConfigurationDoc|TestReadmeShowsTheDemo' -update
 
 vuln: ## known vulnerabilities in what we depend on (asks vuln.go.dev, so not in CI)
 	$(GO) run golang.org/x/vuln/cmd/govulncheck@v1.9.0 ./...

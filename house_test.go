@@ -3,6 +3,8 @@ package vigil_test
 import (
 	"go/ast"
 	"go/token"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -154,4 +156,35 @@ func reasonOn(f *ast.File, fset *token.FileSet, at token.Position) string {
 		}
 	}
 	return ""
+}
+
+// TestLinksLead fails for a link between our documents that leads nowhere, and
+// for a document in docs/ that its index does not name.
+func TestLinksLead(t *testing.T) {
+	link := regexp.MustCompile(`\]\(([^)#:\s]+)(?:#[^)]*)?\)`)
+	pages, err := filepath.Glob("docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := map[string]bool{}
+	for _, page := range append(pages, "README.md", "ARCHITECTURE.md", "SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/ts/README.md") {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range link.FindAllStringSubmatch(string(text), -1) {
+			to := filepath.Join(filepath.Dir(page), m[1])
+			if _, err := os.Stat(to); err != nil {
+				t.Errorf("%s links to %s, which is not there", page, m[1])
+			}
+			if page == "docs/README.md" {
+				named[to] = true
+			}
+		}
+	}
+	for _, page := range pages {
+		if page != "docs/README.md" && !named[page] {
+			t.Errorf("docs/README.md does not name %s", page)
+		}
+	}
 }

@@ -64,7 +64,7 @@ func Start(cfg Config) (*Operator, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithCancel(context.Background()) //nolint:contextcheck // owned until Close
+	ctx, cancel := context.WithCancel(context.Background()) // owned until Close
 	op := &Operator{
 		cfg: cfg, clock: cfg.Clock, log: cfg.Log, chain: cfg.Chain, store: newStore(),
 		rec: newRecorder(cfg.Clock), faults: newFaults(cfg.Clock), ctx: ctx, cancel: cancel, addr: cfg.Addr,

@@ -520,7 +520,7 @@ func TestCloseJoins(t *testing.T) {
 				if err := c.Close(); err != nil {
 					t.Error(err)
 				}
-				for range s.C() { //nolint:revive // only that it ends
+				for range s.C() { // only that it ends
 				}
 			})
 		})
@@ -538,7 +538,7 @@ func TestContextEndsStream(t *testing.T) {
 		}
 		want[StreamUp](t, s)
 		cancel()
-		for range s.C() { //nolint:revive // only that it ends
+		for range s.C() { // only that it ends
 		}
 		if len(c.streams) != 0 {
 			t.Error("the client still holds it")

@@ -14,7 +14,7 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-var update = flag.Bool("update", false, "write docs/configuration.md anew")
+var update = flag.Bool("update", false, "write docs/configuration.md and the demo's output in README.md anew")
 
 // root is the module's folder.
 var root = filepath.Join("..", "..")
