@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/btcsuite/btcd/wire/v2"
@@ -17,32 +18,31 @@ import (
 	"github.com/vigil-ark/vigil/operator"
 )
 
-// party is the part that our delegates play in one batch. It lives in one
-// goroutine; deliver and leave are called by the loop.
+// party is the part that our delegates play in one batch. Until it has begun it
+// is the loop's; then it lives in one goroutine, and deliver and leave are
+// called by the loop.
 type party struct {
 	e       *Engine
 	started batch.Started
+	begun   bool
 	recs    map[vigil.DelegateID]*delegate.Record // that take part, as last written
 	events  chan batch.Event
 	left    chan struct{} // closed by leave
 	reason  error         // why, set before left is closed
 	session Session
 	topics  []string // that the stream carries for it
+	nonces  bool     // ours were asked for: the tree is there
 }
 
 // queued bounds the events that wait while a step is being carried out: twice
 // what a batch of 1,024 participants sends.
 const queued = 16 << 10
 
-func newParty(e *Engine, started batch.Started, recs []*delegate.Record) *party {
-	p := &party{
+func newParty(e *Engine, started batch.Started) *party {
+	return &party{
 		e: e, started: started, recs: map[vigil.DelegateID]*delegate.Record{},
 		events: make(chan batch.Event, queued), left: make(chan struct{}),
 	}
-	for _, rec := range recs {
-		p.recs[rec.ID] = rec
-	}
-	return p
 }
 
 // deliver hands an event over without ever blocking the loop.
@@ -70,7 +70,12 @@ func (p *party) run(ctx context.Context) {
 	e := p.e
 	defer func() {
 		e.stream.Remove(p.topics...)
-		e.post(ctx, func() { delete(e.parties, p.started.BatchID) })
+		e.post(ctx, func() {
+			delete(e.parties, p.started.BatchID)
+			if e.latest.BatchID == p.started.BatchID {
+				e.latest.IntentHashes = nil // it can be joined no more
+			}
+		})
 	}()
 	deadline, err := p.confirm(ctx)
 	if err != nil {
@@ -305,6 +310,7 @@ func (p *party) carry(ctx context.Context, view *batch.Batch, step batch.Step, e
 		case batch.StepNone:
 			return false, nil
 		case batch.StepNonces:
+			p.nonces = true
 			nonces, failed := p.session.Nonces(s.Nodes)
 			if failed != nil {
 				return true, failed
@@ -415,6 +421,11 @@ func (p *party) finish(ctx context.Context, how ended) {
 				r.NextAttempt = now.Unix()
 				r.Isolate = false
 			}})
+		case rec.State == delegate.Joining && how.failed && p.requeued(how):
+			changes = append(changes, change{Prev: rec, Event: delegate.Requeued, Mutate: func(r *delegate.Record) {
+				r.BatchID, r.BatchEnd = "", 0
+				r.NextAttempt = after(now, time.Minute)
+			}})
 		case rec.State == delegate.Joining && how.failed:
 			changes = append(changes, e.failed(rec, how.reason(), p.convicted(how), spoiled))
 		default:
@@ -436,6 +447,17 @@ func (p *party) finish(ctx context.Context, how ended) {
 			e.written(ctx, changes[i].Prev, out)
 		}
 	})
+}
+
+// tooFew is how arkd ends a batch that fewer confirmed than it wants
+// (protocol section 5.1).
+const tooFew = "not enough intent confirmations received"
+
+// requeued says whether the operator queued our intents again with their ids,
+// as it does when too few confirmed. Otherwise what a batch took is gone.
+// Should it not have done so, the next batches do not list them.
+func (p *party) requeued(how ended) bool {
+	return !p.nonces && how.violation == nil && strings.Contains(how.reason(), tooFew)
 }
 
 // convicted says whether the operator will have convicted our scripts: when we
