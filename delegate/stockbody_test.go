@@ -42,7 +42,7 @@ type wallet struct {
 	owner, signer, delegate, forfeit *bip340.Key
 	tree                             script.Tree
 	trees                            map[int]script.Tree // of VTXOs that have another
-	leaf                             int // that the proof is signed on
+	leaf                             int                 // that the proof is signed on
 	sequence                         uint32
 	sighash                          txscript.SigHashType
 	message                          intent.Message

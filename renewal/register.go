@@ -405,12 +405,17 @@ func (e *Engine) backOff(rec *delegate.Record, code, text string, wait time.Dura
 
 // unopened says what follows when a session could not be opened.
 func (e *Engine) unopened(rec *delegate.Record, err error) change {
-	if errors.Is(err, delegate.ErrSecretMissing) || errors.Is(err, delegate.ErrSecretWrong) {
-		e.cfg.Log.Error("a delegate is quarantined: its secret is missing or wrong", "delegate", rec.ID, "err", err)
-		code := "SECRET_MISSING"
-		if errors.Is(err, delegate.ErrSecretWrong) {
-			code = "SECRET_WRONG"
-		}
+	code := ""
+	switch {
+	case errors.Is(err, delegate.ErrDamaged):
+		code = "RECORD_DAMAGED"
+	case errors.Is(err, delegate.ErrSecretWrong):
+		code = "SECRET_WRONG"
+	case errors.Is(err, delegate.ErrSecretMissing):
+		code = "SECRET_MISSING"
+	}
+	if code != "" {
+		e.cfg.Log.Error("a delegate is quarantined", "delegate", rec.ID, "code", code, "err", err)
 		now := e.cfg.Now()
 		return change{Prev: rec, Event: delegate.Quarantine, Mutate: func(r *delegate.Record) { r.Fail(code, err.Error(), now.Unix()) }}
 	}

@@ -57,8 +57,8 @@ type Chain interface {
 }
 
 // Sessions opens stored delegates for signing. Errors that match
-// delegate.ErrSecretMissing or ErrSecretWrong quarantine the delegate; any
-// other is tried again.
+// delegate.ErrSecretMissing, ErrSecretWrong or ErrDamaged quarantine the
+// delegate; any other is tried again.
 type Sessions interface {
 	// Proof returns the record's proof as base64 PSBT, ready to be registered: with
 	// the delegate key's signature where the proof is over a leaf that carries it.

@@ -18,9 +18,13 @@ import (
 )
 
 // Proof returns the record's proof ready to be registered, as base64 PSBT. The
-// secret is looked up and checked even when the proof needs no signature of
-// ours: a delegate that could not be carried out must not be registered.
+// record is held against its owner's signatures and the secret is looked up and
+// checked even when the proof needs no signature of ours: a delegate that could
+// not be carried out must not be registered.
 func (s *Signer) Proof(ctx context.Context, rec *delegate.Record) (string, error) {
+	if err := rec.Verify(); err != nil {
+		return "", err
+	}
 	opened, err := s.open(ctx, rec)
 	if err != nil {
 		return "", err
@@ -95,11 +99,7 @@ func complete(rec *delegate.Record, in delegate.Input, key *bip340.Key, connecto
 		return "", fmt.Errorf("stored script: %w", err)
 	}
 	ours := key.PubKey().XOnly()
-	terms := forfeit.Terms{
-		Outpoint: in.Outpoint, Amount: in.Amount, Tree: tree, Dust: rec.Dust, Script: rec.ForfeitScript,
-		Delegate: ours, Signers: []bip340.XOnly{rec.SignerKey.XOnly()},
-	}
-	if _, err := forfeit.Check(partial, terms, nil); err != nil {
+	if _, err := forfeit.Check(partial, rec.Terms(in, tree), nil); err != nil {
 		return "", fmt.Errorf("stored forfeit: %w", err)
 	}
 	packet, sighash, err := forfeit.Complete(partial, connector.Outpoint, connector.Out)

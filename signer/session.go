@@ -78,7 +78,7 @@ type Session struct {
 	records map[vigil.DelegateID]*delegate.Record
 
 	mu     sync.Mutex
-	nonces map[nonceID]*musig2.SecNonce
+	nonces map[nonceID]*musig2.SecNonce // nil once it was taken
 }
 
 type nonceID struct {
@@ -90,9 +90,11 @@ type nonceID struct {
 // the second time.
 var ErrNonce = errors.New("signer: no unused nonce for this node")
 
-// Open rebuilds the sessions of the delegates that join one batch. Those that
-// cannot be opened are named in the map with their errors, and the others go
-// on without them; with none opened the Session is still to be closed.
+// Open rebuilds the sessions of the delegates that join one batch. Each record is
+// held against its owner's signatures first: one that the disk has changed would
+// cost all others of the batch theirs. Those that cannot be opened are named in
+// the map with their errors, and the others go on without them; with none opened
+// the Session is still to be closed.
 func (s *Signer) Open(ctx context.Context, recs []*delegate.Record) (*Session, map[vigil.DelegateID]error) {
 	session := &Session{
 		ring:    keyring{keys: map[bip340.PubKey]*bip340.Key{}},
@@ -101,6 +103,10 @@ func (s *Signer) Open(ctx context.Context, recs []*delegate.Record) (*Session, m
 	}
 	failed := map[vigil.DelegateID]error{}
 	for _, rec := range recs {
+		if err := rec.Verify(); err != nil {
+			failed[rec.ID] = err
+			continue
+		}
 		if _, ok := session.ring.keys[rec.DelegateKey]; ok && rec.Kind == delegate.Stock && rec.TreeKey == rec.DelegateKey {
 			session.records[rec.ID] = rec
 			continue
@@ -122,13 +128,13 @@ func (s *Session) Close() {
 	defer s.mu.Unlock()
 	for id, n := range s.nonces {
 		n.Burn()
-		delete(s.nonces, id)
+		s.nonces[id] = nil
 	}
 	s.ring.burn()
 }
 
 // Nonces makes a fresh nonce for every node. It is called once in a batch: a
-// node that has a nonce already is an error, since a second nonce for it would
+// node that has or had a nonce is an error, since a second nonce for it would
 // mean that a second message was to be signed.
 func (s *Session) Nonces(nodes []batch.SigningNode) (map[bip340.PubKey]map[chainhash.Hash]musig2.PubNonce, error) {
 	pub := make([]musig2.PubNonce, len(nodes))
@@ -169,8 +175,9 @@ func (s *Session) Sign(nodes []batch.SignRequest) (map[bip340.PubKey]map[chainha
 	s.mu.Lock()
 	for i, n := range nodes {
 		id := nonceID{n.Txid, n.Cosigner}
-		taken[i] = s.nonces[id]
-		delete(s.nonces, id)
+		if taken[i] = s.nonces[id]; taken[i] != nil {
+			s.nonces[id] = nil // the node has had its one
+		}
 	}
 	s.mu.Unlock()
 	defer func() {

@@ -8,7 +8,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,6 +30,8 @@ func ServiceName(n int) string { return servicePrefix + strconv.Itoa(n) }
 type Signer struct {
 	store secret.Store
 
+	adding sync.Mutex // two keys must not get one name
+
 	mu    sync.Mutex
 	names map[bip340.PubKey]string // of the service keys, by their public keys
 }
@@ -46,22 +47,41 @@ type ServiceKey struct {
 
 // ServiceKeys reads every service delegate key once and returns their public
 // keys by ascending number; the last is the one that new delegates name. It
-// also teaches the signer which name belongs to which key.
+// also teaches the signer which name belongs to which key. One that cannot be
+// read is an error: nothing new should be taken then.
 func (s *Signer) ServiceKeys(ctx context.Context) ([]ServiceKey, error) {
+	keys, broken, err := s.scan(ctx)
+	if err == nil {
+		err = broken
+	}
+	if err != nil {
+		return nil, err
+	}
+	return keys, nil
+}
+
+// scan reads the service keys that can be read. broken is what is wrong with
+// the others: it must not be held against delegates that name the sound ones.
+func (s *Signer) scan(ctx context.Context) (keys []ServiceKey, broken, err error) {
 	names, err := s.store.List(ctx, servicePrefix)
 	if err != nil {
-		return nil, fmt.Errorf("list service keys: %w", err)
+		return nil, nil, fmt.Errorf("list service keys: %w", err)
 	}
 	known := make(map[bip340.PubKey]string, len(names))
-	keys := make([]ServiceKey, 0, len(names))
+	keys = make([]ServiceKey, 0, len(names))
 	for _, name := range names {
 		n, err := strconv.Atoi(strings.TrimPrefix(name, servicePrefix))
 		if err != nil || n < 1 || name != ServiceName(n) {
-			return nil, fmt.Errorf("secret %q is no service key's name", name)
+			broken = errors.Join(broken, fmt.Errorf("secret %q is no service key's name", name))
+			continue
 		}
 		key, err := s.load(ctx, name)
-		if err != nil {
-			return nil, fmt.Errorf("service key %d: %w", n, err)
+		switch {
+		case errors.Is(err, delegate.ErrSecretMissing), errors.Is(err, delegate.ErrSecretWrong):
+			broken = errors.Join(broken, fmt.Errorf("service key %d: %w", n, err))
+			continue
+		case err != nil:
+			return nil, nil, fmt.Errorf("service key %d: %w", n, err)
 		}
 		known[key.PubKey()] = name
 		keys = append(keys, ServiceKey{Number: n, Key: key.PubKey()})
@@ -71,13 +91,15 @@ func (s *Signer) ServiceKeys(ctx context.Context) ([]ServiceKey, error) {
 	s.mu.Lock()
 	s.names = known
 	s.mu.Unlock()
-	return keys, nil
+	return keys, broken, nil
 }
 
 // AddServiceKey draws a service delegate key, stores it under the next free
 // number and returns its public half. Nothing but `vigil init` and `vigil keys
 // add` calls it: a service key is never made silently.
 func (s *Signer) AddServiceKey(ctx context.Context) (ServiceKey, error) {
+	s.adding.Lock()
+	defer s.adding.Unlock()
 	keys, err := s.ServiceKeys(ctx)
 	if err != nil {
 		return ServiceKey{}, err
@@ -111,13 +133,17 @@ func (s *Signer) name(ctx context.Context, key bip340.PubKey) (string, error) {
 	if ok {
 		return name, nil
 	}
-	if _, err := s.ServiceKeys(ctx); err != nil {
+	_, broken, err := s.scan(ctx)
+	if err != nil {
 		return "", err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if name, ok := s.names[key]; ok {
 		return name, nil
+	}
+	if broken != nil { // it may be one of those
+		return "", fmt.Errorf("%w: %s; %w", delegate.ErrSecretMissing, key, broken)
 	}
 	return "", fmt.Errorf("%w: %s", delegate.ErrSecretMissing, key)
 }
@@ -147,28 +173,18 @@ type keyring struct {
 	keys map[bip340.PubKey]*bip340.Key
 }
 
-// key returns the key of pub, of either parity: a stranger may have made the
-// operator list our key with the other one.
+// key returns the key of pub. A stranger may have made the operator list our key
+// negated; what is signed is always under the key that the task names.
 func (r *keyring) key(pub bip340.PubKey) (*bip340.Key, error) {
-	if k, ok := r.keys[pub]; ok {
-		return k, nil
-	}
-	other := pub
-	other[0] ^= 1
-	k, ok := r.keys[other]
+	k, ok := r.keys[pub]
 	if !ok {
 		return nil, fmt.Errorf("signer: %s is no key of this session", pub)
 	}
-	negated, err := k.Negated()
-	if err != nil {
-		return nil, fmt.Errorf("signer: %w", err)
-	}
-	r.keys[pub] = negated
-	return negated, nil
+	return k, nil
 }
 
 func (r *keyring) burn() {
-	for k := range maps.Values(r.keys) {
+	for _, k := range r.keys {
 		k.Burn()
 	}
 	clear(r.keys)
