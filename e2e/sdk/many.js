@@ -1,6 +1,7 @@
 // Many stock wallets with one Vigil, and what it costs or survives:
 //
-//	many.js N                 N delegates in one batch: processor time and memory of Vigil
+//	many.js N                 N delegates, in one batch where the operator can be told to
+//	                          wait for all: processor time and memory of Vigil
 //	many.js N --kill-at P     P "answer": between the operator's answer to a registration and
 //	                          Vigil's write (needs E2E_VIGIL_CRASH, built with -tags crashpoints);
 //	                          P "write": after the write; P "all": when all are registered
@@ -90,6 +91,10 @@ const taken = usage(pid());
 say(`delegated: ${(taken.cpu - before.cpu) / n} ms of processor for each intake; due at ${at.toISOString().slice(11, 19)}`);
 await Promise.all(all.map(({ wallet }) => wallet.dispose()));
 
+// From here on a batch starts with all of them or not at all.
+const together = operator.admin && !killAt;
+if (together) await operator.settings({ roundMinParticipantsCount: n });
+
 let from = taken.cpu;
 if (killAt) {
     await killed();
@@ -113,6 +118,7 @@ await until("every coin settled", async () => {
     }
     return true;
 }, { seconds: session * 8, every: 500 }).catch((error) => say(error.message));
+if (together) await operator.settings({ roundMinParticipantsCount: 1 });
 const renewed = all.filter((w) => w.batch).length;
 const seconds = (Date.now() - begun) / 1000;
 await sleep(3000);

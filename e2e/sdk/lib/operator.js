@@ -35,5 +35,6 @@ export async function connect(dir) {
 export function lacks(operator, needs = []) {
     if (needs.includes("dev") && !operator.dev) return "it makes coins expire or be swept at once, which only the development operator can";
     if (needs.includes("admin") && !operator.admin) return "it changes the operator's settings: set E2E_ADMIN_URL";
+    if (needs.includes("long") && !process.env.E2E_LONG) return "it waits until a batch has really expired and is swept: set E2E_LONG=1 and an expiry of 512 s";
     return undefined;
 }

@@ -25,8 +25,8 @@ export async function lastingWallet() {
 }
 
 /** A test with a Vigil of its own. needs: "admin", "dev"; flags: of `vigil serve`. */
-export function vigilTest(name, { needs, flags }, body) {
-    test(name, { skip: lacks(operator, needs), timeout: 120_000 }, async (t) => {
+export function vigilTest(name, { needs, flags, timeout = 120_000 }, body) {
+    test(name, { skip: lacks(operator, needs), timeout }, async (t) => {
         const { dir, remove } = scratch();
         const wallets = [];
         const vigil = await new Vigil(dir, operator.ark, typeof flags === "function" ? await flags() : flags).init();

@@ -53,6 +53,24 @@ vigilTest("a coin that expired while it was delegated is renewed as recoverable"
     assert.equal((await renewedCoin(alice, coin)).value, 30_000);
 });
 
+vigilTest("coins whose batch expired and was swept, Vigil dead all the while, are recovered", { needs: ["long"], timeout: 1_800_000 }, async ({ vigil, wallet }) => {
+    const [alice, bob] = [await wallet(), await wallet()];
+    const [before, after] = [await board(alice, operator, 30_000), await board(bob, operator, 40_000)];
+    await delegate(alice, [before], soon(30)); // with a forfeit, which will not be needed
+    await vigil.kill();
+    const swept = (w, coin) => until("the operator sweeping the batch", async () =>
+        (await w.getVtxos({ withRecoverable: true })).find((c) => outpoint(c) === outpoint(coin) && c.virtualStatus.state === "swept"),
+    { seconds: 1500, every: 5000 });
+    await swept(alice, before);
+    const late = await swept(bob, after);
+    await vigil.start();
+    await delegate(bob, [late], soon(2)); // without one
+    await reaches(alice, vigil, before, "settled");
+    await reaches(bob, vigil, late, "settled");
+    assert.equal((await renewedCoin(alice, before)).value, 30_000);
+    assert.equal((await renewedCoin(bob, late)).value, 40_000);
+});
+
 vigilTest("assets come through a renewal", {}, async ({ vigil, wallet }) => {
     const alice = await wallet();
     await board(alice, operator, 50_000);
