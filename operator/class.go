@@ -1,6 +1,7 @@
 package operator
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strings"
@@ -124,7 +125,8 @@ func (e *Error) class() Class {
 	if errors.Is(e.cause, ErrClosed) || errors.Is(e.cause, context.Canceled) {
 		return Canceled
 	}
-	has := func(s string) bool { return strings.Contains(e.text, s) }
+	text := cmp.Or(e.text, strings.ToLower(e.Message))
+	has := func(s string) bool { return strings.Contains(text, s) }
 	// One code covers several refusals here, and only the text tells them apart
 	// (section 11, trap 16).
 	switch e.Code {

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/btcsuite/btcd/chainhash/v2"
@@ -115,15 +116,23 @@ func (e *Engine) resolveSubmitted(ctx context.Context, rec *delegate.Record, fou
 		r.NextAttempt = now.Unix()
 		r.Isolate = false
 	}}
-	if txid, _, any := settledBy(rec, found); any && txid == rec.Commitment.String() {
+	if slices.ContainsFunc(rec.Inputs, func(in delegate.Input) bool {
+		v, ok := found[in.Outpoint]
+		return ok && v.Spent && v.SettledBy == rec.Commitment.String()
+	}) {
+		return finalized, nil
+	}
+	// The chain comes before the operator's word on the coins: a commitment that is
+	// there has settled them, whatever became of them afterwards.
+	seen, err := e.seen(ctx, rec.Commitment, depth)
+	if err != nil {
+		return change{}, err
+	}
+	if seen && e.chain != nil {
 		return finalized, nil
 	}
 	if c, ended := e.verdict(ctx, rec, found); ended {
 		return c, nil
-	}
-	seen, err := e.seen(ctx, rec.Commitment, depth)
-	if err != nil {
-		return change{}, err
 	}
 	if seen {
 		return finalized, nil
@@ -243,7 +252,7 @@ func (e *Engine) seen(ctx context.Context, txid chainhash.Hash, depth map[chainh
 // excluded says whether a confirmed transaction spends an input of the stored
 // commitment transaction.
 func (e *Engine) excluded(ctx context.Context, rec *delegate.Record) (bool, error) {
-	b, err := e.ledger.Branch(ctx, rec.ID, rec.Commitment)
+	b, err := e.ledger.Branch(ctx, rec.BranchOwner(), rec.Commitment)
 	if errors.Is(err, ledger.ErrNotFound) {
 		return false, nil
 	}
@@ -323,7 +332,7 @@ func (e *Engine) leaves(ctx context.Context, rec *delegate.Record, commitment ch
 // stored returns the VTXOs that the stored branch of the record's commitment
 // leads to, or nil when no branch is stored.
 func (e *Engine) stored(ctx context.Context, rec *delegate.Record) ([]ledger.VTXO, error) {
-	b, err := e.ledger.Branch(ctx, rec.ID, rec.Commitment)
+	b, err := e.ledger.Branch(ctx, rec.BranchOwner(), rec.Commitment)
 	if errors.Is(err, ledger.ErrNotFound) || err == nil && len(b.Nodes) == 0 {
 		return nil, nil
 	}

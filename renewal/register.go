@@ -280,12 +280,24 @@ func (e *Engine) registered(rec *delegate.Record, id string, err error) change {
 	case operator.Banned:
 		return note(delegate.Refused, "VTXO_BANNED", e.cfg.Pace.banned(random()))
 	case operator.Expired:
-		return note(delegate.Expire, "INTENT_EXPIRED", 0)
+		if past(rec, now) {
+			return note(delegate.Expire, "INTENT_EXPIRED", 0)
+		}
+		// Only the intent's own time ends it, and not a clock that runs ahead.
+		return note(delegate.Refused, codeOf(class), e.cfg.Pace.retry(rec, now, random()))
 	default:
 		// Even a rejection ends nothing: what is wrong for a live coin may be
 		// right once it is recoverable, and the operator may be wrong.
 		return note(delegate.Refused, codeOf(class), e.cfg.Pace.retry(rec, now, random()))
 	}
+}
+
+// clockSkew is how far two clocks may be apart before one of them is wrong.
+const clockSkew = 2 * time.Minute
+
+// past says whether the intent's own expire_at has passed on every clock.
+func past(rec *delegate.Record, now time.Time) bool {
+	return rec.ExpireAt > 0 && time.Unix(rec.ExpireAt, 0).Add(clockSkew).Before(now)
 }
 
 // codeOf names a class as the record keeps it.
@@ -332,24 +344,27 @@ func (e *Engine) verdict(ctx context.Context, rec *delegate.Record, found coins)
 	event := delegate.Event(0)
 	for _, in := range rec.Inputs {
 		v, ok := found[in.Outpoint]
+		if !ok {
+			continue
+		}
+		// First of all: anybody may unroll a coin that our own commitment settled.
+		if late, ok := watched(rec, v.SettledBy); ok && v.Spent {
+			if !e.believable(ctx, late) {
+				return e.backOff(rec, "COMMITMENT_LOST", "the operator says that its commitment "+late.String()+" settled the coins, and the chain does not have it",
+					e.cfg.Pace.retry(rec, e.cfg.Now(), random())), true
+			}
+			return change{Prev: rec, Event: delegate.Late, Mutate: func(r *delegate.Record) {
+				r.Commitment = late
+				r.NextAttempt = e.cfg.Now().Unix()
+			}}, true
+		}
 		switch {
-		case !ok:
 		case v.Unrolled:
 			gone = append(gone, ledger.Gone{Outpoint: in.Outpoint, Unrolled: true})
 			if event == 0 {
 				event = delegate.InputUnrolled
 			}
 		case v.Spent:
-			if late, ok := watched(rec, v.SettledBy); ok {
-				if !e.believable(ctx, late) {
-					return e.backOff(rec, "COMMITMENT_LOST", "the operator says that its commitment "+late.String()+" settled the coins, and the chain does not have it",
-						e.cfg.Pace.retry(rec, e.cfg.Now(), random())), true
-				}
-				return change{Prev: rec, Event: delegate.Late, Mutate: func(r *delegate.Record) {
-					r.Commitment = late
-					r.NextAttempt = e.cfg.Now().Unix()
-				}}, true
-			}
 			by := v.SettledBy
 			if by == "" {
 				by = v.ArkTxid
@@ -361,7 +376,7 @@ func (e *Engine) verdict(ctx context.Context, rec *delegate.Record, found coins)
 	if event != 0 {
 		return change{Prev: rec, Event: event, Gone: gone}, true
 	}
-	if rec.ExpireAt > 0 && rec.ExpireAt < e.cfg.Now().Unix() {
+	if past(rec, e.cfg.Now()) {
 		return change{Prev: rec, Event: delegate.Expire}, true
 	}
 	return change{}, false
