@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -29,29 +30,18 @@ type Engine struct {
 	work  sync.WaitGroup // every worker
 
 	// What follows belongs to the loop alone.
-	flights   map[vigil.DelegateID]*flight
-	hashes    map[string]vigil.DelegateID // of the intent ids that we wait to see listed
-	parties   map[string]*party           // by batch id
-	latest    batch.Started               // the batch that was announced last
-	announced time.Time                   // when that was
-	session   time.Duration               // the operator's, as last heard
-	fullest   int                         // most intents that a batch has listed
-	up        bool                        // the stream is open
+	flights   *flights
+	parties   map[string]*party // by batch id
+	latest    batch.Started     // the batch that was announced last
+	announced time.Time         // when that was
+	session   time.Duration     // the operator's, as last heard
+	fullest   int               // most intents that a batch has listed
+	up        bool              // the stream is open
 	taking    bool
 	trying    bool // one worker at a time repeats registrations
 	looking   bool // one worker at a time reconciles
 	stopped   bool
 	nextDue   time.Time
-}
-
-// flight is a delegate between registration and its end, with the time at
-// which the loop looks at it again. Its durable twin is the record.
-type flight struct {
-	rec    *delegate.Record
-	next   time.Time
-	busy   bool // a worker has it
-	missed int  // batches that should have listed it and did not
-	since  time.Time
 }
 
 // New makes an engine. chain and observer may be nil.
@@ -62,7 +52,7 @@ func New(cfg Config, op Operator, stream Stream, led Ledger, sessions Sessions, 
 	return &Engine{
 		cfg: cfg.withDefaults(), op: op, stream: stream, ledger: led, sessions: sessions, chain: chain, observer: observer,
 		wake: make(chan struct{}, 1), posts: make(chan func(), 64),
-		flights: map[vigil.DelegateID]*flight{}, hashes: map[string]vigil.DelegateID{}, parties: map[string]*party{},
+		flights: newFlights(), parties: map[string]*party{},
 	}
 }
 
@@ -139,10 +129,10 @@ func (e *Engine) load(ctx context.Context) error {
 		f := e.track(rec)
 		switch rec.State {
 		case delegate.Registering, delegate.Unconfirmed:
-			f.next = e.cfg.Now()
+			e.flights.wait(f, e.cfg.Now())
 		case delegate.Joining, delegate.Submitted:
 			// The batch goes on without us until its session ends.
-			f.next = time.Unix(rec.BatchEnd, 0).Add(e.cfg.Pace.Margin)
+			e.flights.wait(f, time.Unix(rec.BatchEnd, 0).Add(e.cfg.Pace.Margin))
 		}
 	}
 	if len(recs) > 0 {
@@ -151,29 +141,33 @@ func (e *Engine) load(ctx context.Context) error {
 	return nil
 }
 
-// track puts a record among the flights, or updates it there.
+// track puts a record among the flights, or updates it there, to be looked at
+// again at its next attempt.
 func (e *Engine) track(rec *delegate.Record) *flight {
-	f := e.flights[rec.ID]
-	if f == nil {
-		f = &flight{}
-		e.flights[rec.ID] = f
-	}
-	if f.rec == nil || f.rec.State != rec.State || f.rec.IntentID != rec.IntentID {
+	known := e.flights.byID[rec.ID] != nil
+	f, moved := e.flights.put(rec)
+	switch {
+	case moved:
 		f.missed, f.since = 0, e.cfg.Now()
+	case known && f.busy() && rec.State == delegate.Registered:
+		e.passed(f)
 	}
-	f.rec, f.busy = rec, false
-	f.next = time.Unix(rec.NextAttempt, 0)
+	next := time.Unix(rec.NextAttempt, 0)
 	if rec.State == delegate.Registered && e.session > 0 {
-		f.next = earlier(f.next, e.cfg.Now().Add(e.session))
+		next = earlier(next, e.cfg.Now().Add(e.session))
 	}
 	if rec.State == delegate.Registering {
 		// The window after a pop is shorter than the records' seconds.
-		f.next = earlier(f.next, e.cfg.Now().Add(e.cfg.Pace.Duplicate))
+		next = earlier(next, e.cfg.Now().Add(e.cfg.Pace.Duplicate))
 	}
-	if rec.State == delegate.Registered {
-		e.hashes[batch.IntentHash(rec.IntentID)] = rec.ID
-	}
+	e.flights.wait(f, next)
 	return f
+}
+
+// passed notes that a batch listed an intent and went on without it: by the end
+// of this session the operator has queued it again, behind all others.
+func (e *Engine) passed(f *flight) {
+	f.missed, f.since = 0, e.cfg.Now().Add(e.session)
 }
 
 // update tells the loop what a worker made of a record: whether it is still in
@@ -183,12 +177,7 @@ func (e *Engine) update(rec *delegate.Record) {
 		e.track(rec)
 		return
 	}
-	if f := e.flights[rec.ID]; f != nil {
-		delete(e.flights, rec.ID)
-		if f.rec.IntentID != "" {
-			delete(e.hashes, batch.IntentHash(f.rec.IntentID))
-		}
-	}
+	e.flights.drop(rec.ID)
 	e.nextDue = time.Time{} // it may be due again soon
 }
 
@@ -216,59 +205,65 @@ const idle = time.Minute
 func (e *Engine) plan(ctx context.Context) time.Duration {
 	now := e.cfg.Now()
 	next := now.Add(idle)
-	var register, look, dropped []*delegate.Record
-	registered := 0
-	for _, f := range e.flights {
-		if f.rec.State != delegate.Unconfirmed {
-			registered++
-		}
-		if f.busy || e.stopped {
-			continue
-		}
-		if f.next.After(now) {
-			next = earlier(next, f.next)
-			continue
-		}
-		switch f.rec.State {
-		case delegate.Registering:
-			if !e.trying && len(register) < chunk {
-				register = append(register, f.rec)
-				f.busy = true
-			}
-		case delegate.Registered:
-			f.next = now.Add(max(e.session, time.Second))
-			next = earlier(next, f.next)
-			if f.missed >= misses || now.Sub(f.since) > forgotten || e.silent(f, now) {
-				dropped = append(dropped, f.rec)
-				f.busy = true
-			}
-		default:
-			if !e.looking && len(look) < chunk {
-				look = append(look, f.rec)
-				f.busy = true
-			}
+	if e.stopped {
+		return idle
+	}
+	soonest := func(at time.Time) {
+		if !at.IsZero() {
+			next = earlier(next, at)
 		}
 	}
-	if len(register) > 0 {
-		e.trying = true
-		e.spawn(func() { e.register(ctx, register, func() { e.trying = false }) })
+	// What is left over while a worker is at it waits for the worker's last word,
+	// which plans anew.
+	if !e.trying {
+		due, at := e.flights.registering.ripe(now, chunk)
+		if e.trying = len(due) > 0; e.trying {
+			e.spawn(func() { e.register(ctx, records(due), func() { e.trying = false }) })
+		} else {
+			soonest(at)
+		}
+	}
+	if !e.looking {
+		due, at := e.flights.watched.ripe(now, chunk)
+		if e.looking = len(due) > 0; e.looking {
+			e.spawn(func() { e.reconcile(ctx, records(due), func() { e.looking = false }) })
+		} else {
+			soonest(at)
+		}
+	}
+	due, at := e.flights.registered.ripe(now, len(e.flights.byID))
+	soonest(at)
+	var dropped []*flight
+	for _, f := range due {
+		if f.missed >= misses || now.Sub(f.since) > forgotten || e.silent(f, now) {
+			dropped = append(dropped, f)
+			continue
+		}
+		again := now.Add(max(e.session, time.Second))
+		e.flights.wait(f, again)
+		soonest(again)
 	}
 	if len(dropped) > 0 {
-		e.spawn(func() { e.dropped(ctx, dropped) })
+		e.spawn(func() { e.dropped(ctx, records(dropped)) })
 	}
-	if len(look) > 0 {
-		e.looking = true
-		e.spawn(func() { e.reconcile(ctx, look, func() { e.looking = false }) })
-	}
-	if room := e.cfg.Window - registered; room > 0 && !e.taking && !e.stopped {
+	if room := e.cfg.Window - e.flights.claimed(); room > 0 && !e.taking {
 		if !e.nextDue.After(now) {
 			e.taking = true
 			e.spawn(func() { e.take(ctx, min(room, chunk)) })
 		} else {
-			next = earlier(next, e.nextDue)
+			soonest(e.nextDue)
 		}
 	}
 	return max(next.Sub(now), time.Millisecond)
+}
+
+// records are what the flights carry; workers do not touch the flights.
+func records(list []*flight) []*delegate.Record {
+	out := make([]*delegate.Record, len(list))
+	for i, f := range list {
+		out[i] = f.rec
+	}
+	return out
 }
 
 // chunk is the most delegates that one worker carries: their inputs are read
@@ -320,10 +315,10 @@ func (e *Engine) event(ctx context.Context, ev operator.Event) (replan bool) {
 	case operator.StreamUp:
 		e.up = true
 		e.observer.StreamUp(true)
-		for _, f := range e.flights {
-			// What happened meanwhile is unknown: look at once.
-			if s := f.rec.State; !f.busy && (s == delegate.Joining || s == delegate.Submitted) {
-				f.next = earlier(f.next, time.Unix(f.rec.BatchEnd, 0).Add(e.cfg.Pace.Margin))
+		for _, f := range slices.Clone(e.flights.watched) {
+			// What happened meanwhile is unknown: look as soon as the session is over.
+			if s := f.rec.State; s == delegate.Joining || s == delegate.Submitted {
+				e.flights.wait(f, earlier(f.next, time.Unix(f.rec.BatchEnd, 0).Add(e.cfg.Pace.Margin)))
 			}
 		}
 		return true
@@ -355,55 +350,96 @@ func (e *Engine) started(ctx context.Context, ev batch.Started) (replan bool) {
 	if ev.BatchID == e.latest.BatchID {
 		return false // announced twice
 	}
-	e.latest, e.announced = ev, e.cfg.Now()
+	now := e.cfg.Now()
+	e.latest, e.announced = ev, now
 	listed := map[vigil.DelegateID]bool{}
 	youngest := time.Time{}
 	for _, h := range ev.IntentHashes {
-		if id, ok := e.hashes[h]; ok && e.flights[id] != nil {
+		if id, ok := e.flights.hashes[h]; ok {
 			listed[id] = true
-			if at := e.flights[id].since; at.After(youngest) {
+			if at := e.flights.byID[id].since; at.After(youngest) && !at.After(now) {
 				youngest = at
 			}
 		}
 	}
 	full := len(ev.IntentHashes) >= e.fullest && len(ev.IntentHashes) > 1
 	e.fullest = max(e.fullest, len(ev.IntentHashes))
-	var ours []*delegate.Record
-	for id, f := range e.flights {
-		if f.rec.State != delegate.Registered || f.busy {
-			continue
-		}
-		if !listed[id] {
-			if !full || f.since.Before(youngest) {
-				f.missed++
-				if f.missed >= misses {
-					f.next, replan = e.cfg.Now(), true
-				}
+	var ours, missing []*flight
+	for _, f := range e.flights.registered {
+		switch {
+		case listed[f.rec.ID]:
+			f.missed = 0
+			ours = append(ours, f)
+		case !full || f.since.Before(youngest):
+			if f.missed++; f.missed >= misses {
+				missing = append(missing, f)
 			}
-			continue
 		}
-		f.missed = 0
-		ours = append(ours, f.rec)
 	}
-	e.join(ctx, ev, ours)
-	return replan
+	for _, f := range missing {
+		e.flights.wait(f, now)
+	}
+	e.join(ctx, ev, ours...)
+	return len(missing) > 0
 }
 
-// join starts the part that ours play in a batch.
-func (e *Engine) join(ctx context.Context, ev batch.Started, ours []*delegate.Record) {
+// late is how long a batch waits for intent ids that are being written down.
+// It is short beside the second or more that the operator gives to confirm.
+const late = 250 * time.Millisecond
+
+// join starts the part that ours play in a batch, or adds them to it while it
+// has not begun. It begins at once when every intent that the batch lists is
+// known; while some are not and ours are being registered, theirs may be among
+// those, and a batch that does not wait for them would have to do without.
+func (e *Engine) join(ctx context.Context, ev batch.Started, ours ...*flight) {
 	if e.stopped || !e.up || len(ours) == 0 {
 		return
 	}
 	p := e.parties[ev.BatchID]
-	if p != nil {
-		return // its part is fixed once it confirms; late ones wait for the next batch
+	if p != nil && p.begun {
+		for _, f := range ours {
+			e.passed(f) // who confirms is settled
+		}
+		return
 	}
-	for _, rec := range ours {
-		e.flights[rec.ID].busy = true
+	if p == nil {
+		p = newParty(e, ev)
+		e.parties[ev.BatchID] = p
+		if !e.complete(p) {
+			e.spawn(func() {
+				select {
+				case <-time.After(late):
+					e.post(ctx, func() { e.begin(ctx, p) })
+				case <-ctx.Done():
+				}
+			})
+		}
 	}
-	p = newParty(e, ev, ours)
-	e.parties[ev.BatchID] = p
-	e.spawn(func() { p.run(ctx) })
+	for _, f := range ours {
+		e.flights.hold(f)
+		p.recs[f.rec.ID] = f.rec
+	}
+	if e.complete(p) {
+		e.begin(ctx, p)
+	}
+}
+
+// complete says whether no more of ours can turn out to be in p's batch.
+func (e *Engine) complete(p *party) bool {
+	for _, h := range p.started.IntentHashes {
+		if _, ok := e.flights.hashes[h]; !ok {
+			return !e.flights.underway()
+		}
+	}
+	return true
+}
+
+// begin starts a party, once.
+func (e *Engine) begin(ctx context.Context, p *party) {
+	if !p.begun {
+		p.begun = true
+		e.spawn(func() { p.run(ctx) })
+	}
 }
 
 // silent observes nothing.

@@ -59,7 +59,10 @@ func (e *Engine) written(ctx context.Context, prev *delegate.Record, out ledger.
 	}
 	if rec := out.Record; rec.State == delegate.Registered && slices.Contains(e.latest.IntentHashes, batch.IntentHash(rec.IntentID)) {
 		// The batch was announced before the id was written.
-		e.join(ctx, e.latest, []*delegate.Record{rec})
+		e.join(ctx, e.latest, e.flights.byID[rec.ID])
+	}
+	if p := e.parties[e.latest.BatchID]; p != nil && !p.begun && e.complete(p) {
+		e.begin(ctx, p)
 	}
 }
 
@@ -72,7 +75,7 @@ func (e *Engine) reload(ctx context.Context, id vigil.DelegateID) {
 			e.post(ctx, func() { e.update(rec) })
 			return
 		case errors.Is(err, ledger.ErrNotFound), errors.Is(err, ledger.ErrUnreadable):
-			e.post(ctx, func() { delete(e.flights, id) })
+			e.post(ctx, func() { e.flights.drop(id) })
 			return
 		}
 		select {
@@ -140,10 +143,11 @@ func (e *Engine) take(ctx context.Context, room int) {
 		}
 		fresh := due[:0]
 		for _, rec := range due {
-			if e.flights[rec.ID] != nil {
+			if e.flights.byID[rec.ID] != nil {
 				continue // a worker has it, and its next write is still to come
 			}
-			e.flights[rec.ID] = &flight{rec: rec, busy: true, next: now, since: now}
+			f, _ := e.flights.put(rec) // not to wait: the worker has it
+			f.since = now
 			fresh = append(fresh, rec)
 		}
 		if len(fresh) > 0 {
