@@ -18,16 +18,21 @@ import (
 // be encoded, and prints as the word "nonce".
 type SecNonce struct {
 	key PubKey
+	pub [2]Point
 	use func(f func(k1, k2 *btcec.ModNScalar) error) error
 }
 
+// Public returns the two public points, decoded, for callers that add them up.
+func (n *SecNonce) Public() [2]Point { return n.pub }
+
 // newSecNonce takes k1 and k2 over and wipes them.
 func newSecNonce(key PubKey, k1, k2 *btcec.ModNScalar) *SecNonce {
+	r := MulBases(k1, k2)
 	k := [2]btcec.ModNScalar{*k1, *k2}
 	k1.Zero()
 	k2.Zero()
 	var used atomic.Bool
-	return &SecNonce{key: key, use: func(f func(k1, k2 *btcec.ModNScalar) error) error {
+	return &SecNonce{key: key, pub: [2]Point(r), use: func(f func(k1, k2 *btcec.ModNScalar) error) error {
 		if used.Swap(true) {
 			return ErrNonceUsed
 		}
@@ -87,11 +92,11 @@ func nonceOf(key PubKey, k1, k2 *btcec.ModNScalar) (*SecNonce, [66]byte, error) 
 	if k1.IsZeroBit()|k2.IsZeroBit() != 0 {
 		return nil, pub, fmt.Errorf("%w: nonce", ErrScalar)
 	}
-	r := MulBases(k1, k2)
-	p1, p2 := r[0].PubKey(), r[1].PubKey()
+	n := newSecNonce(key, k1, k2)
+	p1, p2 := n.pub[0].PubKey(), n.pub[1].PubKey()
 	copy(pub[:33], p1[:])
 	copy(pub[33:], p2[:])
-	return newSecNonce(key, k1, k2), pub, nil
+	return n, pub, nil
 }
 
 // ImportSecNonce makes a nonce of its two scalars, 64 bytes, for the key pub. It

@@ -49,14 +49,20 @@ func (n *AggNonce) points() (r1, r2 bip340.Point, err error) {
 // AggregateNonces sums the signers' public nonces (NonceAgg). A nonce that does
 // not decode is a *ContributionError with its index.
 func AggregateNonces(nonces []PubNonce) (AggNonce, error) {
-	agg, _, err := aggregate(nonces)
+	agg, _, err := aggregate(nonces, -1, [2]bip340.Point{})
 	return agg, err
 }
 
-// aggregate also returns the two points, to save decoding them.
-func aggregate(nonces []PubNonce) (agg AggNonce, r [2]bip340.Point, err error) {
+// aggregate also returns the two points, to save decoding them, as it saves
+// decoding the own nonce at position at, whose points are own.
+func aggregate(nonces []PubNonce, at int, own [2]bip340.Point) (agg AggNonce, r [2]bip340.Point, err error) {
 	var sums [2]bip340.Sum
 	for i := range nonces {
+		if i == at {
+			sums[0].Add(own[0])
+			sums[1].Add(own[1])
+			continue
+		}
 		r1, r2, err := nonces[i].points()
 		if err != nil {
 			return agg, r, &ContributionError{Index: i, Contrib: "pubnonce", Err: err}

@@ -82,7 +82,7 @@ func (p *Pending) Sign(nonces []PubNonce) (PartialSig, *Session, error) {
 		if len(nonces) != len(p.ctx.ids) || nonces[p.at] != p.public {
 			return nil, fmt.Errorf("%w: own public nonce is not among the nonces", ErrSigners)
 		}
-		agg, r, err := aggregate(nonces)
+		agg, r, err := aggregate(nonces, p.at, p.nonce.Public())
 		if err != nil {
 			return nil, err
 		}
@@ -132,7 +132,7 @@ func (s *Share) Answer(q Query) (Answer, error) {
 	all := append([]PubNonce(nil), q.Nonces...)
 	all[at] = public
 	a.Sig, err = q.Context.sign(s.key, at, n, func() (*Session, error) {
-		agg, r, err := aggregate(all)
+		agg, r, err := aggregate(all, at, n.Public())
 		if err != nil {
 			return nil, err
 		}
