@@ -194,5 +194,6 @@ func MulBases(ks ...*btcec.ModNScalar) []Point {
 	for i := range js {
 		ps[i] = affine(&js[i])
 	}
+	clear(js)
 	return ps
 }

@@ -124,15 +124,20 @@ func Investigate(params *Params, pmsgs1 [][]byte) ([][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := params.n()
-	msgs := make([][]byte, n)
+	msgs := make([][]byte, params.n())
 	for j := range msgs {
-		enc, partial := make([]btcec.ModNScalar, n), make([]*bip340.Sum, n)
-		for i, c := range all {
-			enc[i] = c.enc[j]
-			partial[i] = pedpop.Evaluate(c.coms, j)
-		}
-		msgs[j] = pedpop.AppendPoints(pedpop.AppendScalars(make([]byte, 0, LenInvestigation(n)), enc), bip340.Points(partial...))
+		msgs[j] = inquiry(all, j)
 	}
 	return msgs, nil
+}
+
+// inquiry is the investigation message to participant j.
+func inquiry(all []*contribution, j int) []byte {
+	enc, partial := make([]btcec.ModNScalar, len(all)), make([]*bip340.Sum, len(all))
+	for i, c := range all {
+		enc[i] = c.enc[j]
+		partial[i] = pedpop.Evaluate(c.coms, j)
+	}
+	b := pedpop.AppendScalars(make([]byte, 0, LenInvestigation(len(all))), enc)
+	return pedpop.AppendPoints(b, bip340.Points(partial...))
 }

@@ -28,7 +28,9 @@ func (e *UnknownFaultError) Error() string {
 func (e *UnknownFaultError) Burn() { e.held.Burn() }
 
 func unknownFault(id int, sec *btcec.ModNScalar, pads pedpop.Polynomial, enc *btcec.ModNScalar, g *group) error {
-	b := pedpop.AppendScalars(pedpop.AppendScalars(make([]byte, 0, 32+32*len(pads)), []btcec.ModNScalar{*sec}), pads)
+	first := pedpop.Polynomial{*sec}
+	b := pedpop.AppendScalars(pedpop.AppendScalars(make([]byte, 0, 32+32*len(pads)), first), pads)
+	first.Wipe()
 	var p bip340.Sum
 	p.Add(g.shares[id])
 	p.Add(g.tauG.Negate())

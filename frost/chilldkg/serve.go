@@ -3,6 +3,7 @@ package chilldkg
 import (
 	"bytes"
 	"crypto/rand"
+	"errors"
 	"io"
 
 	"github.com/vigil-ark/vigil/frost/internal/pedpop"
@@ -18,7 +19,9 @@ type Serving struct {
 
 // Serve takes the other participants' first messages, by their number (the
 // server's own place is not looked at), and returns the coordinator's first.
-// Errors are those of Coordinate, Step1 and Step2.
+// Errors are those of Coordinate, Step1 and Step2; as the coordinator is the
+// server itself, a *FaultError always names the participant, and no investigation
+// is left to the caller.
 func Serve(host *HostKey, params *Params, pmsgs1 [][]byte) (*Serving, []byte, error) {
 	random, err := pedpop.Random()
 	if err != nil {
@@ -44,10 +47,21 @@ func serve(host *HostKey, params *Params, pmsgs1 [][]byte, random *[32]byte, aux
 	}
 	p2, _, err := p1.accept(host, m, g, aux)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, ownBlame(err, all, p1.id)
 	}
 	s := &Serving{session: &Session{params: params, eq: p2.eq, group: g}, own: p2}
 	return s, m.encode(), nil
+}
+
+// ownBlame sharpens a participant's error for one who is the coordinator too.
+func ownBlame(err error, all []*contribution, id int) error {
+	if unknown := (*UnknownFaultError)(nil); errors.As(err, &unknown) {
+		err = unknown.Investigate(inquiry(all, id))
+	}
+	if fault := (*FaultError)(nil); errors.As(err, &fault) && fault.By == ParticipantOrCoordinator {
+		return &FaultError{By: Participant, ID: fault.ID, Reason: fault.Reason}
+	}
+	return err
 }
 
 // Transcript is Participant2.Transcript.

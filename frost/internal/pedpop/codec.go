@@ -85,6 +85,7 @@ func AppendScalars(b []byte, ss []btcec.ModNScalar) []byte {
 	for i := range ss {
 		k := ss[i].Bytes()
 		b = append(b, k[:]...)
+		clear(k[:])
 	}
 	return b
 }
