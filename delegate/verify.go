@@ -2,6 +2,7 @@ package delegate
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	"github.com/vigil-ark/vigil/ark/intent"
 	"github.com/vigil-ark/vigil/ark/script"
 	"github.com/vigil-ark/vigil/bip340"
+	"github.com/vigil-ark/vigil/internal/canon"
 )
 
 // ErrDamaged says that a stored record is not what its owner signed: the disk,
@@ -30,6 +32,18 @@ func (r *Record) Verify() error {
 		return fmt.Errorf("%w: %s: %w", ErrDamaged, r.ID, err)
 	}
 	return nil
+}
+
+// Mark identifies all that Verify looks at: of two records with one mark, both
+// verify or neither does. The error is canon.ErrBounds, for a record that cannot
+// be stored.
+func (r *Record) Mark() ([32]byte, error) {
+	b, err := canon.Encode(recordFormat, MaxRecord, func(c *canon.Coder) {
+		c.Fixed(r.ID[:], "id")
+		r.keyFields(c)
+		r.signedFields(c)
+	})
+	return sha256.Sum256(b), err
 }
 
 func (r *Record) verify() error {

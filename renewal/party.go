@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -356,27 +357,26 @@ func (p *party) carry(ctx context.Context, view *batch.Batch, step batch.Step, e
 func (p *party) forfeit(ctx context.Context, s batch.StepForfeits) error {
 	e := p.e
 	now := e.cfg.Now().Unix()
+	gifts := make([]given, len(s.Tasks))
+	var work errgroup.Group
+	work.SetLimit(runtime.GOMAXPROCS(0))
+	for i, t := range s.Tasks {
+		work.Go(func() error {
+			gifts[i] = p.give(s, t, now)
+			return nil
+		})
+	}
+	_ = work.Wait() // errors are logged there
 	var changes []change
 	complete := map[vigil.DelegateID][]string{}
-	for _, t := range s.Tasks {
-		rec := p.byTask(t.ID)
-		if rec == nil {
+	for _, g := range gifts {
+		if g.rec == nil {
 			continue
 		}
-		txs, err := p.session.Forfeits(rec.ID, t.Connectors)
-		if err != nil {
-			e.cfg.Log.Error("a delegate's forfeits could not be completed", "delegate", rec.ID, "err", err)
-			continue
-		}
-		b, err := branch(rec, s, t, p.started, txs, now)
-		if err != nil {
-			e.cfg.Log.Error("a branch could not be kept", "delegate", rec.ID, "err", err)
-			continue
-		}
-		complete[rec.ID] = txs
-		changes = append(changes, change{Prev: rec, Event: delegate.Submit, Branch: b, Mutate: func(r *delegate.Record) {
+		complete[g.rec.ID] = g.forfeits
+		changes = append(changes, change{Prev: g.rec, Event: delegate.Submit, Branch: g.branch, Mutate: func(r *delegate.Record) {
 			r.Commitment = s.Txid
-			r.Leaves = b.Leaves
+			r.Leaves = g.branch.Leaves
 		}})
 	}
 	var forfeits []string
@@ -397,6 +397,31 @@ func (p *party) forfeit(ctx context.Context, s batch.StepForfeits) error {
 		return fmt.Errorf("submit forfeits: %w", err)
 	}
 	return nil
+}
+
+// given is what one delegate gives up, and the branch that it gets for it.
+type given struct {
+	rec      *delegate.Record // nil: nothing
+	branch   *delegate.Branch
+	forfeits []string
+}
+
+func (p *party) give(s batch.StepForfeits, t batch.TaskResult, now int64) given {
+	rec := p.byTask(t.ID)
+	if rec == nil {
+		return given{}
+	}
+	txs, err := p.session.Forfeits(rec.ID, t.Connectors)
+	if err != nil {
+		p.e.cfg.Log.Error("a delegate's forfeits could not be completed", "delegate", rec.ID, "err", err)
+		return given{}
+	}
+	b, err := branch(rec, s, t, p.started, txs, now)
+	if err != nil {
+		p.e.cfg.Log.Error("a branch could not be kept", "delegate", rec.ID, "err", err)
+		return given{}
+	}
+	return given{rec, b, txs}
 }
 
 // byTask finds the record of a task.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"time"
 
@@ -184,29 +185,11 @@ func (e *Engine) register(ctx context.Context, recs []*delegate.Record, done fun
 		e.putOff(ctx, recs, "OPERATOR_UNAVAILABLE", err)
 		return
 	}
-	type ready struct {
-		rec   *delegate.Record
-		proof string
-	}
-	var todo []ready
+	todo := e.proofs(ctx, e.registrable(ctx, recs, params, found))
 	var begin []change
-	for _, rec := range recs {
-		if c, ended := e.verdict(ctx, rec, found); ended {
-			e.write(ctx, c)
-			continue
-		}
-		if failure := unfit(rec, params, found, e.cfg.Now()); failure != nil {
-			e.write(ctx, e.backOff(rec, failure.Code, failure.Text, e.cfg.Pace.retry(rec, e.cfg.Now(), random())))
-			continue
-		}
-		proof, err := e.sessions.Proof(ctx, rec)
-		if err != nil {
-			e.write(ctx, e.unopened(rec, err))
-			continue
-		}
-		todo = append(todo, ready{rec, proof})
-		if rec.State == delegate.Due {
-			begin = append(begin, change{Prev: rec, Event: delegate.Register, Mutate: func(r *delegate.Record) {
+	for _, r := range todo {
+		if r.rec.State == delegate.Due {
+			begin = append(begin, change{Prev: r.rec, Event: delegate.Register, Mutate: func(r *delegate.Record) {
 				r.Attempts++
 				r.BatchID, r.BatchEnd = "", 0
 			}})
@@ -240,6 +223,62 @@ func (e *Engine) register(ctx context.Context, recs []*delegate.Record, done fun
 		})
 	}
 	_ = calls.Wait() // every outcome is written above
+}
+
+// registrable writes down what became of the delegates that cannot be registered
+// now, and returns the others.
+func (e *Engine) registrable(ctx context.Context, recs []*delegate.Record, params ark.Params, found coins) []*delegate.Record {
+	var out []*delegate.Record
+	for _, rec := range recs {
+		if c, ended := e.verdict(ctx, rec, found); ended {
+			e.write(ctx, c)
+			continue
+		}
+		if failure := unfit(rec, params, found, e.cfg.Now()); failure != nil {
+			e.write(ctx, e.backOff(rec, failure.Code, failure.Text, e.cfg.Pace.retry(rec, e.cfg.Now(), random())))
+			continue
+		}
+		out = append(out, rec)
+	}
+	return out
+}
+
+// ready is a delegate that can be registered, with its proof.
+type ready struct {
+	rec   *delegate.Record
+	proof string
+}
+
+// proofs opens the delegates' sessions for as long as it takes to sign their
+// proofs.
+func (e *Engine) proofs(ctx context.Context, recs []*delegate.Record) []ready {
+	if len(recs) == 0 {
+		return nil
+	}
+	session, failed := e.sessions.Open(ctx, recs)
+	defer session.Close()
+	proofs := make([]string, len(recs))
+	errs := make([]error, len(recs))
+	var work errgroup.Group
+	work.SetLimit(runtime.GOMAXPROCS(0))
+	for i, rec := range recs {
+		work.Go(func() error {
+			if errs[i] = failed[rec.ID]; errs[i] == nil {
+				proofs[i], errs[i] = session.Proof(rec.ID)
+			}
+			return nil
+		})
+	}
+	_ = work.Wait() // errs holds every error
+	var out []ready
+	for i, rec := range recs {
+		if errs[i] != nil {
+			e.write(ctx, e.unopened(rec, errs[i]))
+			continue
+		}
+		out = append(out, ready{rec, proofs[i]})
+	}
+	return out
 }
 
 // current asks the operator for its parameters again when what was last heard

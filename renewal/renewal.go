@@ -60,10 +60,8 @@ type Chain interface {
 // delegate.ErrSecretMissing, ErrSecretWrong or ErrDamaged quarantine the
 // delegate; any other is tried again.
 type Sessions interface {
-	// Proof returns the record's proof as base64 PSBT, ready to be registered: with
-	// the delegate key's signature where the proof is over a leaf that carries it.
-	Proof(ctx context.Context, rec *delegate.Record) (string, error)
-	// Open rebuilds the sessions of the delegates that join one batch. Those that
+	// Open rebuilds the sessions of delegates that are about to be registered, or
+	// that join one batch. Those that
 	// cannot be opened are in the map, and the others go on.
 	Open(ctx context.Context, recs []*delegate.Record) (Session, map[vigil.DelegateID]error)
 }
@@ -71,6 +69,9 @@ type Sessions interface {
 // Session signs for our delegates in one batch. Its nonces and keys die with
 // Close.
 type Session interface {
+	// Proof returns a delegate's proof as base64 PSBT, ready to be registered: with
+	// the delegate key's signature where the proof is over a leaf that carries it.
+	Proof(id vigil.DelegateID) (string, error)
 	Nonces(nodes []batch.SigningNode) (map[bip340.PubKey]map[chainhash.Hash]musig2.PubNonce, error)
 	Sign(nodes []batch.SignRequest) (map[bip340.PubKey]map[chainhash.Hash]musig2.PartialSig, error)
 	// Forfeits completes one delegate's forfeits with their connectors and signs

@@ -1,7 +1,6 @@
 package signer
 
 import (
-	"context"
 	"fmt"
 
 	"github.com/btcsuite/btcd/psbt/v2"
@@ -17,42 +16,41 @@ import (
 	"github.com/vigil-ark/vigil/delegate"
 )
 
-// Proof returns the record's proof ready to be registered, as base64 PSBT. The
-// record is held against its owner's signatures and the secret is looked up and
-// checked even when the proof needs no signature of ours: a delegate that could
-// not be carried out must not be registered.
-func (s *Signer) Proof(ctx context.Context, rec *delegate.Record) (string, error) {
-	if err := rec.Verify(); err != nil {
-		return "", err
-	}
-	opened, err := s.open(ctx, rec)
+// Proof returns a delegate's proof ready to be registered, as base64 PSBT: with
+// the delegate key's signature on every input whose leaf carries the key, input 0
+// included.
+func (s *Session) Proof(id vigil.DelegateID) (string, error) {
+	rec, key, err := s.of(id)
 	if err != nil {
 		return "", err
 	}
-	defer opened.Burn()
-	return opened.proof()
-}
-
-// proof adds the delegate key's signature to every input whose leaf carries
-// the key, input 0 included.
-func (o *Opened) proof() (string, error) {
-	packet, err := script.DecodePSBT(o.record.Proof, script.StrangerLimits())
+	packet, err := script.DecodePSBT(rec.Proof, script.StrangerLimits())
 	if err != nil {
-		return "", fmt.Errorf("stored proof of %s: %w", o.record.ID, err)
+		return "", fmt.Errorf("stored proof of %s: %w", id, err)
 	}
-	ours := o.key.PubKey().XOnly()
+	ours := key.PubKey().XOnly()
 	inputs, err := intent.ToSign(packet, ours, txscript.SigHashDefault)
 	if err != nil {
-		return "", fmt.Errorf("stored proof of %s: %w", o.record.ID, err)
+		return "", fmt.Errorf("stored proof of %s: %w", id, err)
 	}
 	for _, in := range inputs {
-		sig, err := o.key.Sign(in.Sighash[:])
+		sig, err := key.Sign(in.Sighash[:])
 		if err != nil {
-			return "", fmt.Errorf("sign proof of %s: %w", o.record.ID, err)
+			return "", fmt.Errorf("sign proof of %s: %w", id, err)
 		}
 		script.AddSignature(&packet.Inputs[in.Index], in.Leaf, script.Signature{Key: ours, Type: txscript.SigHashDefault, Sig: sig})
 	}
 	return encode(packet)
+}
+
+// of finds an opened delegate and its key.
+func (s *Session) of(id vigil.DelegateID) (*delegate.Record, *bip340.Key, error) {
+	rec, ok := s.records[id]
+	if !ok {
+		return nil, nil, fmt.Errorf("signer: delegate %s is not in this session", id)
+	}
+	key, err := s.ring.key(rec.DelegateKey)
+	return rec, key, err
 }
 
 // Forfeits completes the delegate's forfeits with the connectors that its batch
@@ -61,21 +59,19 @@ func (o *Opened) proof() (string, error) {
 // The caller vouches that the branches of that batch's commitment are valid
 // and that it will store them before one of these leaves.
 func (s *Session) Forfeits(id vigil.DelegateID, connectors map[wire.OutPoint]batch.Connector) ([]string, error) {
-	rec, ok := s.records[id]
-	if !ok {
-		return nil, fmt.Errorf("signer: delegate %s is not in this session", id)
-	}
-	key, err := s.ring.key(rec.DelegateKey)
+	rec, key, err := s.of(id)
 	if err != nil {
 		return nil, err
 	}
+	reader := s.readers.Get().(*script.Reader)
+	defer s.readers.Put(reader)
 	done := make([]string, 0, len(connectors))
 	for _, in := range rec.Inputs {
 		connector, ok := connectors[in.Outpoint]
 		if !ok {
 			continue
 		}
-		tx, err := complete(rec, in, key, connector)
+		tx, err := complete(rec, in, key, connector, reader)
 		if err != nil {
 			return nil, fmt.Errorf("forfeit of %s: %w", in.Outpoint, err)
 		}
@@ -89,7 +85,7 @@ func (s *Session) Forfeits(id vigil.DelegateID, connectors map[wire.OutPoint]bat
 
 // complete checks the stored forfeit once more, against the record's own terms,
 // before the key touches it: the disk is not trusted either.
-func complete(rec *delegate.Record, in delegate.Input, key *bip340.Key, connector batch.Connector) (string, error) {
+func complete(rec *delegate.Record, in delegate.Input, key *bip340.Key, connector batch.Connector, r *script.Reader) (string, error) {
 	partial, err := script.DecodePSBT(in.Forfeit, script.StrangerLimits())
 	if err != nil {
 		return "", fmt.Errorf("stored forfeit: %w", err)
@@ -99,10 +95,10 @@ func complete(rec *delegate.Record, in delegate.Input, key *bip340.Key, connecto
 		return "", fmt.Errorf("stored script: %w", err)
 	}
 	ours := key.PubKey().XOnly()
-	if _, err := forfeit.Check(partial, rec.Terms(in, tree), nil); err != nil {
+	if _, err := forfeit.Check(partial, rec.Terms(in, tree), r); err != nil {
 		return "", fmt.Errorf("stored forfeit: %w", err)
 	}
-	packet, sighash, err := forfeit.Complete(partial, connector.Outpoint, connector.Out)
+	packet, sighash, err := forfeit.Complete(partial, connector.Outpoint, connector.Out, r)
 	if err != nil {
 		return "", err
 	}
@@ -110,7 +106,7 @@ func complete(rec *delegate.Record, in delegate.Input, key *bip340.Key, connecto
 	if err != nil {
 		return "", fmt.Errorf("sign: %w", err)
 	}
-	if err := forfeit.Sign(packet, ours, sig); err != nil {
+	if err := forfeit.Sign(packet, ours, sig, r); err != nil {
 		return "", err
 	}
 	return encode(packet)

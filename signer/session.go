@@ -12,6 +12,7 @@ import (
 
 	"github.com/vigil-ark/vigil"
 	"github.com/vigil-ark/vigil/ark/batch"
+	"github.com/vigil-ark/vigil/ark/script"
 	"github.com/vigil-ark/vigil/bip340"
 	"github.com/vigil-ark/vigil/delegate"
 	"github.com/vigil-ark/vigil/musig2"
@@ -71,11 +72,13 @@ func (s *Signer) open(ctx context.Context, rec *delegate.Record) (*Opened, error
 
 // Session holds the keys and the secret nonces of our delegates in one batch.
 // Everything in it lives in memory only and dies with Close; a batch that
-// fails takes its nonces with it. A Session is not safe for concurrent use,
-// but works on all cores within one call.
+// fails takes its nonces with it. Proof and Forfeits may be called for several
+// delegates at once; otherwise a Session is not safe for concurrent use, but
+// works on all cores within one call.
 type Session struct {
 	ring    keyring
 	records map[vigil.DelegateID]*delegate.Record
+	readers sync.Pool // of *script.Reader: what the delegates share is computed once a core
 
 	mu     sync.Mutex
 	nonces map[nonceID]*musig2.SecNonce // nil once it was taken
@@ -90,21 +93,27 @@ type nonceID struct {
 // the second time.
 var ErrNonce = errors.New("signer: no unused nonce for this node")
 
-// Open rebuilds the sessions of the delegates that join one batch. Each record is
-// held against its owner's signatures first: one that the disk has changed would
-// cost all others of the batch theirs. Those that cannot be opened are named in
-// the map with their errors, and the others go on without them; with none opened
-// the Session is still to be closed.
+// Open rebuilds the sessions of delegates that are about to be registered, or to
+// join one batch. Each record is held against its owner's signatures first: one
+// that the disk has changed would cost all others of the batch theirs. Those
+// that cannot be opened are named in the map with their errors, and the others
+// go on without them; with none opened the Session is still to be closed.
 func (s *Signer) Open(ctx context.Context, recs []*delegate.Record) (*Session, map[vigil.DelegateID]error) {
 	session := &Session{
 		ring:    keyring{keys: map[bip340.PubKey]*bip340.Key{}},
 		records: map[vigil.DelegateID]*delegate.Record{},
+		readers: sync.Pool{New: func() any { return script.NewReader() }},
 		nonces:  map[nonceID]*musig2.SecNonce{},
 	}
 	failed := map[vigil.DelegateID]error{}
-	for _, rec := range recs {
-		if err := rec.Verify(); err != nil {
-			failed[rec.ID] = err
+	errs := make([]error, len(recs))
+	_ = spread(len(recs), 1, func(i int) error { // errs has every error
+		errs[i] = s.sound.verify(recs[i])
+		return nil
+	})
+	for i, rec := range recs {
+		if errs[i] != nil {
+			failed[rec.ID] = errs[i]
 			continue
 		}
 		if _, ok := session.ring.keys[rec.DelegateKey]; ok && rec.Kind == delegate.Stock && rec.TreeKey == rec.DelegateKey {
@@ -120,6 +129,41 @@ func (s *Signer) Open(ctx context.Context, recs []*delegate.Record) (*Session, m
 		session.records[rec.ID] = rec
 	}
 	return session, failed
+}
+
+// sound remembers the marks of records that were found sound, so that one that
+// is read again as it was, between its registration and its batch, is not
+// verified twice.
+type sound struct {
+	mu    sync.Mutex
+	marks map[[32]byte]bool
+}
+
+// maxSound bounds what is remembered, to a few hundred kilobytes: several times
+// what an engine has registered at once.
+const maxSound = 4096
+
+func (s *sound) verify(rec *delegate.Record) error {
+	mark, err := rec.Mark()
+	if err != nil {
+		return fmt.Errorf("%w: %s: %w", delegate.ErrDamaged, rec.ID, err)
+	}
+	s.mu.Lock()
+	known := s.marks[mark]
+	s.mu.Unlock()
+	if known {
+		return nil
+	}
+	if err := rec.Verify(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.marks == nil || len(s.marks) >= maxSound {
+		s.marks = make(map[[32]byte]bool)
+	}
+	s.marks[mark] = true
+	return nil
 }
 
 // Close wipes every nonce and key of the session. It may be called twice.
@@ -223,13 +267,18 @@ func (s *Session) parallel(n int, cosigner func(i int) bip340.PubKey, work func(
 		}
 		keys[i] = key
 	}
+	const chunk = 16 // enough work for one goroutine to be worth starting
+	return spread(n, chunk, func(i int) error { return work(i, keys[i]) })
+}
+
+// spread calls f for 0 to n-1 on all cores, chunk of them at a time.
+func spread(n, chunk int, f func(i int) error) error {
 	var group errgroup.Group
 	group.SetLimit(runtime.GOMAXPROCS(0))
-	const chunk = 16 // enough work for one goroutine to be worth starting
 	for from := 0; from < n; from += chunk {
 		group.Go(func() error {
 			for i := from; i < min(from+chunk, n); i++ {
-				if err := work(i, keys[i]); err != nil {
+				if err := f(i); err != nil {
 					return err
 				}
 			}

@@ -29,6 +29,7 @@ func ServiceName(n int) string { return servicePrefix + strconv.Itoa(n) }
 // safe for concurrent use.
 type Signer struct {
 	store secret.Store
+	sound sound
 
 	adding sync.Mutex // two keys must not get one name
 

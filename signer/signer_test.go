@@ -282,15 +282,16 @@ func TestOpenTellsMissingFromDown(t *testing.T) {
 			c.spoil(h, rec)
 			s, failed := h.signer.Open(t.Context(), []*delegate.Record{rec})
 			defer s.Close()
-			_, proof := h.signer.Proof(t.Context(), rec)
-			for _, err := range []error{failed[rec.ID], proof} {
-				if !errors.Is(err, c.want) {
-					t.Fatalf("error %v, want %v", err, c.want)
-				}
-				final := errors.Is(err, delegate.ErrSecretMissing) || errors.Is(err, delegate.ErrSecretWrong) || errors.Is(err, delegate.ErrDamaged)
-				if final == c.passing {
-					t.Fatalf("%v would quarantine: %v", err, final)
-				}
+			err := failed[rec.ID]
+			if !errors.Is(err, c.want) {
+				t.Fatalf("error %v, want %v", err, c.want)
+			}
+			final := errors.Is(err, delegate.ErrSecretMissing) || errors.Is(err, delegate.ErrSecretWrong) || errors.Is(err, delegate.ErrDamaged)
+			if final == c.passing {
+				t.Fatalf("%v would quarantine: %v", err, final)
+			}
+			if _, err := s.Proof(rec.ID); err == nil {
+				t.Error("a delegate that was not opened is registered")
 			}
 			if _, err := s.Forfeits(rec.ID, nil); err == nil {
 				t.Error("a delegate that was not opened forfeits")
@@ -398,7 +399,7 @@ func TestProofIsSignedWhereOurKeyStands(t *testing.T) {
 	h := newHouse(t)
 	for leaf, ours := range map[int]int{0: 0, 2: 3} { // input 0 and two coins
 		rec := h.record(leaf, 5000, 6000)
-		b64, err := h.signer.Proof(t.Context(), rec)
+		b64, err := h.open(rec).Proof(rec.ID)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -624,12 +625,12 @@ func TestForfeits(t *testing.T) {
 		if p.UnsignedTx.TxIn[0].PreviousOutPoint != in.Outpoint || p.UnsignedTx.TxIn[1].PreviousOutPoint != connectors[in.Outpoint].Outpoint {
 			t.Errorf("forfeit %d spends %v", i, p.UnsignedTx.TxIn)
 		}
-		if err := forfeit.VerifyComplete(p, h.service.XOnly()); err != nil {
+		if err := forfeit.VerifyComplete(p, h.service.XOnly(), nil); err != nil {
 			t.Errorf("forfeit %d: %v", i, err)
 		}
 		// Under another connector our signature is worth nothing.
 		p.UnsignedTx.TxIn[1].PreviousOutPoint.Hash[5] ^= 1
-		if forfeit.VerifyComplete(p, h.service.XOnly()) == nil {
+		if forfeit.VerifyComplete(p, h.service.XOnly(), nil) == nil {
 			t.Errorf("forfeit %d is good for another batch", i)
 		}
 	}
@@ -725,7 +726,7 @@ func TestSessionsShareNothing(t *testing.T) {
 			if _, err := s.Sign(requests); err != nil {
 				t.Error(err)
 			}
-			if _, err := h.signer.Proof(t.Context(), recs[1]); err != nil {
+			if _, err := s.Proof(recs[1].ID); err != nil {
 				t.Error(err)
 			}
 		})

@@ -17,8 +17,9 @@ import (
 // signs with DelegateSighash. The partial is not changed.
 //
 // The caller vouches for the connector: whoever signs the sighash gives the VTXO
-// up as soon as the connector's transaction can confirm.
-func Complete(partial *psbt.Packet, connector wire.OutPoint, out *wire.TxOut) (*psbt.Packet, [32]byte, error) {
+// up as soon as the connector's transaction can confirm. r may be nil; the Reader
+// that Check used saves work, here and in Sign.
+func Complete(partial *psbt.Packet, connector wire.OutPoint, out *wire.TxOut, r *script.Reader) (*psbt.Packet, [32]byte, error) {
 	fail := func(err error) (*psbt.Packet, [32]byte, error) { return nil, [32]byte{}, err }
 	if len(partial.Inputs) != 1 || len(partial.UnsignedTx.TxIn) != 1 {
 		return fail(fmt.Errorf("%w: %d inputs", ErrForm, len(partial.Inputs)))
@@ -26,7 +27,7 @@ func Complete(partial *psbt.Packet, connector wire.OutPoint, out *wire.TxOut) (*
 	if err := checkForm(partial.UnsignedTx); err != nil {
 		return fail(err)
 	}
-	spend, err := script.NewReader().Spend(&partial.Inputs[0])
+	spend, err := orNew(r).Spend(&partial.Inputs[0])
 	if err != nil {
 		return fail(readError(err))
 	}
@@ -59,20 +60,20 @@ func Complete(partial *psbt.Packet, connector wire.OutPoint, out *wire.TxOut) (*
 
 // Sign puts the delegate's signature into a transaction that Complete made,
 // and verifies the whole.
-func Sign(p *psbt.Packet, delegate bip340.XOnly, sig [64]byte) error {
+func Sign(p *psbt.Packet, delegate bip340.XOnly, sig [64]byte, r *script.Reader) error {
 	if len(p.Inputs) != 2 || len(p.Inputs[0].TaprootLeafScript) != 1 {
 		return fmt.Errorf("%w: not completed", ErrForm)
 	}
 	script.AddSignature(&p.Inputs[0], p.Inputs[0].TaprootLeafScript[0].Script,
 		script.Signature{Key: delegate, Type: DelegateSighash, Sig: sig})
-	return VerifyComplete(p, delegate)
+	return VerifyComplete(p, delegate, r)
 }
 
 // VerifyComplete checks a completed forfeit before it leaves: VTXO at input 0,
 // connector at input 1, amounts that add up, and on the VTXO's leaf exactly two
 // valid signatures: the delegate's of type DelegateSighash, and another key's of
 // type OwnerSighash.
-func VerifyComplete(p *psbt.Packet, delegate bip340.XOnly) error {
+func VerifyComplete(p *psbt.Packet, delegate bip340.XOnly, r *script.Reader) error {
 	tx := p.UnsignedTx
 	if len(p.Inputs) != 2 || len(tx.TxIn) != 2 {
 		return fmt.Errorf("%w: %d inputs", ErrForm, len(p.Inputs))
@@ -80,7 +81,7 @@ func VerifyComplete(p *psbt.Packet, delegate bip340.XOnly) error {
 	if err := checkForm(tx); err != nil {
 		return err
 	}
-	r := script.NewReader()
+	r = orNew(r)
 	spend, err := r.Spend(&p.Inputs[0])
 	if err != nil {
 		return readError(err)
@@ -109,4 +110,11 @@ func VerifyComplete(p *psbt.Packet, delegate bip340.XOnly) error {
 		return fmt.Errorf("%w: %w", ErrSignature, err)
 	}
 	return nil
+}
+
+func orNew(r *script.Reader) *script.Reader {
+	if r == nil {
+		return script.NewReader()
+	}
+	return r
 }

@@ -113,9 +113,7 @@ func Check(p *psbt.Packet, t Terms, r *script.Reader) (Partial, error) {
 	case !bytes.Equal(tx.TxOut[0].PkScript, t.Script):
 		return Partial{}, fmt.Errorf("%w: pays to %.80x", ErrTerms, tx.TxOut[0].PkScript)
 	}
-	if r == nil {
-		r = script.NewReader()
-	}
+	r = orNew(r)
 	spend, err := r.Spend(&p.Inputs[0])
 	if err != nil {
 		return Partial{}, readError(err)

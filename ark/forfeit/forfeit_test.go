@@ -149,7 +149,7 @@ func TestCompletedForfeits(t *testing.T) {
 	for _, x := range c.Cases {
 		if x.Index != 1 {
 			// The rust SDK's order, which we never write.
-			if err := VerifyComplete(parse(t, x.PSBT), delegate); err == nil {
+			if err := VerifyComplete(parse(t, x.PSBT), delegate, nil); err == nil {
 				t.Error("connector at index 0 passes")
 			}
 			continue
@@ -160,17 +160,17 @@ func TestCompletedForfeits(t *testing.T) {
 		}
 		partial := v.Delegations[0].RequestBody.ForfeitTxs[0]
 		p := parse(t, partial)
-		full, sighash, err := Complete(p, outpoint, wire.NewTxOut(x.Value, vector.Hex(t, x.Script)))
+		full, sighash, err := Complete(p, outpoint, wire.NewTxOut(x.Value, vector.Hex(t, x.Script)), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if hex.EncodeToString(sighash[:]) != x.Sighash || full.UnsignedTx.TxHash().String() != x.Txid {
 			t.Errorf("sighash %x, txid %s", sighash, full.UnsignedTx.TxHash())
 		}
-		if err := VerifyComplete(full, delegate); !errors.Is(err, ErrSignature) {
+		if err := VerifyComplete(full, delegate, nil); !errors.Is(err, ErrSignature) {
 			t.Errorf("without the delegate's signature: %v", err)
 		}
-		if err := Sign(full, delegate, [64]byte(vector.Hex(t, x.Signature))); err != nil {
+		if err := Sign(full, delegate, [64]byte(vector.Hex(t, x.Signature)), nil); err != nil {
 			t.Fatal(err)
 		}
 		if got := encode(t, full); got != x.PSBT {
@@ -203,7 +203,7 @@ func TestFulmineForfeit(t *testing.T) {
 
 	// What Fulmine sent, without connector and Fulmine's signature, is what it got.
 	sent := parse(t, v.FulmineForfeits[0])
-	if err := VerifyComplete(sent, delegate); err != nil {
+	if err := VerifyComplete(sent, delegate, nil); err != nil {
 		t.Errorf("Fulmine's: %v", err)
 	}
 	partial := parse(t, v.FulmineForfeits[0])
@@ -218,11 +218,11 @@ func TestFulmineForfeit(t *testing.T) {
 			return ours
 		})
 	checkDelegated(t, partial, parse(t, v.FulmineRegister.Proof), delegate, signers)
-	full, _, err := Complete(partial, sent.UnsignedTx.TxIn[1].PreviousOutPoint, sent.Inputs[1].WitnessUtxo)
+	full, _, err := Complete(partial, sent.UnsignedTx.TxIn[1].PreviousOutPoint, sent.Inputs[1].WitnessUtxo, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := Sign(full, delegate, signature); err != nil {
+	if err := Sign(full, delegate, signature, nil); err != nil {
 		t.Error(err)
 	}
 	if encode(t, full) != v.FulmineForfeits[0] {
@@ -398,33 +398,33 @@ func TestCompleteRefuses(t *testing.T) {
 	terms := v.terms(t, 1, 1, 10000)
 	connector, out := wire.OutPoint{Hash: chainhash.Hash{9}}, wire.NewTxOut(330, ark.PayToTaproot(v.key(t, "server")))
 	partial := v.signed(t, terms, 2, OwnerSighash)
-	if _, _, err := Complete(partial, connector, wire.NewTxOut(331, out.PkScript)); !errors.Is(err, ErrTerms) {
+	if _, _, err := Complete(partial, connector, wire.NewTxOut(331, out.PkScript), nil); !errors.Is(err, ErrTerms) {
 		t.Errorf("other value: %v", err)
 	}
-	if _, _, err := Complete(partial, terms.Outpoint, out); !errors.Is(err, ErrTerms) {
+	if _, _, err := Complete(partial, terms.Outpoint, out, nil); !errors.Is(err, ErrTerms) {
 		t.Errorf("the VTXO as its own connector: %v", err)
 	}
-	if _, _, err := Complete(partial, connector, nil); !errors.Is(err, ErrTerms) {
+	if _, _, err := Complete(partial, connector, nil, nil); !errors.Is(err, ErrTerms) {
 		t.Errorf("no output: %v", err)
 	}
-	full, sighash, err := Complete(partial, connector, out)
+	full, sighash, err := Complete(partial, connector, out, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := Complete(full, connector, out); !errors.Is(err, ErrForm) {
+	if _, _, err := Complete(full, connector, out, nil); !errors.Is(err, ErrForm) {
 		t.Errorf("twice: %v", err)
 	}
 	delegate := v.key(t, "delegate")
-	if err := Sign(full, delegate, v.sign(t, "delegate", sighash)); err != nil {
+	if err := Sign(full, delegate, v.sign(t, "delegate", sighash), nil); err != nil {
 		t.Fatal(err)
 	}
 	// The delegate's signature binds the forfeit to its connector.
 	moved := parse(t, encode(t, full))
 	moved.UnsignedTx.TxIn[1].PreviousOutPoint.Index++
-	if err := VerifyComplete(moved, delegate); !errors.Is(err, ErrSignature) {
+	if err := VerifyComplete(moved, delegate, nil); !errors.Is(err, ErrSignature) {
 		t.Errorf("another connector: %v", err)
 	}
-	if err := Sign(full, delegate, [64]byte{1}); !errors.Is(err, ErrSignature) {
+	if err := Sign(full, delegate, [64]byte{1}, nil); !errors.Is(err, ErrSignature) {
 		t.Errorf("invalid signature: %v", err)
 	}
 }
@@ -447,8 +447,8 @@ func FuzzForfeit(f *testing.F) {
 		if err != nil {
 			return
 		}
-		_ = VerifyComplete(p, terms.Delegate)
-		if _, _, err := Complete(p, connector, out); err != nil {
+		_ = VerifyComplete(p, terms.Delegate, nil)
+		if _, _, err := Complete(p, connector, out, nil); err != nil {
 			return
 		}
 		if _, err := Check(p, terms, nil); err == nil && p.UnsignedTx.TxOut[0].Value != 10330 {

@@ -57,13 +57,22 @@ type Reader struct {
 	proofs   map[string]error
 	trees    map[string]Tree
 	keys     map[bip340.XOnly]*bip340.Verifier
+	valid    map[seen]bool
+}
+
+// seen is a signature that was verified: a signature is good or not whoever
+// looks.
+type seen struct {
+	key bip340.XOnly
+	msg [32]byte
+	sig [64]byte
 }
 
 // NewReader returns a Reader that remembers nothing yet.
 func NewReader() *Reader {
 	return &Reader{
 		closures: map[string]Closure{}, proofs: map[string]error{},
-		trees: map[string]Tree{}, keys: map[bip340.XOnly]*bip340.Verifier{},
+		trees: map[string]Tree{}, keys: map[bip340.XOnly]*bip340.Verifier{}, valid: map[seen]bool{},
 	}
 }
 
@@ -162,6 +171,10 @@ func (r *Reader) Verify(h *Sighasher, index int, s Spend) error {
 		if err != nil {
 			return fmt.Errorf("%w: by %s: %w", ErrSignature, sig.Key, err)
 		}
+		this := seen{sig.Key, msg, sig.Sig}
+		if r.valid[this] {
+			continue
+		}
 		v, ok := r.keys[sig.Key]
 		if !ok {
 			if v, err = bip340.NewVerifier(sig.Key); err != nil {
@@ -172,6 +185,7 @@ func (r *Reader) Verify(h *Sighasher, index int, s Spend) error {
 		if !v.Verify(msg[:], sig.Sig) {
 			return fmt.Errorf("%w: by %s", ErrSignature, sig.Key)
 		}
+		r.valid[this] = true
 	}
 	return nil
 }

@@ -157,7 +157,7 @@ func (c *carrier) sign(ctx context.Context, st batch.StepSign) error {
 func (c *carrier) forfeit(ctx context.Context, st batch.StepForfeits) error {
 	var sent []string
 	for op, conn := range st.Tasks[0].Connectors {
-		p, msg, err := forfeit.Complete(c.partial[op], conn.Outpoint, conn.Out)
+		p, msg, err := forfeit.Complete(c.partial[op], conn.Outpoint, conn.Out, nil)
 		if err != nil {
 			return err
 		}
@@ -165,7 +165,7 @@ func (c *carrier) forfeit(ctx context.Context, st batch.StepForfeits) error {
 		if err != nil {
 			return err
 		}
-		if err := forfeit.Sign(p, c.key.PubKey().XOnly(), sig); err != nil {
+		if err := forfeit.Sign(p, c.key.PubKey().XOnly(), sig, nil); err != nil {
 			return err
 		}
 		b64, err := p.B64Encode()
