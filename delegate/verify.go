@@ -64,11 +64,12 @@ func (r *Record) verify() error {
 	if err != nil {
 		return fmt.Errorf("proof: %w", err)
 	}
-	keys, err := leafKeys(packet)
+	reader := script.NewReader()
+	keys, err := leafKeys(packet, reader)
 	if err != nil {
 		return fmt.Errorf("proof: %w", err)
 	}
-	proof, err := intent.Verify(packet, r.Message, intent.Options{Skip: keys})
+	proof, err := intent.Verify(packet, r.Message, intent.Options{Skip: keys, Reader: reader})
 	if err != nil {
 		return fmt.Errorf("proof: %w", err)
 	}
@@ -85,17 +86,17 @@ func (r *Record) verify() error {
 	if err := r.verifyOutputs(proof); err != nil {
 		return err
 	}
-	return r.verifyInputs(proof)
+	return r.verifyInputs(proof, reader)
 }
 
 // leafKeys are the keys of all leaves that a proof is signed on: whose signatures
 // had to be there is for intake to judge, and here only that those which are
 // there verify.
-func leafKeys(packet *psbt.Packet) ([]bip340.XOnly, error) {
+func leafKeys(packet *psbt.Packet, r *script.Reader) ([]bip340.XOnly, error) {
 	var keys []bip340.XOnly
 	for _, in := range packet.Inputs {
 		for _, leaf := range in.TaprootLeafScript {
-			closure, err := script.Decode(leaf.Script)
+			closure, err := r.Decode(leaf.Script)
 			if err != nil {
 				return nil, err
 			}
@@ -137,11 +138,10 @@ func (r *Record) verifyOutputs(proof intent.Proof) error {
 }
 
 // verifyInputs: the coins are the proof's, and every forfeit is one of its coin.
-func (r *Record) verifyInputs(proof intent.Proof) error {
+func (r *Record) verifyInputs(proof intent.Proof, reader *script.Reader) error {
 	if len(proof.Inputs) != len(r.Inputs) {
 		return fmt.Errorf("%d coins, the proof spends %d", len(r.Inputs), len(proof.Inputs))
 	}
-	reader := script.NewReader()
 	for i, in := range r.Inputs {
 		spent := proof.Inputs[i]
 		tree, err := script.ParseTapTree(in.TapTree)

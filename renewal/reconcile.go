@@ -23,27 +23,93 @@ import (
 // delegates whose batch is over or whose commitment is not confirmed yet.
 func (e *Engine) reconcile(ctx context.Context, recs []*delegate.Record, done func()) {
 	defer e.post(ctx, done)
+	depth := map[chainhash.Hash]int64{}
+	recs, waiting := e.shallow(ctx, recs, depth)
+	defer func() { e.waitOn(ctx, waiting) }()
+	if len(recs) == 0 {
+		return
+	}
 	found, err := e.read(ctx, recs)
 	if err != nil {
 		e.putOff(ctx, recs, "OPERATOR_UNAVAILABLE", err)
 		return
 	}
-	depth := map[chainhash.Hash]int64{}
-	changes := make([]change, len(recs))
-	for i, rec := range recs {
-		if changes[i], err = e.resolve(ctx, rec, found, depth); err != nil {
-			changes[i] = e.backOff(rec, "OPERATOR_UNAVAILABLE", err.Error(), e.cfg.Pace.Confirm)
+	var changes []change
+	for _, rec := range recs {
+		c, err := e.resolve(ctx, rec, found, depth)
+		switch {
+		case err != nil:
+			changes = append(changes, e.backOff(rec, "OPERATOR_UNAVAILABLE", err.Error(), e.cfg.Pace.Confirm))
+		case c.Event == 0:
+			waiting = append(waiting, rec)
+		default:
+			changes = append(changes, c)
 		}
 	}
 	outs := e.apply(ctx, changes)
 	e.post(ctx, func() {
 		for i, out := range outs {
-			e.written(ctx, recs[i], out)
+			e.written(ctx, changes[i].Prev, out)
 		}
 	})
 }
 
-// resolve says what follows for one delegate from what the world shows.
+// shallow parts the delegates whose commitment is in chain or mempool, and not
+// deep enough yet, from the others: nothing needs to be asked of the operator,
+// or written, for them. On a chain with a block every ten minutes they are most.
+func (e *Engine) shallow(ctx context.Context, recs []*delegate.Record, depth map[chainhash.Hash]int64) (others, waiting []*delegate.Record) {
+	if e.chain == nil {
+		return recs, nil
+	}
+	for _, rec := range recs {
+		if rec.State == delegate.Unconfirmed {
+			if n, err := e.depth(ctx, rec.Commitment, depth); err == nil && n >= 0 && n < e.cfg.Confirmations {
+				waiting = append(waiting, rec)
+				continue
+			}
+		}
+		others = append(others, rec)
+	}
+	return others, waiting
+}
+
+// depth asks the chain for a commitment's confirmations, once in a round.
+func (e *Engine) depth(ctx context.Context, txid chainhash.Hash, depth map[chainhash.Hash]int64) (int64, error) {
+	if n, ok := depth[txid]; ok {
+		return n, nil
+	}
+	n, err := e.chain.Confirmations(ctx, txid)
+	if err != nil {
+		return 0, fmt.Errorf("confirmations of %s: %w", txid, err)
+	}
+	depth[txid] = n
+	return n, nil
+}
+
+// waitOn looks again later at delegates of which nothing new is known. That is
+// not written down: a restart looks at once.
+func (e *Engine) waitOn(ctx context.Context, recs []*delegate.Record) {
+	if len(recs) == 0 {
+		return
+	}
+	now := e.cfg.Now()
+	e.post(ctx, func() {
+		for _, rec := range recs {
+			f := e.flights.byID[rec.ID]
+			if f == nil {
+				continue
+			}
+			at := now.Add(e.cfg.Pace.Confirm)
+			if end := time.Unix(rec.BatchEnd, 0).Add(e.cfg.Pace.Margin); rec.State == delegate.Submitted && now.Before(end) {
+				at = end
+			}
+			e.flights.wait(f, at)
+		}
+	})
+}
+
+// resolve says what follows for one delegate from what the world shows: a change
+// without event when that is to look again later.
 func (e *Engine) resolve(ctx context.Context, rec *delegate.Record, found coins, depth map[chainhash.Hash]int64) (change, error) {
 	switch rec.State {
 	case delegate.Joining:
@@ -53,15 +119,11 @@ func (e *Engine) resolve(ctx context.Context, rec *delegate.Record, found coins,
 	case delegate.Unconfirmed:
 		return e.resolveUnconfirmed(ctx, rec, found, depth)
 	}
-	return e.wait(rec, e.cfg.Pace.Confirm), nil
+	return wait(rec), nil
 }
 
-// wait looks again later.
-func (e *Engine) wait(rec *delegate.Record, d time.Duration) change {
-	return change{Prev: rec, Event: delegate.Note, Mutate: func(r *delegate.Record) {
-		r.NextAttempt = after(e.cfg.Now(), d)
-	}}
-}
+// wait changes nothing.
+func wait(rec *delegate.Record) change { return change{Prev: rec} }
 
 // settledBy returns the commitment that settled every input, if one did.
 func settledBy(rec *delegate.Record, found coins) (txid string, all, any bool) {
@@ -138,7 +200,7 @@ func (e *Engine) resolveSubmitted(ctx context.Context, rec *delegate.Record, fou
 		return finalized, nil
 	}
 	if now.Before(time.Unix(rec.BatchEnd, 0).Add(e.cfg.Pace.Margin)) {
-		return e.wait(rec, time.Unix(rec.BatchEnd, 0).Add(e.cfg.Pace.Margin).Sub(now)), nil
+		return wait(rec), nil
 	}
 	return change{Prev: rec, Event: delegate.NotFinalized, Mutate: func(r *delegate.Record) {
 		r.NextAttempt = after(now, e.cfg.Pace.retry(r, now, random()))
@@ -161,7 +223,7 @@ func (e *Engine) resolveUnconfirmed(ctx context.Context, rec *delegate.Record, f
 			}
 		}
 		if leaves == nil {
-			return e.wait(rec, e.cfg.Pace.Confirm), nil // the indexer lags behind
+			return wait(rec), nil // the indexer lags behind
 		}
 		return change{Prev: rec, Event: delegate.Confirmed, Leaves: leaves}, nil
 	}
@@ -173,19 +235,15 @@ func (e *Engine) resolveUnconfirmed(ctx context.Context, rec *delegate.Record, f
 		}
 		return e.unsettled(ctx, rec, depth)
 	}
-	n, ok := depth[rec.Commitment]
-	if !ok {
-		var err error
-		if n, err = e.chain.Confirmations(ctx, rec.Commitment); err != nil {
-			return change{}, fmt.Errorf("confirmations of %s: %w", rec.Commitment, err)
-		}
-		depth[rec.Commitment] = n
+	n, err := e.depth(ctx, rec.Commitment, depth)
+	if err != nil {
+		return change{}, err
 	}
 	if n >= e.cfg.Confirmations {
 		return settle()
 	}
 	if n >= 0 {
-		return e.wait(rec, e.cfg.Pace.Confirm), nil
+		return wait(rec), nil
 	}
 	// Neither in a block nor in the mempool.
 	conflict, err := e.excluded(ctx, rec)
@@ -203,14 +261,14 @@ func (e *Engine) resolveUnconfirmed(ctx context.Context, rec *delegate.Record, f
 // commitment watched in case it appears after all.
 func (e *Engine) unsettled(ctx context.Context, rec *delegate.Record, depth map[chainhash.Hash]int64) (change, error) {
 	if e.cfg.Now().Before(time.Unix(rec.BatchEnd, 0).Add(e.cfg.Pace.Margin)) {
-		return e.wait(rec, e.cfg.Pace.Confirm), nil
+		return wait(rec), nil
 	}
 	seen, err := e.seen(ctx, rec.Commitment, depth)
 	if err != nil {
 		return change{}, err
 	}
 	if seen {
-		return e.wait(rec, e.cfg.Pace.Confirm), nil
+		return wait(rec), nil
 	}
 	return e.conflict(rec), nil
 }
@@ -228,15 +286,8 @@ func (e *Engine) conflict(rec *delegate.Record) change {
 // operator's indexer.
 func (e *Engine) seen(ctx context.Context, txid chainhash.Hash, depth map[chainhash.Hash]int64) (bool, error) {
 	if e.chain != nil {
-		n, ok := depth[txid]
-		if !ok {
-			var err error
-			if n, err = e.chain.Confirmations(ctx, txid); err != nil {
-				return false, fmt.Errorf("look for %s: %w", txid, err)
-			}
-			depth[txid] = n
-		}
-		return n >= 0, nil
+		n, err := e.depth(ctx, txid, depth)
+		return err == nil && n >= 0, err
 	}
 	_, err := e.op.CommitmentTx(ctx, txid)
 	switch class := operator.ClassOf(err); {

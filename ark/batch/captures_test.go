@@ -417,11 +417,11 @@ func (r *replay) checkDelegated(t *testing.T, sent *psbt.Packet, c batch.Connect
 		}
 	}
 	partial.Inputs[0].TaprootScriptSpendSig = owners
-	ours, _, err := forfeit.Complete(partial, c.Outpoint, c.Out)
+	ours, _, err := forfeit.Complete(partial, c.Outpoint, c.Out, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := forfeit.Sign(ours, delegate, delegates); err != nil {
+	if err := forfeit.Sign(ours, delegate, delegates, nil); err != nil {
 		t.Errorf("the delegate's signature on our forfeit: %v", err)
 	}
 }

@@ -40,6 +40,8 @@ type Options struct {
 	// MaxWeight bounds the finished proof's weight; 0 does not. It is checked
 	// before any signature is.
 	MaxWeight int64
+	// Reader may be nil; one for all that is verified at once saves work.
+	Reader *script.Reader
 }
 
 // Proof is what Verify found. Its slices belong to the packet.
@@ -98,7 +100,10 @@ func Verify(p *psbt.Packet, message string, opt Options) (Proof, error) {
 	if err := checkShape(p, message); err != nil {
 		return Proof{}, err
 	}
-	r := script.NewReader()
+	r := opt.Reader
+	if r == nil {
+		r = script.NewReader()
+	}
 	proof := Proof{
 		Txid: tx.TxHash(), Locktime: tx.LockTime, Outputs: tx.TxOut,
 		Inputs: make([]ProofInput, 0, len(tx.TxIn)-1),

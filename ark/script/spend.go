@@ -99,13 +99,9 @@ func (r *Reader) Spend(in *psbt.PInput) (Spend, error) {
 	if err := r.leads(s); err != nil {
 		return Spend{}, fmt.Errorf("%w: %w", ErrSpend, err)
 	}
-	var ok bool
-	if s.Closure, ok = r.closures[string(leaf.Script)]; !ok {
-		var err error
-		if s.Closure, err = Decode(leaf.Script); err != nil {
-			return Spend{}, fmt.Errorf("%w: %w", ErrSpend, err)
-		}
-		r.closures[string(leaf.Script)] = s.Closure
+	var err error
+	if s.Closure, err = r.Decode(leaf.Script); err != nil {
+		return Spend{}, fmt.Errorf("%w: %w", ErrSpend, err)
 	}
 	s.LeafHash = LeafHash(leaf.Script)
 	if _, note := s.Closure.(Note); note {
@@ -126,6 +122,19 @@ func (r *Reader) Spend(in *psbt.PInput) (Spend, error) {
 		s.Signatures = append(s.Signatures, Signature{key, sig.SigHash, [64]byte(sig.Signature)})
 	}
 	return s, nil
+}
+
+// Decode is Decode, remembered.
+func (r *Reader) Decode(leaf []byte) (Closure, error) {
+	c, ok := r.closures[string(leaf)]
+	if !ok {
+		var err error
+		if c, err = Decode(leaf); err != nil {
+			return nil, err
+		}
+		r.closures[string(leaf)] = c
+	}
+	return c, nil
 }
 
 func xonly(b []byte) (bip340.XOnly, error) {
