@@ -15,11 +15,15 @@ import (
 
 // TestLies has the operator tell every lie that it knows to an engine with two
 // delegates, holds that nothing left that should not have, and that both coins
-// are renewed once the operator is honest again.
+// are renewed once the operator is honest again. With -short, as under the race
+// detector, where a dozen batches at once starve each other: every fourth lie.
 func TestLies(t *testing.T) {
 	var told, caught atomic.Int64
 	t.Run("all", func(t *testing.T) {
-		for _, spec := range lie.All() {
+		for i, spec := range lie.All() {
+			if testing.Short() && i%4 != 0 {
+				continue
+			}
 			if spec.Name == lie.CommitmentOnward {
 				// Delegates have no on-chain outputs (ONCHAIN_OUTPUT_UNSUPPORTED); the
 				// batch's own tests tell this lie.
