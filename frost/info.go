@@ -62,10 +62,8 @@ func (in *Info) consistent(first, others []int) error {
 			return fmt.Errorf("%w: public share %d is not on the others' polynomial", ErrInfo, id)
 		}
 	}
-	switch q := in.interpolate(first, 0); {
-	case q.IsInfinity():
-		return fmt.Errorf("%w: the shares yield the point at infinity", ErrInfo)
-	case !q.Equal(in.point):
+	// The key is no point at infinity, so neither is what equals it.
+	if !in.interpolate(first, 0).Equal(in.point) {
 		return fmt.Errorf("%w: the shares yield another key", ErrInfo)
 	}
 	return nil

@@ -1,6 +1,7 @@
 package frost
 
 import (
+	"bytes"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -58,7 +59,7 @@ func TestEverySetSigns(t *testing.T) {
 	for _, size := range [][2]int{{1, 1}, {2, 2}, {2, 3}, {3, 5}} {
 		d := deal(t, "sets", size[0], size[1])
 		subsets(size[0], size[1], func(ids []int) {
-			for last := range ids {
+			for _, last := range []int{0, len(ids) - 1} {
 				c := d.context(t, ids...)
 				msg := [32]byte{byte(last), 7}
 				sig, sigs, nonces, s := d.signWithLast(t, c, last, msg)
@@ -207,6 +208,61 @@ func TestNonceIsGoneAfterAnyUse(t *testing.T) {
 		if _, _, err := p.Sign([]PubNonce{p.PubNonce(), good}); !errors.Is(err, bip340.ErrNonceUsed) {
 			t.Errorf("%s: then %v", name, err)
 		}
+	}
+}
+
+// TestOwnNonceMustComeBack: who changes the own public nonce in transit gets
+// nothing.
+func TestOwnNonceMustComeBack(t *testing.T) {
+	t.Parallel()
+	d := deal(t, "own nonce", 2, 2)
+	c := d.context(t, 0, 1)
+	for name, nonces := range map[string]func(own PubNonce) []PubNonce{
+		"changed":   func(PubNonce) []PubNonce { return []PubNonce{peerNonce(1), peerNonce(2)} },
+		"elsewhere": func(own PubNonce) []PubNonce { return []PubNonce{peerNonce(1), own} },
+		"alone":     func(own PubNonce) []PubNonce { return []PubNonce{own} },
+	} {
+		p, err := d.shares[0].Commit(c, SessionID{}, [32]byte{1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := p.Sign(nonces(p.PubNonce())); !errors.Is(err, ErrSigners) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestNonceDependsOnEverything: with the same randomness, whatever differs makes
+// another nonce.
+func TestNonceDependsOnEverything(t *testing.T) {
+	t.Parallel()
+	d := deal(t, "everything", 2, 3)
+	c := d.context(t, 0, 1)
+	seen := map[PubNonce]string{}
+	for name, in := range map[string]struct {
+		share   int
+		c       *Context
+		msg     byte
+		session SessionID
+		seen    []PubNonce
+	}{
+		"plain":         {0, c, 1, SessionID{1}, nil},
+		"share":         {1, c, 1, SessionID{1}, nil},
+		"key":           {0, c.Signers.Untweaked(), 1, SessionID{1}, nil},
+		"message":       {0, c, 2, SessionID{1}, nil},
+		"session":       {0, c, 1, SessionID{2}, nil},
+		"peer's nonce":  {0, c, 1, SessionID{1}, []PubNonce{peerNonce(1)}},
+		"another's":     {0, c, 1, SessionID{1}, []PubNonce{peerNonce(2)}},
+		"two and order": {0, c, 1, SessionID{1}, []PubNonce{peerNonce(1), peerNonce(2)}},
+	} {
+		_, n, err := d.shares[in.share].nonce(bytes.NewReader(make([]byte, 32)), in.c, []byte{in.msg}, in.session, in.seen)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if other, ok := seen[n]; ok {
+			t.Errorf("%s makes the nonce of %s", name, other)
+		}
+		seen[n] = name
 	}
 }
 

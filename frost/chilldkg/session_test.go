@@ -259,6 +259,37 @@ func TestSessionsAreApart(t *testing.T) {
 	}
 }
 
+// TestCertificateIsWhole: a participant looks at its own signature too, and what
+// everybody signed is looked at again when it recovers.
+func TestCertificateIsWhole(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, 2)
+	for at := 5; at < len(f.cmsg2); at += 64 {
+		bad := bytes.Clone(f.cmsg2)
+		bad[at] ^= 1
+		var fault *FaultError
+		if _, _, err := f.p2[0].Finalize(bad); !errors.As(err, &fault) || fault.By != Coordinator {
+			t.Errorf("byte %d: %v", at, err)
+		}
+	}
+	eq := f.p2[0].Transcript()
+	eq[len(eq)-2*32-1] ^= 1 // the share for participant 0
+	data := bytes.Clone(eq)
+	for i, h := range f.hosts {
+		sig, err := h.Sign(bytes.NewReader(make([]byte, 32)), signed(certTag, i, eq))
+		if err != nil {
+			t.Fatal(err)
+		}
+		data = append(data, sig[:]...)
+	}
+	if _, _, err := RecoverPublic(data); err != nil {
+		t.Errorf("its public part: %v", err)
+	}
+	if _, _, err := Recover(f.hosts[0], data); !errors.Is(err, ErrRecoveryData) {
+		t.Errorf("a certified wrong share: %v", err)
+	}
+}
+
 func TestNoMoreThan128(t *testing.T) {
 	t.Parallel()
 	keys := make([]bip340.PubKey, frost.MaxParticipants+1)

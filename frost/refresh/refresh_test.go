@@ -403,6 +403,20 @@ func TestBlame(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	cer := begin(t, old, false)
+	_, cmsg1, err := Coordinate(cer.params, cer.msgs)
+	must(t, err)
+	copy(cmsg1[2*33:], cmsg1[33:66]) // participant 1's first commitment for 2's
+	var fault *chilldkg.FaultError
+	if _, _, err := cer.p1[2].Step2(old.hosts[2], old.hosts[2], old.shares[2], cmsg1); !errors.As(err, &fault) || fault.By != chilldkg.Coordinator {
+		t.Errorf("another's commitment for the own one: %v", err)
+	}
+	secondMessages(t, old)
+}
+
+// secondMessages lets a participant's second message be wrong.
+func secondMessages(t *testing.T, old *epoch) {
+	t.Helper()
 	cer := begin(t, old, true)
 	session, cmsg1, err := Coordinate(cer.params, cer.msgs)
 	must(t, err)
