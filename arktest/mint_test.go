@@ -42,9 +42,9 @@ func TestManyRenewals(t *testing.T) {
 		t.Skip("renews hundreds of coins")
 	}
 	t.Parallel()
-	const n, batches = 128, 3
+	const n, batches = 64, 3
 	clock := arktest.NewManualClock(time.Unix(1_800_000_000, 0))
-	op := start(t, arktest.Config{Clock: clock, NoEsplora: true, Settings: arktest.Settings{MinParticipants: n}})
+	op := start(t, arktest.Config{Clock: clock, NoEsplora: true, Settings: arktest.Settings{MinParticipants: n, MaxParticipants: n}})
 	ctx := deadline(t)
 	p := newParty(t, op)
 	tree := p.vtxoTree()
