@@ -91,7 +91,7 @@ func newParams(old *frost.Info, hash [32]byte, oldHosts, hosts []bip340.PubKey) 
 	same := slices.Equal(oldHosts, hosts)
 	p := &Params{old: old, hash: hash, oldHosts: slices.Clone(oldHosts), hosts: slices.Clone(hosts)}
 	for i := range hosts {
-		if !same && (slices.Contains(oldHosts, hosts[i]) || slices.Contains(hosts[:i], hosts[i])) {
+		if !same && slices.Contains(oldHosts, hosts[i]) {
 			return nil, fmt.Errorf("%w: to heal, every host key must be a new one", ErrParams)
 		}
 	}

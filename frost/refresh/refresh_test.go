@@ -358,6 +358,9 @@ func TestParamsRefuse(t *testing.T) {
 		"half the host keys": func() (*Params, error) { return NewParams(two.info, nil, pubs(two.hosts), half) },
 		"too few host keys":  func() (*Params, error) { return NewParams(two.info, nil, pubs(two.hosts), half[:1]) },
 		"absent share":       func() (*Params, error) { return NewParams(absent, nil, pubs(shares.hosts), pubs(shares.hosts)) },
+		"one key twice": func() (*Params, error) {
+			return NewParams(two.info, nil, pubs(two.hosts), []bip340.PubKey{fresh[0].PubKey(), fresh[0].PubKey()})
+		},
 		"no point": func() (*Params, error) {
 			return NewParams(two.info, nil, pubs(two.hosts), []bip340.PubKey{{2, 1}, {3, 1}})
 		},
@@ -436,6 +439,9 @@ func secondMessages(t *testing.T, old *epoch) {
 	}
 	if _, _, err := cer.p1[0].Step2(cer.hosts[1], old.hosts[0], old.shares[0], cmsg1); !errors.Is(err, chilldkg.ErrHostKey) {
 		t.Errorf("another's host key: %v", err)
+	}
+	if _, _, err := cer.p1[0].Step2(cer.hosts[0], old.hosts[1], old.shares[0], cmsg1); !errors.Is(err, chilldkg.ErrHostKey) {
+		t.Errorf("another's old host key: %v", err)
 	}
 	if _, _, err := cer.p1[0].Step2(cer.hosts[0], old.hosts[0], old.shares[1], cmsg1); !errors.Is(err, frost.ErrShare) {
 		t.Errorf("another's old share: %v", err)
@@ -534,5 +540,33 @@ func TestCutoverSteps(t *testing.T) {
 	}
 	if (Cutover{}).MaySign(1<<32 - 1) {
 		t.Error("the epoch before the first signs")
+	}
+}
+
+// TestEnvelopesFit compares the lengths that package frost gives to messages
+// with those of the ceremonies.
+func TestEnvelopesFit(t *testing.T) {
+	t.Parallel()
+	for _, size := range [][2]int{{2, 2}, {2, 3}, {3, 5}, {128, 128}} {
+		th, n := size[0], size[1]
+		for typ, want := range map[frost.Type]int{
+			frost.TypeKeygen1:         chilldkg.LenPmsg1(th, n),
+			frost.TypeKeygenSums:      chilldkg.LenCmsg1(th, n),
+			frost.TypeKeygen2:         chilldkg.LenPmsg2,
+			frost.TypeKeygenAck:       chilldkg.LenPmsg2,
+			frost.TypeKeygenCert:      chilldkg.LenCmsg2(n),
+			frost.TypeKeygenInquiry:   chilldkg.LenInvestigation(n),
+			frost.TypeRefresh1:        LenPmsg1(th, n),
+			frost.TypeRefreshSums:     LenCmsg1(th, n),
+			frost.TypeRefresh2:        LenPmsg2(false),
+			frost.TypeRefreshHealing2: LenPmsg2(true),
+			frost.TypeRefreshCert:     n * LenPmsg2(false),
+			frost.TypeRefreshHealCert: n * LenPmsg2(true),
+			frost.TypeRefreshSealed:   len(Sealed{}),
+		} {
+			if got, err := typ.BodyLen(frost.Shape{T: th, N: n}); err != nil || got != want {
+				t.Errorf("type %d, %d of %d: %d bytes, %v, want %d", typ, th, n, got, err, want)
+			}
+		}
 	}
 }
