@@ -38,6 +38,9 @@ func (t *transition) change(c *Change) (Outcome, error) {
 	if err := t.enact(cur, rec, c); err != nil {
 		return Outcome{}, err
 	}
+	if rec.State.InFlight() {
+		return Outcome{Record: rec}, nil // whoever waits for its end goes on waiting
+	}
 	if err := t.wake(rec); err != nil {
 		return Outcome{}, err
 	}
