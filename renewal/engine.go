@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/vigil-ark/vigil"
@@ -28,6 +29,7 @@ type Engine struct {
 	wake  chan struct{}
 	posts chan func()    // results of workers, run by the loop
 	work  sync.WaitGroup // every worker
+	mixed atomic.Uint64  // batches that listed sound and isolated delegates of ours
 
 	// What follows belongs to the loop alone.
 	flights   *flights

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/btcsuite/btcd/wire/v2"
@@ -31,28 +32,58 @@ type party struct {
 	left    chan struct{} // closed by leave
 	reason  error         // why, set before left is closed
 	session Session
-	topics  []string // that the stream carries for it
-	nonces  bool     // ours were asked for: the tree is there
+	params  ark.Params // that it was confirmed under
+	topics  []string   // that the stream carries for it
+	nonces  bool       // ours were asked for: the tree is there
+	waiting atomic.Int64
 }
 
-// queued bounds the events that wait while a step is being carried out: twice
-// what a batch of 1,024 participants sends.
-const queued = 16 << 10
+// queued and queuedBytes bound the events that wait while a step is being
+// carried out: twice what a batch of 1,024 participants sends.
+const (
+	queued      = 16 << 10
+	queuedBytes = 64 << 20
+)
 
 func newParty(e *Engine, started batch.Started) *party {
 	return &party{
 		e: e, started: started, recs: map[vigil.DelegateID]*delegate.Record{},
-		events: make(chan batch.Event, queued), left: make(chan struct{}),
+		events: make(chan batch.Event, queued), left: make(chan struct{}), session: noSession{},
 	}
 }
 
 // deliver hands an event over without ever blocking the loop.
 func (p *party) deliver(ev batch.Event) {
-	select {
-	case p.events <- ev:
-	default:
-		p.leave(errors.New("more events than a batch can have"))
+	if p.waiting.Add(weight(ev)) <= queuedBytes {
+		select {
+		case p.events <- ev:
+			return
+		default:
+		}
 	}
+	p.waiting.Add(-weight(ev))
+	p.leave(errors.New("more events than a batch can have"))
+}
+
+// weight is about what an event takes in memory, in bytes.
+func weight(ev batch.Event) int64 {
+	n := 0
+	switch ev := ev.(type) {
+	case batch.TreeTx:
+		n = len(ev.PSBT) + 80*len(ev.Children)
+		for _, t := range ev.Topics {
+			n += len(t) + 16
+		}
+	case batch.TreeSigningStarted:
+		n = len(ev.Commitment) + 82*len(ev.Cosigners)
+	case batch.TreeNonces:
+		n = 100 * len(ev.Nonces)
+	case batch.TreeNoncesAggregated:
+		n = 100 * len(ev.Nonces)
+	case batch.Finalization:
+		n = len(ev.Commitment)
+	}
+	return int64(n) + 200
 }
 
 // leave makes the party stop signing, wipe its nonces and wait for the batch's
@@ -78,6 +109,7 @@ func (p *party) run(ctx context.Context) {
 			}
 		})
 	}()
+	defer func() { p.session.Close() }()
 	deadline, err := p.confirm(ctx)
 	if err != nil {
 		e.cfg.Log.Warn("a batch was not joined", "batch", p.started.BatchID, "err", err)
@@ -85,7 +117,6 @@ func (p *party) run(ctx context.Context) {
 	if len(p.recs) == 0 {
 		return
 	}
-	defer p.session.Close()
 	e.observer.Batch(e.cfg.Now(), len(p.recs))
 	limit := time.NewTimer(time.Until(deadline))
 	defer limit.Stop()
@@ -111,19 +142,13 @@ func (p *party) confirm(ctx context.Context) (deadline time.Time, err error) {
 		p.drop(ctx, mine...)
 		return deadline, fmt.Errorf("prepare: %w", err)
 	}
+	p.params = params
+	// What is written of those that stay out waits until the others are confirmed.
+	var out []change
+	defer func() { p.stayOut(ctx, out) }()
 	var join []change
 	var topics []string
-	for _, rec := range mine {
-		if c, ended := e.verdict(ctx, rec, found); ended {
-			delete(p.recs, rec.ID)
-			e.write(ctx, c)
-			continue
-		}
-		if reason := p.unwilling(rec, params, found, len(mine)); reason != nil {
-			e.cfg.Log.Debug("not confirmed", "delegate", rec.ID, "reason", reason)
-			p.drop(ctx, rec)
-			continue
-		}
+	for _, rec := range p.willing(ctx, mine, found, &out) {
 		join = append(join, change{Prev: rec, Event: delegate.Join, Mutate: func(r *delegate.Record) {
 			r.BatchID, r.BatchEnd = p.started.BatchID, deadline.Unix()
 			r.NextAttempt = deadline.Unix()
@@ -132,7 +157,6 @@ func (p *party) confirm(ctx context.Context) (deadline time.Time, err error) {
 		topics = append(topics, batch.Topics([]batch.Task{task(rec)})...)
 	}
 	if len(join) == 0 {
-		p.session = noSession{}
 		return deadline, nil
 	}
 	// An Add waits for a stream that is up; a batch does not.
@@ -145,6 +169,14 @@ func (p *party) confirm(ctx context.Context) (deadline time.Time, err error) {
 		return deadline, fmt.Errorf("add topics: %w", err)
 	}
 	p.topics = topics
+	select {
+	case <-p.left: // events are lost already: to confirm now would cost a conviction
+		for _, c := range join {
+			p.drop(ctx, c.Prev)
+		}
+		return deadline, p.reason
+	default:
+	}
 	for i, out := range e.apply(ctx, join) {
 		id := join[i].Prev.ID
 		if out.Err != nil || out.Record.State != delegate.Joining {
@@ -205,29 +237,6 @@ func (p *party) send(ctx context.Context) error {
 	return nil
 }
 
-// errAlone keeps a delegate that spoiled a batch from spoiling others'.
-var errAlone = errors.New("it spoiled a batch and is tried alone")
-
-// unwilling says why a listed delegate is not confirmed now. Not confirming
-// costs nothing: the operator queues the intent again.
-func (p *party) unwilling(rec *delegate.Record, params ark.Params, found coins, ours int) error {
-	e := p.e
-	if err := batch.CheckExpiry(rec.Network, p.started.Expiry, int64(rec.MinBatchExpiry)); err != nil {
-		e.observer.Violation("batch-expiry")
-		return err
-	}
-	if !e.cfg.Pace.mayConfirm(rec, e.cfg.Now()) {
-		return errors.New("one more conviction now would ban its scripts")
-	}
-	if rec.Isolate && ours > 1 {
-		return errAlone
-	}
-	if failure := unfit(rec, params, found, e.cfg.Now()); failure != nil {
-		return errors.New(failure.Text)
-	}
-	return nil
-}
-
 // list returns the records that take part, in a fixed order.
 func (p *party) list() []*delegate.Record {
 	out := make([]*delegate.Record, 0, len(p.recs))
@@ -260,15 +269,11 @@ type ended struct {
 
 // follow feeds the batch's events to its view and carries out the steps.
 func (p *party) follow(ctx context.Context, limit <-chan time.Time) ended {
-	params, err := p.e.op.Params(ctx)
-	if err != nil {
-		return ended{left: err}
-	}
 	tasks := make([]batch.Task, 0, len(p.recs))
 	for _, rec := range p.list() {
 		tasks = append(tasks, task(rec))
 	}
-	cfg := batch.Config{ForfeitKey: params.ForfeitKey.XOnly(), Dust: params.Dust}
+	cfg := batch.Config{ForfeitKey: p.params.ForfeitKey.XOnly(), Dust: p.params.Dust}
 	view, err := batch.New(cfg, p.started, tasks)
 	if err != nil {
 		return ended{left: err}
@@ -283,8 +288,12 @@ func (p *party) follow(ctx context.Context, limit <-chan time.Time) ended {
 		case <-limit:
 			return ended{left: errors.New("the session's time is over")}
 		case ev := <-p.events:
+			p.waiting.Add(-weight(ev))
 			step, err := view.Handle(ev)
 			over, err := p.carry(ctx, view, step, err, &result)
+			if _, ok := ev.(batch.Finalized); ok {
+				result.failed = false // it went on without us: the indexer knows for whom
+			}
 			var lie *batch.Violation
 			switch {
 			case errors.As(err, &lie):
@@ -317,7 +326,9 @@ func (p *party) carry(ctx context.Context, view *batch.Batch, step batch.Step, e
 				return true, failed
 			}
 			// The view must know our nonces before the operator can echo them.
-			step, err = view.NoncesMade(nonces)
+			if step, err = view.NoncesMade(nonces); err != nil {
+				continue
+			}
 			for key, list := range nonces {
 				if failed := p.e.op.SubmitTreeNonces(ctx, p.started.BatchID, key, list); failed != nil {
 					return true, fmt.Errorf("submit nonces: %w", failed)
@@ -338,7 +349,9 @@ func (p *party) carry(ctx context.Context, view *batch.Batch, step batch.Step, e
 			for _, w := range s.Withheld {
 				result.spoilers = append(result.spoilers, w.ID)
 			}
-			if failed := p.forfeit(ctx, s); failed != nil {
+			spoilers, failed := p.forfeit(ctx, s)
+			result.spoilers = append(result.spoilers, spoilers...)
+			if failed != nil {
 				return true, failed
 			}
 		case batch.StepFinalized:
@@ -353,8 +366,9 @@ func (p *party) carry(ctx context.Context, view *batch.Batch, step batch.Step, e
 }
 
 // forfeit stores every branch with the completed forfeits and the new state in
-// one write each, and only then hands the forfeits in, all in one call.
-func (p *party) forfeit(ctx context.Context, s batch.StepForfeits) error {
+// one write each, and only then hands the forfeits in, all in one call. Spoilers
+// are those whose forfeits could not be made.
+func (p *party) forfeit(ctx context.Context, s batch.StepForfeits) (spoilers []string, _ error) {
 	e := p.e
 	now := e.cfg.Now().Unix()
 	gifts := make([]given, len(s.Tasks))
@@ -371,6 +385,9 @@ func (p *party) forfeit(ctx context.Context, s batch.StepForfeits) error {
 	complete := map[vigil.DelegateID][]string{}
 	for _, g := range gifts {
 		if g.rec == nil {
+			if g.spoiler != "" {
+				spoilers = append(spoilers, g.spoiler)
+			}
 			continue
 		}
 		complete[g.rec.ID] = g.forfeits
@@ -380,7 +397,7 @@ func (p *party) forfeit(ctx context.Context, s batch.StepForfeits) error {
 		}})
 	}
 	var forfeits []string
-	for i, out := range e.apply(ctx, changes) {
+	for i, out := range e.insist(ctx, changes) {
 		rec := changes[i].Prev
 		if out.Err != nil {
 			// Without the write the forfeits must not leave.
@@ -391,12 +408,12 @@ func (p *party) forfeit(ctx context.Context, s batch.StepForfeits) error {
 		forfeits = append(forfeits, complete[rec.ID]...)
 	}
 	if len(forfeits) == 0 {
-		return nil
+		return spoilers, nil
 	}
 	if err := e.op.SubmitForfeits(ctx, forfeits, ""); err != nil {
-		return fmt.Errorf("submit forfeits: %w", err)
+		return spoilers, fmt.Errorf("submit forfeits: %w", err)
 	}
-	return nil
+	return spoilers, nil
 }
 
 // given is what one delegate gives up, and the branch that it gets for it.
@@ -404,6 +421,7 @@ type given struct {
 	rec      *delegate.Record // nil: nothing
 	branch   *delegate.Branch
 	forfeits []string
+	spoiler  string // the task's id, when nothing can be given for it
 }
 
 func (p *party) give(s batch.StepForfeits, t batch.TaskResult, now int64) given {
@@ -414,14 +432,14 @@ func (p *party) give(s batch.StepForfeits, t batch.TaskResult, now int64) given 
 	txs, err := p.session.Forfeits(rec.ID, t.Connectors)
 	if err != nil {
 		p.e.cfg.Log.Error("a delegate's forfeits could not be completed", "delegate", rec.ID, "err", err)
-		return given{}
+		return given{spoiler: t.ID}
 	}
 	b, err := branch(rec, s, t, p.started, txs, now)
 	if err != nil {
 		p.e.cfg.Log.Error("a branch could not be kept", "delegate", rec.ID, "err", err)
-		return given{}
+		return given{spoiler: t.ID}
 	}
-	return given{rec, b, txs}
+	return given{rec: rec, branch: b, forfeits: txs}
 }
 
 // byTask finds the record of a task.
@@ -438,8 +456,11 @@ func (p *party) finish(ctx context.Context, how ended) {
 	e := p.e
 	now := e.cfg.Now()
 	var changes []change
-	for _, rec := range p.list() {
-		spoiled := slices.Contains(how.spoilers, rec.ID.String())
+	mine := p.list()
+	for _, rec := range mine {
+		guilty := slices.Contains(how.spoilers, rec.ID.String())
+		// What hits all of ours is no delegate's fault.
+		spoiled := guilty && (len(mine) == 1 || len(how.spoilers) < len(mine))
 		switch {
 		case how.left == nil && how.violation == nil && rec.State == delegate.Submitted:
 			changes = append(changes, change{Prev: rec, Event: delegate.Finalized, Mutate: func(r *delegate.Record) {
@@ -452,7 +473,12 @@ func (p *party) finish(ctx context.Context, how ended) {
 				r.NextAttempt = after(now, time.Minute)
 			}})
 		case rec.State == delegate.Joining && how.failed:
-			changes = append(changes, e.failed(rec, how.reason(), p.convicted(how), spoiled))
+			// The operator convicts who stopped answering in a batch that it confirmed.
+			crimes := uint32(0)
+			if guilty || how.violation != nil {
+				crimes = sharing(rec, mine)
+			}
+			changes = append(changes, e.failed(rec, how.reason(), crimes, spoiled))
 		default:
 			// We left, or forfeits are out: what became of the batch is for the
 			// indexer to say once the session is over.
@@ -466,7 +492,7 @@ func (p *party) finish(ctx context.Context, how ended) {
 			}})
 		}
 	}
-	outs := e.apply(ctx, changes)
+	outs := e.insist(ctx, changes)
 	e.post(ctx, func() {
 		for i, out := range outs {
 			e.written(ctx, changes[i].Prev, out)
@@ -485,10 +511,6 @@ func (p *party) requeued(how ended) bool {
 	return !p.nonces && how.violation == nil && strings.Contains(how.reason(), tooFew)
 }
 
-// convicted says whether the operator will have convicted our scripts: when we
-// stopped answering in a batch that we had confirmed.
-func (p *party) convicted(how ended) bool { return how.violation != nil || len(how.spoilers) > 0 }
-
 func (how ended) reason() string {
 	switch {
 	case how.violation != nil:
@@ -499,18 +521,19 @@ func (how ended) reason() string {
 	return ""
 }
 
-// failed sends a joined delegate back to be attempted again.
-func (e *Engine) failed(rec *delegate.Record, text string, convicted, spoiled bool) change {
+// failed sends a joined delegate back to be attempted again, with the crimes
+// that its scripts were convicted of.
+func (e *Engine) failed(rec *delegate.Record, text string, crimes uint32, spoiled bool) change {
 	now := e.cfg.Now()
 	return change{Prev: rec, Event: delegate.BatchFailed, Mutate: func(r *delegate.Record) {
 		r.Fail("BATCH_FAILED", text, now.Unix())
 		r.Isolate = r.Isolate || spoiled
 		r.IntentID = "" // what a batch took does not return to the queue
-		if convicted {
+		if crimes > 0 {
 			if now.Sub(time.Unix(r.LastConviction, 0)) >= e.cfg.Pace.Ban {
 				r.Convictions = 0
 			}
-			r.Convictions++
+			r.Convictions += crimes
 			r.LastConviction = now.Unix()
 		}
 		r.NextAttempt = after(now, e.cfg.Pace.retry(r, now, random()))

@@ -36,7 +36,7 @@ func (e *Engine) reconcile(ctx context.Context, recs []*delegate.Record, done fu
 	}
 	var changes []change
 	for _, rec := range recs {
-		c, err := e.resolve(ctx, rec, found, depth)
+		c, err := e.resolve(ctx, rec, found, depth, crimes(rec, recs))
 		switch {
 		case err != nil:
 			changes = append(changes, e.backOff(rec, "OPERATOR_UNAVAILABLE", err.Error(), e.cfg.Pace.Confirm))
@@ -110,10 +110,10 @@ func (e *Engine) waitOn(ctx context.Context, recs []*delegate.Record) {
 
 // resolve says what follows for one delegate from what the world shows: a change
 // without event when that is to look again later.
-func (e *Engine) resolve(ctx context.Context, rec *delegate.Record, found coins, depth map[chainhash.Hash]int64) (change, error) {
+func (e *Engine) resolve(ctx context.Context, rec *delegate.Record, found coins, depth map[chainhash.Hash]int64, crimes uint32) (change, error) {
 	switch rec.State {
 	case delegate.Joining:
-		return e.resolveJoining(ctx, rec, found)
+		return e.resolveJoining(ctx, rec, found, crimes)
 	case delegate.Submitted:
 		return e.resolveSubmitted(ctx, rec, found, depth)
 	case delegate.Unconfirmed:
@@ -142,7 +142,7 @@ func settledBy(rec *delegate.Record, found coins) (txid string, all, any bool) {
 // resolveJoining treats a batch that we confirmed and lost sight of before any
 // forfeit left. Without a forfeit of ours it cannot have settled coins that
 // needed one; coins that needed none it may have.
-func (e *Engine) resolveJoining(ctx context.Context, rec *delegate.Record, found coins) (change, error) {
+func (e *Engine) resolveJoining(ctx context.Context, rec *delegate.Record, found coins, crimes uint32) (change, error) {
 	txid, all, _ := settledBy(rec, found)
 	if all {
 		hash, err := ark.ParseTxid(txid)
@@ -167,7 +167,7 @@ func (e *Engine) resolveJoining(ctx context.Context, rec *delegate.Record, found
 	if c, ended := e.verdict(ctx, rec, found); ended {
 		return c, nil
 	}
-	return e.failed(rec, "the batch ended without us", true, false), nil
+	return e.failed(rec, "the batch ended without us", crimes, false), nil
 }
 
 // resolveSubmitted treats forfeits that are out: the commitment may confirm
@@ -324,6 +324,14 @@ func (e *Engine) excluded(ctx context.Context, rec *delegate.Record) (bool, erro
 		}
 	}
 	return false, nil
+}
+
+// crimes is how often the failure of a batch convicts the scripts of rec, which
+// is one of ours in it.
+func crimes(rec *delegate.Record, recs []*delegate.Record) uint32 {
+	return sharing(rec, slices.DeleteFunc(slices.Clone(recs), func(r *delegate.Record) bool {
+		return r.State != delegate.Joining || r.BatchID != rec.BatchID
+	}))
 }
 
 // leaves returns the VTXOs that the commitment made for the record, or nil when

@@ -39,6 +39,27 @@ func (e *Engine) apply(ctx context.Context, changes []change) []ledger.Outcome {
 	return out
 }
 
+// insist is apply for a batch under way. A wish that was noted in a record
+// meanwhile, to cancel it when the batch has failed, must not make it fail: the
+// change is made to the record as it stands, if it stands where it stood.
+func (e *Engine) insist(ctx context.Context, changes []change) []ledger.Outcome {
+	outs := e.apply(ctx, changes)
+	var again []change
+	var at []int
+	for i, out := range outs {
+		prev, now := changes[i].Prev, out.Record
+		if errors.Is(out.Err, ledger.ErrConflict) && now != nil && now.State == prev.State && now.BatchID == prev.BatchID && now.Commitment == prev.Commitment {
+			c := changes[i]
+			c.Prev = now
+			again, at = append(again, c), append(at, i)
+		}
+	}
+	for i, out := range e.apply(ctx, again) {
+		outs[at[i]] = out
+	}
+	return outs
+}
+
 // write writes one change and tells the loop what became of the record.
 func (e *Engine) write(ctx context.Context, c change) {
 	out := e.apply(ctx, []change{c})[0]

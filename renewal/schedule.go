@@ -68,17 +68,17 @@ func (p Pace) banned(random float64) time.Duration {
 	return p.Ban + time.Duration(random*float64(p.Ban)/10)
 }
 
-// mayConfirm says whether another conviction of rec could ban its scripts now:
-// after a conviction, a batch is joined only if failing it would leave the
-// scripts unbanned, or the earlier ones have lapsed.
-func (p Pace) mayConfirm(rec *delegate.Record, now time.Time) bool {
+// mayConfirm says whether rec may join a batch whose failure would convict its
+// scripts stake times: after a conviction, only if that would leave them
+// unbanned, or the earlier ones have lapsed.
+func (p Pace) mayConfirm(rec *delegate.Record, now time.Time, stake uint32) bool {
 	if p.Bans == 0 || rec.Convictions == 0 {
 		return true
 	}
 	if now.Sub(time.Unix(rec.LastConviction, 0)) >= p.Ban {
 		return true
 	}
-	return rec.Convictions+1 < p.Bans
+	return rec.Convictions+stake < p.Bans
 }
 
 // after is the unix second at which d has passed since now: rounded up, so that
