@@ -118,7 +118,7 @@ func (p *party) run(ctx context.Context) {
 		return
 	}
 	e.observer.Batch(e.cfg.Now(), len(p.recs))
-	limit := time.NewTimer(time.Until(deadline))
+	limit := time.NewTimer(deadline.Sub(e.cfg.Now()))
 	defer limit.Stop()
 	outcome := p.follow(ctx, limit.C)
 	p.session.Close() // nonces die before anything is written about the end
@@ -160,7 +160,7 @@ func (p *party) confirm(ctx context.Context) (deadline time.Time, err error) {
 		return deadline, nil
 	}
 	// An Add waits for a stream that is up; a batch does not.
-	within, cancel := context.WithDeadline(ctx, deadline)
+	within, cancel := context.WithTimeout(ctx, deadline.Sub(e.cfg.Now()))
 	defer cancel()
 	if err := e.stream.Add(within, topics...); err != nil {
 		for _, c := range join {

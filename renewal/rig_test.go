@@ -46,6 +46,10 @@ type rig struct {
 	grace   time.Duration
 	chain   renewal.Chain // nil: the operator's word
 
+	now   func() time.Time                        // the engine's clock; nil: time.Now
+	store kv.Store                                // the engine's; nil: kv itself
+	via   func(renewal.Operator) renewal.Operator // between engine and operator; nil: nothing
+
 	stop    context.CancelFunc
 	stopped chan error
 	client  *operator.Client
@@ -134,8 +138,18 @@ func (r *rig) start() {
 		r.t.Fatal(err)
 	}
 	r.seen = &observer{}
+	var op renewal.Operator = client
+	if r.via != nil {
+		op = r.via(op)
+	}
+	led := r.ledger
+	if r.store != nil {
+		if led, err = ledger.Open(r.ctx, r.store, ledger.Options{}); err != nil {
+			r.t.Fatal(err)
+		}
+	}
 	// A fresh signer, as after a restart: nothing of the last one's memory.
-	r.engine = renewal.New(renewal.Config{Pace: r.pace, Log: r.log, Grace: r.grace, Confirmations: 1}, client, stream, r.ledger, sessions{signer.New(r.secrets)}, r.chain, r.seen)
+	r.engine = renewal.New(renewal.Config{Pace: r.pace, Log: r.log, Grace: r.grace, Confirmations: 1, Now: r.now}, op, stream, led, sessions{signer.New(r.secrets)}, r.chain, r.seen)
 	r.client, r.stop, r.stopped = client, cancel, make(chan error, 1)
 	engine := r.engine
 	go func() { r.stopped <- engine.Run(ctx) }()
