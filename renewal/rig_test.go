@@ -46,36 +46,14 @@ type rig struct {
 	grace   time.Duration
 	chain   renewal.Chain // nil: the operator's word
 
-	now   func() time.Time                        // the engine's clock; nil: time.Now
-	store kv.Store                                // the engine's; nil: kv itself
-	via   func(renewal.Operator) renewal.Operator // between engine and operator; nil: nothing
+	now func() time.Time                        // the engine's clock; nil: time.Now
+	led *ledger.Ledger                          // the engine's; nil: ledger
+	via func(renewal.Operator) renewal.Operator // between engine and operator; nil: nothing
 
 	stop    context.CancelFunc
 	stopped chan error
 	client  *operator.Client
 	engine  *renewal.Engine
-	seen    *observer
-}
-
-// observer keeps what the engine reported.
-type observer struct {
-	mu         sync.Mutex
-	violations []string
-}
-
-func (*observer) Renewal(string)       {}
-func (*observer) StreamUp(bool)        {}
-func (*observer) Batch(time.Time, int) {}
-func (o *observer) Violation(rule string) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.violations = append(o.violations, rule)
-}
-
-func (o *observer) rules() []string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return append([]string(nil), o.violations...)
 }
 
 // sessions adapts the signer's concrete session to the engine's port.
@@ -137,19 +115,16 @@ func (r *rig) start() {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	r.seen = &observer{}
 	var op renewal.Operator = client
 	if r.via != nil {
 		op = r.via(op)
 	}
 	led := r.ledger
-	if r.store != nil {
-		if led, err = ledger.Open(r.ctx, r.store, ledger.Options{}); err != nil {
-			r.t.Fatal(err)
-		}
+	if r.led != nil {
+		led = r.led
 	}
 	// A fresh signer, as after a restart: nothing of the last one's memory.
-	r.engine = renewal.New(renewal.Config{Pace: r.pace, Log: r.log, Grace: r.grace, Confirmations: 1, Now: r.now}, op, stream, led, sessions{signer.New(r.secrets)}, r.chain, r.seen)
+	r.engine = renewal.New(renewal.Config{Pace: r.pace, Log: r.log, Grace: r.grace, Confirmations: 1, Now: r.now}, op, stream, led, sessions{signer.New(r.secrets)}, r.chain, nil)
 	r.client, r.stop, r.stopped = client, cancel, make(chan error, 1)
 	engine := r.engine
 	go func() { r.stopped <- engine.Run(ctx) }()
