@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -80,6 +81,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	if err := e.load(work); err != nil {
 		return err
 	}
+	e.spawn(func() { e.learn(work) }, nil)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	stopping := ctx.Done()
@@ -109,6 +111,22 @@ func (e *Engine) Run(ctx context.Context) error {
 			timer.Reset(e.plan(work))
 		case <-timer.C:
 			timer.Reset(e.plan(work))
+		}
+	}
+}
+
+// learn asks for the session's length until it is told: by it the engine knows
+// that intents were forgotten which it registered before it was started.
+func (e *Engine) learn(ctx context.Context) {
+	for {
+		if params, err := e.op.Params(ctx); err == nil {
+			e.post(ctx, func() { e.session = time.Duration(params.SessionSeconds) * time.Second })
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(time.Second):
 		}
 	}
 }
@@ -158,7 +176,7 @@ func (e *Engine) track(rec *delegate.Record) *flight {
 	if rec.State == delegate.Registered && e.session > 0 {
 		next = earlier(next, e.cfg.Now().Add(e.session))
 	}
-	if rec.State == delegate.Registering {
+	if rec.State == delegate.Registering && (rec.LastError.Code == duplicated || rec.LastError.Code == elsewhere) {
 		// The window after a pop is shorter than the records' seconds.
 		next = earlier(next, e.cfg.Now().Add(e.cfg.Pace.Duplicate))
 	}
@@ -191,13 +209,31 @@ func (e *Engine) post(ctx context.Context, f func()) {
 	}
 }
 
-// spawn runs f as a worker.
-func (e *Engine) spawn(f func()) {
+// spawn runs f as a worker. One that panics harms no other: rescue, unless it is
+// nil, gives back to the loop what the worker had.
+func (e *Engine) spawn(f, rescue func()) {
 	e.work.Add(1)
 	go func() {
 		defer e.work.Done()
-		f()
+		if e.guard(f) != nil && rescue != nil {
+			_ = e.guard(rescue) // logged there
+		}
 	}()
+}
+
+// errPanic says that a worker met what its author did not foresee.
+var errPanic = errors.New("renewal: a worker panicked")
+
+// guard runs f, and logs a panic in it and makes an error of it.
+func (e *Engine) guard(f func()) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("%w: %v", errPanic, v)
+			e.cfg.Log.Error("a worker panicked", "err", err, "stack", string(debug.Stack()))
+		}
+	}()
+	f()
+	return nil
 }
 
 // idle is the longest that the loop sleeps without looking at anything.
@@ -220,7 +256,8 @@ func (e *Engine) plan(ctx context.Context) time.Duration {
 	if !e.trying {
 		due, at := e.flights.registering.ripe(now, chunk)
 		if e.trying = len(due) > 0; e.trying {
-			e.spawn(func() { e.register(ctx, records(due), func() { e.trying = false }) })
+			list := records(due)
+			e.spawn(func() { e.register(ctx, list, func() { e.trying = false }) }, e.rescue(ctx, list))
 		} else {
 			soonest(at)
 		}
@@ -228,7 +265,8 @@ func (e *Engine) plan(ctx context.Context) time.Duration {
 	if !e.looking {
 		due, at := e.flights.watched.ripe(now, chunk)
 		if e.looking = len(due) > 0; e.looking {
-			e.spawn(func() { e.reconcile(ctx, records(due), func() { e.looking = false }) })
+			list := records(due)
+			e.spawn(func() { e.reconcile(ctx, list, func() { e.looking = false }) }, e.rescue(ctx, list))
 		} else {
 			soonest(at)
 		}
@@ -246,12 +284,15 @@ func (e *Engine) plan(ctx context.Context) time.Duration {
 		soonest(again)
 	}
 	if len(dropped) > 0 {
-		e.spawn(func() { e.dropped(ctx, records(dropped)) })
+		list := records(dropped)
+		e.spawn(func() { e.dropped(ctx, list) }, e.rescue(ctx, list))
 	}
 	if room := e.cfg.Window - e.flights.claimed(); room > 0 && !e.taking {
 		if !e.nextDue.After(now) {
 			e.taking = true
-			e.spawn(func() { e.take(ctx, min(room, chunk)) })
+			e.spawn(func() { e.take(ctx, min(room, chunk)) }, func() {
+				e.post(ctx, func() { e.taking, e.nextDue = false, e.cfg.Now().Add(time.Second) })
+			})
 		} else {
 			soonest(e.nextDue)
 		}
@@ -414,7 +455,7 @@ func (e *Engine) join(ctx context.Context, ev batch.Started, ours ...*flight) {
 					e.post(ctx, func() { e.begin(ctx, p) })
 				case <-ctx.Done():
 				}
-			})
+			}, nil)
 		}
 	}
 	for _, f := range ours {
@@ -440,7 +481,12 @@ func (e *Engine) complete(p *party) bool {
 func (e *Engine) begin(ctx context.Context, p *party) {
 	if !p.begun {
 		p.begun = true
-		e.spawn(func() { p.run(ctx) })
+		list := p.list()
+		e.spawn(func() { p.run(ctx) }, func() {
+			for _, rec := range list {
+				e.reload(ctx, rec.ID) // what was written says when to look again
+			}
+		})
 	}
 }
 

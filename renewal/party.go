@@ -376,7 +376,9 @@ func (p *party) forfeit(ctx context.Context, s batch.StepForfeits) (spoilers []s
 	work.SetLimit(runtime.GOMAXPROCS(0))
 	for i, t := range s.Tasks {
 		work.Go(func() error {
-			gifts[i] = p.give(s, t, now)
+			if panicked := p.e.guard(func() { gifts[i] = p.give(s, t, now) }); panicked != nil {
+				gifts[i] = given{spoiler: t.ID}
+			}
 			return nil
 		})
 	}

@@ -72,7 +72,7 @@ func (e *Engine) write(ctx context.Context, c change) {
 func (e *Engine) written(ctx context.Context, prev *delegate.Record, out ledger.Outcome) {
 	if out.Err != nil {
 		e.cfg.Log.Warn("a transition was not written", "delegate", prev.ID, "err", out.Err)
-		e.spawn(func() { e.reload(ctx, prev.ID) })
+		e.spawn(func() { e.reload(ctx, prev.ID) }, nil)
 		return
 	}
 	e.update(out.Record)
@@ -94,9 +94,22 @@ func (e *Engine) reload(ctx context.Context, id vigil.DelegateID) {
 		rec, err := e.ledger.Delegate(ctx, id)
 		switch {
 		case err == nil:
-			e.post(ctx, func() { e.update(rec) })
+			e.post(ctx, func() {
+				e.update(rec)
+				// Whatever could not be written is not tried again at once.
+				if f := e.flights.byID[id]; f != nil {
+					e.flights.wait(f, later(f.next, e.cfg.Now().Add(e.cfg.Pace.First)))
+				}
+			})
 			return
-		case errors.Is(err, ledger.ErrNotFound), errors.Is(err, ledger.ErrUnreadable):
+		case errors.Is(err, ledger.ErrUnreadable):
+			e.cfg.Log.Error("a delegate in flight cannot be read and is quarantined", "delegate", id, "err", err)
+			if err := e.ledger.Quarantine(ctx, ledger.Due{ID: id}, err.Error()); err != nil && !errors.Is(err, ledger.ErrConflict) {
+				break // the store is down: again
+			}
+			e.post(ctx, func() { e.flights.drop(id) })
+			return
+		case errors.Is(err, ledger.ErrNotFound):
 			e.post(ctx, func() { e.flights.drop(id) })
 			return
 		}
@@ -173,7 +186,7 @@ func (e *Engine) take(ctx context.Context, room int) {
 			fresh = append(fresh, rec)
 		}
 		if len(fresh) > 0 {
-			e.spawn(func() { e.register(ctx, fresh, func() {}) })
+			e.spawn(func() { e.register(ctx, fresh, func() {}) }, e.rescue(ctx, fresh))
 		}
 	})
 }
@@ -239,7 +252,7 @@ func (e *Engine) register(ctx context.Context, recs []*delegate.Record, done fun
 		}
 		calls.Go(func() error {
 			id, err := e.op.RegisterIntent(ctx, r.proof, r.rec.Message)
-			e.write(ctx, e.registered(r.rec, id, err))
+			e.write(ctx, e.registered(r.rec, id, err, session))
 			return nil
 		})
 	}
@@ -284,8 +297,11 @@ func (e *Engine) proofs(ctx context.Context, recs []*delegate.Record) []ready {
 	work.SetLimit(runtime.GOMAXPROCS(0))
 	for i, rec := range recs {
 		work.Go(func() error {
-			if errs[i] = failed[rec.ID]; errs[i] == nil {
-				proofs[i], errs[i] = session.Proof(rec.ID)
+			if errs[i] = failed[rec.ID]; errs[i] != nil {
+				return nil
+			}
+			if panicked := e.guard(func() { proofs[i], errs[i] = session.Proof(rec.ID) }); panicked != nil {
+				errs[i] = panicked // one that does harms no other
 			}
 			return nil
 		})
@@ -314,7 +330,7 @@ func (e *Engine) current(ctx context.Context, recs []*delegate.Record, params ar
 }
 
 // registered says what follows from the operator's answer to RegisterIntent.
-func (e *Engine) registered(rec *delegate.Record, id string, err error) change {
+func (e *Engine) registered(rec *delegate.Record, id string, err error, session time.Duration) change {
 	now := e.cfg.Now()
 	if err == nil {
 		return change{Prev: rec, Event: delegate.Accepted, Mutate: func(r *delegate.Record) {
@@ -337,7 +353,15 @@ func (e *Engine) registered(rec *delegate.Record, id string, err error) change {
 				r.NextAttempt = after(now, time.Minute)
 			}}
 		}
-		return note(delegate.Note, "DUPLICATED_INPUT", e.cfg.Pace.Duplicate)
+		code := duplicated
+		if now.Sub(time.Unix(rec.StateSince, 0)) > misses*session+e.cfg.Pace.Margin {
+			// A copy of ours would have been popped by now.
+			if code = elsewhere; rec.LastError.Code != code {
+				e.cfg.Log.Warn("an intent that is not ours holds a delegate's coins: their owner's, or a thief's", "delegate", rec.ID)
+				e.observer.Renewal("held_elsewhere")
+			}
+		}
+		return note(delegate.Note, code, e.cfg.Pace.Duplicate)
 	case operator.Transient, operator.Canceled, operator.Unknown, operator.Unverified, operator.Stale:
 		// It may or may not be queued.
 		return note(delegate.Note, "OPERATOR_UNAVAILABLE", e.cfg.Pace.retry(rec, now, random()))
@@ -355,6 +379,13 @@ func (e *Engine) registered(rec *delegate.Record, id string, err error) change {
 		return note(delegate.Refused, codeOf(class), e.cfg.Pace.retry(rec, now, random()))
 	}
 }
+
+// What a delegate's last error says while the operator answers "duplicated input":
+// as it may for a few sessions after an answer was lost, and for longer than that.
+const (
+	duplicated = "DUPLICATED_INPUT"
+	elsewhere  = "INTENT_HELD_ELSEWHERE"
+)
 
 // clockSkew is how far two clocks may be apart before one of them is wrong.
 const clockSkew = 2 * time.Minute
@@ -470,6 +501,11 @@ func (e *Engine) putOff(ctx context.Context, recs []*delegate.Record, code strin
 			e.written(ctx, recs[i], out)
 		}
 	})
+}
+
+// rescue backs off delegates whose worker panicked.
+func (e *Engine) rescue(ctx context.Context, recs []*delegate.Record) func() {
+	return func() { e.putOff(ctx, recs, "INTERNAL_ERROR", errPanic) }
 }
 
 // backOff leaves the state and moves the next attempt.

@@ -1,12 +1,24 @@
 package renewal_test
 
 import (
+	"context"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/vigil-ark/vigil"
+	"github.com/vigil-ark/vigil/ark/batch"
 	"github.com/vigil-ark/vigil/arktest"
 	"github.com/vigil-ark/vigil/arktest/wallet"
+	"github.com/vigil-ark/vigil/bip340"
 	"github.com/vigil-ark/vigil/delegate"
+	"github.com/vigil-ark/vigil/operator"
+	"github.com/vigil-ark/vigil/renewal"
+	"github.com/vigil-ark/vigil/signer"
+
+	"github.com/btcsuite/btcd/chainhash/v2"
+
+	"github.com/vigil-ark/vigil/musig2"
 )
 
 // note changes a stored record behind the engine's back.
@@ -147,4 +159,86 @@ func TestCancelledAfterABatch(t *testing.T) {
 	r.awaitState(rec.ID, delegate.Cancelled)
 	r.halt()
 	r.forfeited(0, coin)
+}
+
+// trap panics where it is told to.
+type trap struct {
+	sessions
+	open, proof, nonces func() bool
+}
+
+type trapped struct {
+	renewal.Session
+	*trap
+	bad vigil.DelegateID
+}
+
+func (t *trap) Open(ctx context.Context, recs []*delegate.Record) (renewal.Session, map[vigil.DelegateID]error) {
+	if t.open != nil && t.open() {
+		panic("open")
+	}
+	s, failed := t.sessions.Open(ctx, recs)
+	return &trapped{Session: s, trap: t}, failed
+}
+
+func (s *trapped) Proof(id vigil.DelegateID) (string, error) {
+	if s.proof != nil && s.proof() {
+		panic("proof")
+	}
+	return s.Session.Proof(id)
+}
+
+func (s *trapped) Nonces(nodes []batch.SigningNode) (map[bip340.PubKey]map[chainhash.Hash]musig2.PubNonce, error) {
+	if s.nonces != nil && s.nonces() {
+		panic("nonces")
+	}
+	return s.Session.Nonces(nodes)
+}
+
+// times is true n times.
+func times(n int64) func() bool {
+	var left atomic.Int64
+	left.Store(n)
+	return func() bool { return left.Add(-1) >= 0 }
+}
+
+// TestAPanicHarmsNobody: whatever worker panics, the engine goes on, and so do
+// the delegates that it had.
+func TestAPanicHarmsNobody(t *testing.T) {
+	for name, trap := range map[string]*trap{
+		"opening":      {open: times(2)},
+		"a proof":      {proof: times(1)},
+		"in the batch": {nonces: times(1)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, arktest.Settings{SessionDuration: 3 * time.Second})
+			devices := []*wallet.Wallet{r.device(), r.device()}
+			coins := r.boardAll(devices, 50_000)
+			recs := make([]*delegate.Record, len(devices))
+			for i, d := range devices {
+				recs[i] = r.submit(d, wallet.DelegateOptions{}, coins[i])
+			}
+			client, err := operator.Dial(operator.Config{URL: r.op.URL(), Log: r.log})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(r.ctx)
+			stream, err := client.Events(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			trap.sessions = sessions{signer.New(r.secrets)}
+			engine := renewal.New(renewal.Config{Pace: r.pace, Log: r.log, Grace: r.grace}, client, stream, r.ledger, trap, nil, nil)
+			r.client, r.stop, r.stopped = client, cancel, make(chan error, 1)
+			go func() { r.stopped <- engine.Run(ctx) }()
+			t.Cleanup(r.halt)
+			for i, rec := range recs {
+				r.renewed(r.awaitState(rec.ID, delegate.Settled), coins[i])
+			}
+			r.halt()
+			r.forfeited(1, coins...)
+			r.clean()
+		})
+	}
 }

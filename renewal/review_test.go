@@ -61,7 +61,7 @@ func TestOnlyItsOwnTimeExpiresADelegate(t *testing.T) {
 		rec := flying(delegate.Registering)
 		rec.ExpireAt = c.expireAt
 		said := &operator.Error{Op: "RegisterIntent", Code: 20, GRPC: codes.InvalidArgument, Message: "proof of ownership expired"}
-		if got := judge(nil, nil).registered(rec, "", said); operator.ClassOf(said) != operator.Expired || got.Event != c.want {
+		if got := judge(nil, nil).registered(rec, "", said, time.Minute); operator.ClassOf(said) != operator.Expired || got.Event != c.want {
 			t.Errorf("expire_at %d: %s (%v), want %s", c.expireAt, got.Event, operator.ClassOf(said), c.want)
 		}
 		got, ended := judge(nil, nil).verdict(t.Context(), rec, coins{})
@@ -116,3 +116,33 @@ func TestNoRefusedTransitionIsAskedFor(t *testing.T) {
 		t.Errorf("one coin settled by our commitment, the other by another: %s, %v", got.Event, err)
 	}
 }
+
+// TestDuplicatedForLongIsTold: after three sessions the queued copy is none of
+// ours, and somebody should know.
+func TestDuplicatedForLongIsTold(t *testing.T) {
+	said := &operator.Error{Op: "RegisterIntent", Code: 0, GRPC: codes.Internal, Message: "failed to push intent: duplicated input"}
+	told := &results{}
+	e := judge(nil, nil)
+	e.observer = told
+	rec := flying(delegate.Registering)
+	for since, want := range map[time.Duration]string{time.Minute: duplicated, 4 * time.Minute: elsewhere} {
+		rec.StateSince = theHour.Add(-since).Unix()
+		c := e.registered(rec, "", said, time.Minute)
+		c.Mutate(rec)
+		if c.Event != delegate.Note || rec.LastError.Code != want {
+			t.Errorf("after %s: %s, %+v", since, c.Event, rec.LastError)
+		}
+	}
+	rec.LastError.Code = elsewhere
+	e.registered(rec, "", said, time.Minute)
+	if len(told.list) != 1 {
+		t.Errorf("told %v", told.list)
+	}
+}
+
+type results struct {
+	silent
+	list []string
+}
+
+func (r *results) Renewal(s string) { r.list = append(r.list, s) }
