@@ -63,9 +63,12 @@ async function killed() {
     const due = Math.max(...(await delegates()).map((d) => d.next_attempt)) + 1;
     await sleep(Math.max(0, due * 1000 - Date.now()));
     if (killAt === "all") {
+        // No batch may take some of them before the kill.
+        if (operator.admin) await operator.settings({ roundMinParticipantsCount: n });
         await vigil.start();
         await until("all being registered", async () => (await delegates()).every((d) => d.state === "registered"), { seconds: session, every: 20 });
         await vigil.kill();
+        if (operator.admin) await operator.settings({ roundMinParticipantsCount: 1 });
         return say("killed by SIGKILL with all registered");
     }
     // due: two points; registering: two; then the first "registered".

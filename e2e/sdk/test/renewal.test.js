@@ -21,7 +21,9 @@ vigilTest("board, send, and renew by itself", {}, async ({ wallet }) => {
     assert.equal(renewed.value, 25_000);
 });
 
-vigilTest("one VTXO, Vigil killed while it is armed; the renewed coin can be spent", {}, async ({ vigil, wallet }) => {
+vigilTest("one VTXO, Vigil killed while it is armed; settled by the chain's word; the renewed coin can be spent", {
+    flags: { "esplora-url": `${operator.esplora}/api` },
+}, async ({ vigil, wallet }) => {
     const [alice, bob] = [await wallet(), await wallet()];
     const coin = await board(alice, operator, 100_000);
     await delegate(alice, [coin], soon(3));
