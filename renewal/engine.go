@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -219,21 +218,6 @@ func (e *Engine) spawn(f, rescue func()) {
 			_ = e.guard(rescue) // logged there
 		}
 	}()
-}
-
-// errPanic says that a worker met what its author did not foresee.
-var errPanic = errors.New("renewal: a worker panicked")
-
-// guard runs f, and logs a panic in it and makes an error of it.
-func (e *Engine) guard(f func()) (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = fmt.Errorf("%w: %v", errPanic, v)
-			e.cfg.Log.Error("a worker panicked", "err", err, "stack", string(debug.Stack()))
-		}
-	}()
-	f()
-	return nil
 }
 
 // idle is the longest that the loop sleeps without looking at anything.
