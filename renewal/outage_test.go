@@ -1,0 +1,273 @@
+package renewal_test
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/vigil-ark/vigil"
+	"github.com/vigil-ark/vigil/arktest"
+	"github.com/vigil-ark/vigil/arktest/wallet"
+	"github.com/vigil-ark/vigil/delegate"
+	"github.com/vigil-ark/vigil/kv"
+	"github.com/vigil-ark/vigil/ledger"
+	"github.com/vigil-ark/vigil/renewal"
+)
+
+// failing is a store that is down now and then: from some call on, for some
+// calls. A call that fails has changed nothing, as when the disk is full.
+type failing struct {
+	kv.Store
+	mu      sync.Mutex
+	down    func() bool // whether the next call fails; nil: never
+	updates int
+	failed  int
+}
+
+func (f *failing) refuse(update bool) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if update {
+		f.updates++
+	}
+	if f.down != nil && f.down() {
+		f.failed++
+		return fmt.Errorf("%w: no space left on device", kv.ErrUnavailable)
+	}
+	return nil
+}
+
+func (f *failing) View(ctx context.Context, g func(kv.Reader) error) error {
+	if err := f.refuse(false); err != nil {
+		return err
+	}
+	return f.Store.View(ctx, g)
+}
+
+func (f *failing) Update(ctx context.Context, g func(kv.Writer) error) error {
+	if err := f.refuse(true); err != nil {
+		return err
+	}
+	return f.Store.Update(ctx, g)
+}
+
+func (f *failing) tally() (updates, failed int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.updates, f.failed
+}
+
+// watchful stands between engine and operator and holds, at the moment at which
+// forfeits leave, that each is stored with the branch of its commitment.
+type watchful struct {
+	renewal.Operator
+	r    *rig
+	mu   sync.Mutex
+	left int // forfeits seen
+}
+
+func (w *watchful) SubmitForfeits(ctx context.Context, forfeits []string, commitment string) error {
+	stored := map[string]bool{}
+	err := ledger.Inspect(w.r.ctx, w.r.kv, func(s *ledger.Snapshot) error {
+		return s.Branches(func(b *delegate.Branch, err error) error {
+			if err == nil && len(b.Nodes) > 0 && len(b.Leaves) > 0 {
+				for _, f := range b.Forfeits {
+					stored[base64.StdEncoding.EncodeToString(f.PSBT)] = true
+				}
+			}
+			return err
+		})
+	})
+	if err != nil {
+		w.r.t.Error(err)
+	}
+	for _, f := range forfeits {
+		if !stored[f] {
+			w.r.t.Error("a forfeit left without a stored branch")
+		}
+	}
+	w.mu.Lock()
+	w.left += len(forfeits)
+	w.mu.Unlock()
+	return w.Operator.SubmitForfeits(ctx, forfeits, commitment)
+}
+
+// newOutage is a rig whose engine's store can fail while the test's own does
+// not, with delegates of as many owners as asked.
+func newOutage(t *testing.T, owners int) (*rig, *failing, *watchful, []*delegate.Record) {
+	t.Helper()
+	r := newRig(t, arktest.Settings{SessionDuration: 3 * time.Second, BanThreshold: -1})
+	r.chain = onChain{r.op.Chain()}
+	store, w := &failing{Store: r.kv}, &watchful{r: r}
+	r.via = func(op renewal.Operator) renewal.Operator {
+		w.Operator = op
+		return w
+	}
+	devices := make([]*wallet.Wallet, owners)
+	for i := range devices {
+		devices[i] = r.device()
+	}
+	coins := r.boardAll(devices, 50_000)
+	recs := make([]*delegate.Record, owners)
+	for i, d := range devices {
+		recs[i] = r.submit(d, wallet.DelegateOptions{}, coins[i])
+	}
+	led, err := ledger.Open(r.ctx, store, ledger.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.led = led
+	return r, store, w, recs
+}
+
+// whole holds that every delegate was renewed once, and that there is one line
+// of history for each.
+func (r *rig) whole(recs []*delegate.Record, w *watchful) {
+	r.t.Helper()
+	history := map[vigil.DelegateID]int{}
+	if err := ledger.Inspect(r.ctx, r.kv, func(s *ledger.Snapshot) error {
+		return s.History(func(e *ledger.Entry, err error) error {
+			if err == nil {
+				history[e.Delegate]++
+			}
+			return err
+		})
+	}); err != nil {
+		r.t.Fatal(err)
+	}
+	for _, rec := range recs {
+		done := r.awaitState(rec.ID, delegate.Settled)
+		coins, err := r.vtxos(rec.Outpoints()...)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		r.renewed(done, coins...)
+		r.once(done, coins...)
+		if history[rec.ID] != 1 {
+			r.t.Errorf("%s has %d lines of history", rec.ID, history[rec.ID])
+		}
+	}
+	if w.left < len(recs) {
+		r.t.Errorf("only %d forfeits were seen leaving", w.left)
+	}
+	r.clean()
+}
+
+// TestStoreFailsAtEveryWrite counts the writes of a renewal, fails each of them
+// and what follows for a while, and wants the coin renewed once when the store
+// is back, without a restart.
+func TestStoreFailsAtEveryWrite(t *testing.T) {
+	r, store, w, recs := newOutage(t, 1)
+	r.start()
+	r.awaitState(recs[0].ID, delegate.Settled)
+	r.halt()
+	r.whole(recs, w)
+	writes, _ := store.tally()
+	if writes < 6 { // registering, registered, joining, submitted, unconfirmed, settled
+		t.Fatalf("only %d writes", writes)
+	}
+	for at := 1; at <= writes; at++ {
+		t.Run(strconv.Itoa(at), func(t *testing.T) {
+			t.Parallel()
+			r, store, w, recs := newOutage(t, 1)
+			left := 3
+			store.down = func() bool {
+				if store.updates < at || left == 0 {
+					return false
+				}
+				left--
+				return true
+			}
+			r.start()
+			r.awaitState(recs[0].ID, delegate.Settled)
+			r.halt()
+			r.whole(recs, w)
+			if _, failed := store.tally(); failed == 0 {
+				t.Log("the write was not reached")
+			}
+		})
+	}
+}
+
+// TestStoreFailsAtRandom has the store fail again and again while several
+// owners' delegates are carried through batches. VIGIL_SEED repeats a run.
+func TestStoreFailsAtRandom(t *testing.T) {
+	t.Parallel()
+	seed := rand.Uint64()
+	if text := os.Getenv("VIGIL_SEED"); text != "" {
+		var err error
+		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("VIGIL_SEED=%d", seed)
+	r, store, w, recs := newOutage(t, 6)
+	random := rand.New(rand.NewPCG(seed, 0))
+	outages, left := 25, 0
+	store.down = func() bool {
+		if left == 0 && outages > 0 && random.IntN(4) == 0 {
+			outages--
+			left = 1 + random.IntN(6)
+		}
+		if left == 0 {
+			return false
+		}
+		left--
+		return true
+	}
+	// An engine that cannot read its store at the start says so; whoever runs it
+	// starts it again.
+	for {
+		r.start()
+		select {
+		case err := <-r.stopped:
+			if err == nil {
+				t.Fatal("the engine stopped by itself")
+			}
+			r.stopped <- err
+			r.halt()
+			continue
+		case <-r.settled(recs):
+		}
+		break
+	}
+	r.halt()
+	store.mu.Lock()
+	store.down = nil
+	store.mu.Unlock()
+	r.whole(recs, w)
+	if _, failed := store.tally(); failed < 10 {
+		t.Errorf("only %d calls failed", failed)
+	}
+}
+
+// settled is closed when every delegate is.
+func (r *rig) settled(recs []*delegate.Record) <-chan struct{} {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for _, rec := range recs {
+			for {
+				now, err := r.ledger.Delegate(r.ctx, rec.ID)
+				if err == nil && now.State == delegate.Settled {
+					break
+				}
+				select {
+				case <-tick.C:
+				case <-r.ctx.Done():
+					r.t.Errorf("%s is %v, %v", rec.ID, now, err)
+					return
+				}
+			}
+		}
+	}()
+	return done
+}
