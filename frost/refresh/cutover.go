@@ -34,7 +34,8 @@ func (c Cutover) Prepare() (Cutover, error) {
 }
 
 // Abandon forgets a pending epoch. It is right only while this party's second
-// message has not left: after that the others may have a certificate.
+// message has not left, or with another participant's Void, verified: otherwise
+// the others may have a certificate.
 func (c Cutover) Abandon() (Cutover, error) {
 	if !c.Pending {
 		return c, fmt.Errorf("%w: nothing is pending", ErrCutover)

@@ -27,9 +27,12 @@ func (p *Params) transcript(body []byte) []byte {
 // infoLen is the length of an encoded frost.Info of n participants.
 func infoLen(n int) int { return 40 + 33*n }
 
-// parseRecord decodes a record and verifies its certificate.
-func parseRecord(b []byte) (*Params, *change, error) {
-	fail := func(err error) (*Params, *change, error) { return nil, nil, fmt.Errorf("%w: %w", ErrRecord, err) }
+// parseTranscript decodes a record up to its certificate, and returns the body
+// that the certificate is about and what follows it.
+func parseTranscript(b []byte) (p *Params, c *change, body, rest []byte, err error) {
+	fail := func(err error) (*Params, *change, []byte, []byte, error) {
+		return nil, nil, nil, nil, fmt.Errorf("%w: %w", ErrRecord, err)
+	}
 	const nAt = 6 // where frost.Info keeps its n
 	if len(b) <= nAt {
 		return fail(chilldkg.ErrLength)
@@ -43,21 +46,32 @@ func parseRecord(b []byte) (*Params, *change, error) {
 		return fail(err)
 	}
 	r := pedpop.Reader{B: b[infoLen(n)+32:]}
-	p, err := newParams(old, [32]byte(b[infoLen(n):]), r.Keys(n), r.Keys(n))
-	if err != nil {
+	if p, err = newParams(old, [32]byte(b[infoLen(n):]), r.Keys(n), r.Keys(n)); err != nil {
 		return fail(err)
 	}
 	bodyLen := 33*(p.t()-1) + 65*n
-	if err := pedpop.CheckLen(r.B, bodyLen+n*LenPmsg2(p.Healing()), "record's end"); err != nil {
-		return fail(err)
+	if len(r.B) < bodyLen {
+		return fail(chilldkg.ErrLength)
 	}
-	body, cert := r.B[:bodyLen], r.B[bodyLen:]
-	c := &change{coms: r.Points(p.t()-1, "commitment"), nonces: r.Keys(n), enc: r.Scalars(n, "encrypted share")}
+	body, rest = r.B[:bodyLen], r.B[bodyLen:]
+	c = &change{coms: r.Points(p.t()-1, "commitment"), nonces: r.Keys(n), enc: r.Scalars(n, "encrypted share")}
 	if r.Err != nil {
 		return fail(r.Err)
 	}
+	return p, c, body, rest, nil
+}
+
+// parseRecord decodes a record and verifies its certificate.
+func parseRecord(b []byte) (*Params, *change, error) {
+	p, c, body, cert, err := parseTranscript(b)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := pedpop.CheckLen(cert, p.n()*LenPmsg2(p.Healing()), "certificate"); err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", ErrRecord, err)
+	}
 	if id, err := p.verifyCert(body, cert); err != nil {
-		return fail(fmt.Errorf("certificate: %w of participant %d", err, id))
+		return nil, nil, fmt.Errorf("%w: certificate: %w of participant %d", ErrRecord, err, id)
 	}
 	return p, c, nil
 }
@@ -182,6 +196,41 @@ func VerifyAcknowledgment(record []byte, id int, ack []byte) error {
 	}
 	if !bip340.Standard().Verify(p.points[id], p.signed(ackTag, id, record), [64]byte(ack)) {
 		return fmt.Errorf("%w: acknowledgment of participant %d", ErrSignature, id)
+	}
+	return nil
+}
+
+// Void signs, with 64 bytes, a participant's word that it has not signed the
+// certificate of the refresh with this transcript and never will: so that a peer
+// who did, and waits, may abandon its pending epoch. It is true for one that has
+// no pending epoch stored and no Participant1 or Participant2 of the ceremony in
+// memory; call it on no other. Errors are ErrRecord and chilldkg.ErrHostKey.
+func Void(host *chilldkg.HostKey, transcript []byte) ([]byte, error) {
+	p, _, body, _, err := parseTranscript(transcript)
+	if err != nil {
+		return nil, err
+	}
+	id, err := p.ID(host.PubKey())
+	if err != nil {
+		return nil, err
+	}
+	sig, err := host.Sign(rand.Reader, p.signed(voidTag, id, body))
+	return bytes.Clone(sig[:]), err
+}
+
+// VerifyVoid checks participant id's Void of the own transcript. One suffices: a
+// certificate takes everybody. Errors are ErrRecord, chilldkg.ErrLength and
+// ErrSignature.
+func VerifyVoid(transcript []byte, id int, void []byte) error {
+	p, _, body, _, err := parseTranscript(transcript)
+	if err != nil {
+		return err
+	}
+	if len(void) != 64 || id < 0 || id >= p.n() {
+		return fmt.Errorf("%w: void of participant %d", chilldkg.ErrLength, id)
+	}
+	if !bip340.Standard().Verify(p.points[id], p.signed(voidTag, id, body), [64]byte(void)) {
+		return fmt.Errorf("%w: void of participant %d", ErrSignature, id)
 	}
 	return nil
 }

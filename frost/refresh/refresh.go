@@ -42,6 +42,7 @@ const (
 	certTag   = "vigil/refresh certeq"
 	rotateTag = "vigil/refresh rotate"
 	ackTag    = "vigil/refresh acknowledgment"
+	voidTag   = "vigil/refresh void"
 )
 
 // Errors of this package, matched with errors.Is. A fault that can be laid at a

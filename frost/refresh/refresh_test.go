@@ -343,6 +343,45 @@ func TestRecordIsWhole(t *testing.T) {
 	}
 }
 
+// TestVoid: a participant that lost a ceremony before it signed lets its peer,
+// who signed and waits, go on.
+func TestVoid(t *testing.T) {
+	t.Parallel()
+	old := dkg(t, 2, 2)
+	c := begin(t, old, false)
+	_, cmsg1, err := Coordinate(c.params, c.msgs)
+	must(t, err)
+	p2, pmsg2, err := c.p1[0].Step2(c.hosts[0], old.hosts[0], old.shares[0], cmsg1)
+	must(t, err)
+	transcript := p2.Transcript()
+	void, err := Void(c.hosts[1], transcript)
+	must(t, err)
+	must(t, VerifyVoid(transcript, 1, void))
+	other := begin(t, old, false)
+	_, cmsg1, err = Coordinate(other.params, other.msgs)
+	must(t, err)
+	q2, _, err := other.p1[0].Step2(c.hosts[0], old.hosts[0], old.shares[0], cmsg1)
+	must(t, err)
+	for name, err := range map[string]error{
+		"of another ceremony":     VerifyVoid(q2.Transcript(), 1, void),
+		"of another participant":  VerifyVoid(transcript, 0, void),
+		"a certificate signature": VerifyVoid(transcript, 0, pmsg2),
+	} {
+		if !errors.Is(err, ErrSignature) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := VerifyVoid(transcript[:50], 1, void); !errors.Is(err, ErrRecord) {
+		t.Errorf("half a transcript: %v", err)
+	}
+	if err := VerifyVoid(transcript, 2, void); !errors.Is(err, chilldkg.ErrLength) {
+		t.Errorf("participant 2 of 2: %v", err)
+	}
+	if _, err := Void(newHost(t), transcript); !errors.Is(err, chilldkg.ErrHostKey) {
+		t.Errorf("a stranger's: %v", err)
+	}
+}
+
 func TestParamsRefuse(t *testing.T) {
 	t.Parallel()
 	one, two := dkg(t, 1, 2), dkg(t, 2, 2)
@@ -462,7 +501,7 @@ func TestBothSidesShareAnEpoch(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		p := [2]party{}
-		for range rapid.IntRange(1, 60).Draw(t, "steps") {
+		for range rapid.IntRange(1, 120).Draw(t, "steps") {
 			me := rapid.IntRange(0, 1).Draw(t, "who")
 			you := 1 - me
 			a, b := &p[me], &p[you]
@@ -485,10 +524,10 @@ func TestBothSidesShareAnEpoch(t *testing.T) {
 						}
 					}
 				}
-			case 3: // abandon, only before signing
-				if !a.cert {
+			case 3: // abandon, before signing or when the other, who has nothing pending, gives its Void
+				if void := !b.c.Pending && b.c.Active == a.c.Active; !a.cert || void {
 					if next, err := a.c.Abandon(); err == nil {
-						a.c = next
+						a.c, a.cert = next, false
 					}
 				}
 			}
