@@ -67,6 +67,9 @@ func FuzzRecord(f *testing.F) {
 	f.Add(healing.recovery)
 	f.Add([]byte{1, 0, 0, 0, 0, 2, 255})
 	f.Fuzz(func(t *testing.T, b []byte) {
+		if err := VerifyVoid(b, 0, make([]byte, 64)); !errors.Is(err, ErrRecord) && !errors.Is(err, ErrSignature) {
+			t.Errorf("void: %v", err)
+		}
 		info, _, err := RecoverPublic(b)
 		if err != nil && !errors.Is(err, ErrRecord) {
 			t.Errorf("%v", err)
