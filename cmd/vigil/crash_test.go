@@ -89,6 +89,73 @@ func TestCrash(t *testing.T) {
 	}
 }
 
+// TestCrashInit kills `vigil init` at every write, and wants the next one to set
+// up one whole Vigil, and the one after that to be refused.
+func TestCrashInit(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	op, err := arktest.Start(arktest.Config{NoEsplora: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer op.Close()
+	set := func(name string, env ...string) (*child, error) {
+		c := &child{exe: executable(t), dir: filepath.Join(t.TempDir(), name), operator: op.URL()}
+		cmd := c.command(ctx, "init", "--operator-url", op.URL())
+		cmd.Env = append(cmd.Env, env...)
+		return c, cmd.Run()
+	}
+	log := filepath.Join(t.TempDir(), "points")
+	if _, err := set("whole", "VIGIL_CRASH_LOG="+log); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	points := bytes.Count(text, []byte("\n"))
+	// Two stores, the ledger, the key, its note and the operator.
+	if points < 2*6 {
+		t.Fatalf("only %q", text)
+	}
+	for at := 1; at <= points; at++ {
+		t.Run(strconv.Itoa(at), func(t *testing.T) {
+			c, err := set("cut", "VIGIL_CRASH_AT="+strconv.Itoa(at))
+			if !killed(err) {
+				t.Fatalf("not killed: %v", err)
+			}
+			err = c.init(ctx)
+			// After the last write there is nothing left to be done.
+			if whole := at == points; whole != (err != nil) {
+				t.Fatalf("the next init: %v", err)
+			}
+			if err := c.init(ctx); err == nil || !strings.Contains(err.Error(), "exists") {
+				t.Fatalf("a Vigil was set up twice: %v", err)
+			}
+			s, err := c.places().open(testEnvironment(t, ctx), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+			report, secrets, err := s.check(ctx)
+			if err != nil || !report.Clean() || secrets != 1 {
+				t.Fatalf("%d secrets, %v, fsck: %s", secrets, err, report)
+			}
+			noted, err := s.ledger.ServiceKeys(ctx)
+			if err != nil || len(noted) != 1 {
+				t.Fatalf("noted keys %v, %v", noted, err)
+			}
+			if err := s.missingKeys(ctx); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.ledger.Operator(ctx); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+	t.Logf("%d points", points)
+}
+
 func number(t *testing.T, env string, otherwise int) int {
 	t.Helper()
 	text := os.Getenv(env)

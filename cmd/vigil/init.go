@@ -55,7 +55,7 @@ func (c *initCmd) Run(env *environment) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	key, err := signer.New(s.secrets).AddServiceKey(env.ctx)
+	key, err := firstKey(env.ctx, signer.New(s.secrets))
 	if err != nil {
 		return err
 	}

@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -106,48 +104,6 @@ func (s *stores) Close() error {
 		errs = append(errs, s.secrets.Close())
 	}
 	return errors.Join(errs...)
-}
-
-// create makes both stores under one fresh generation mark.
-func (p places) create(env *environment) (_ *stores, err error) {
-	ctx := env.ctx
-	if err := os.MkdirAll(p.DataDir, 0o700); err != nil {
-		return nil, err
-	}
-	kek, err := p.key(env)
-	if err != nil {
-		return nil, err
-	}
-	if p.ownKey() {
-		if err := sealed.GenerateKeyFile(p.keyFile()); err != nil && !errors.Is(err, os.ErrExist) {
-			return nil, fmt.Errorf("make the key file: %w", err)
-		}
-	}
-	var generation ledger.Generation
-	if _, err := rand.Read(generation[:]); err != nil {
-		return nil, err
-	}
-	s := &stores{}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, s.Close())
-		}
-	}()
-	// The secret store first: records must never be without the place of their
-	// keys.
-	if s.secrets, err = sealed.Create(ctx, p.secretDir(), kek, sealed.Options{Generation: generation}); err != nil {
-		return nil, fmt.Errorf("make the secret store in %s: %w", p.secretDir(), err)
-	}
-	if s.kv, err = sqlite.Create(ctx, p.kvDir(), sqlite.Options{Generation: generation}); err != nil {
-		return nil, fmt.Errorf("make the store in %s: %w", p.kvDir(), err)
-	}
-	if err = ledger.Create(ctx, s.kv, generation); err != nil {
-		return nil, fmt.Errorf("make the ledger: %w", err)
-	}
-	if s.ledger, err = ledger.Open(ctx, s.kv, ledger.Options{}); err != nil {
-		return nil, err
-	}
-	return s, nil
 }
 
 // errGenerations refuses stores that were not made together.
