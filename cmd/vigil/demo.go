@@ -184,13 +184,30 @@ func (d *demonstration) board() error {
 	if !ok {
 		return errors.New("the faucet's coin is not on chain")
 	}
-	settled, err := d.device.Board(d.ctx, to, wallet.BoardingCoin{Outpoint: at, Out: &coin})
+	settled, err := d.boardOnce(to, wallet.BoardingCoin{Outpoint: at, Out: &coin})
 	if err != nil {
 		return fmt.Errorf("board: %w", err)
 	}
 	d.out.VtxoBefore = settled.Outputs[0].Outpoint.String()
 	d.say("3. A device - somebody's phone - brought %d sats onto Ark. They are a VTXO now, %s.\n   It expires: unless somebody takes part in a new batch for it in time, the operator may take it.", sats, d.out.VtxoBefore)
 	return nil
+}
+
+// boardOnce boards a coin, in the next batch when one fails: a session is short,
+// and a busy machine misses one.
+func (d *demonstration) boardOnce(to ark.Address, coin wallet.BoardingCoin) (wallet.Settled, error) {
+	const tries = 6
+	for try := 1; ; try++ {
+		settled, err := d.device.Board(d.ctx, to, coin)
+		if err == nil || try == tries {
+			return settled, err
+		}
+		select {
+		case <-time.After(time.Second):
+		case <-d.ctx.Done():
+			return wallet.Settled{}, err
+		}
+	}
 }
 
 // coin reads the device's one coin.
