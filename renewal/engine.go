@@ -461,10 +461,20 @@ func (e *Engine) complete(p *party) bool {
 	return true
 }
 
-// begin starts a party, once.
+// begin starts a party, once. One that the stream's end overtook while it waited
+// gives back what it had.
 func (e *Engine) begin(ctx context.Context, p *party) {
-	if !p.begun {
-		p.begun = true
+	if p.begun {
+		return
+	}
+	p.begun = true
+	select {
+	case <-p.left:
+		delete(e.parties, p.started.BatchID)
+		for _, rec := range p.list() {
+			e.update(rec)
+		}
+	default:
 		list := p.list()
 		e.spawn(func() { p.run(ctx) }, func() {
 			for _, rec := range list {
