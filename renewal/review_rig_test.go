@@ -170,7 +170,6 @@ type trap struct {
 type trapped struct {
 	renewal.Session
 	*trap
-	bad vigil.DelegateID
 }
 
 func (t *trap) Open(ctx context.Context, recs []*delegate.Record) (renewal.Session, map[vigil.DelegateID]error) {
