@@ -138,7 +138,15 @@ func TestRestartInEveryState(t *testing.T) {
 // alone sets how few participants the operator makes a batch for.
 func (r *rig) alone(least int) {
 	r.t.Helper()
+	before := r.op.Stats().RoundID
 	if err := r.op.Update(func(s *arktest.Settings) { s.MinParticipants = least }); err != nil {
+		r.t.Fatal(err)
+	}
+	if least == 1 {
+		return
+	}
+	// A round that has begun keeps the settings that it began with.
+	if err := r.op.Await(r.ctx, func(s arktest.Stats) bool { return s.RoundID != before }); err != nil {
 		r.t.Fatal(err)
 	}
 }
