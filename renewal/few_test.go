@@ -2,6 +2,7 @@ package renewal_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/vigil-ark/vigil/arktest"
 	"github.com/vigil-ark/vigil/arktest/wallet"
@@ -33,4 +34,59 @@ func TestTooFewConfirmed(t *testing.T) {
 	r.halt()
 	r.forfeited(1, coins...)
 	r.clean()
+}
+
+// TestLostIDIsNotAnOlderOne: when an answer to a registration is lost, the id
+// that an earlier registration got is not that of the intent which the operator
+// holds now. Taken for it, two delegates that fill the operator's batches with
+// intents whose ids nobody knows would wait for each other.
+func TestLostIDIsNotAnOlderOne(t *testing.T) {
+	lost := arktest.Fault{Method: "RegisterIntent", LoseAnswer: true, Times: 2}
+	for _, c := range []struct {
+		name  string
+		until delegate.State
+		hold  func(r *rig)
+		then  func(r *rig)
+	}{
+		{"after a batch that took it", delegate.Submitted, func(r *rig) {
+			r.op.Fault(arktest.Fault{Method: "SubmitSignedForfeitTxs", Hang: true})
+		}, func(r *rig) {
+			r.crash()
+			r.op.ClearFaults()
+			r.op.Fault(lost)
+			r.start()
+		}},
+		{"after the operator lost its queue", delegate.Registered, func(r *rig) { r.alone(3) }, func(r *rig) {
+			r.op.Fault(lost)
+			r.op.Down()
+			r.alone(2)
+			if err := r.op.Up(); err != nil {
+				r.t.Fatal(err)
+			}
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, arktest.Settings{SessionDuration: 3 * time.Second, MinParticipants: 2, BanThreshold: -1})
+			devices := []*wallet.Wallet{r.device(), r.device()}
+			coins := r.boardAll(devices, 50_000)
+			var recs []*delegate.Record
+			for i, d := range devices {
+				recs = append(recs, r.submit(d, wallet.DelegateOptions{}, coins[i]))
+			}
+			c.hold(r)
+			r.start()
+			for _, rec := range recs {
+				r.awaitState(rec.ID, c.until)
+			}
+			c.then(r)
+			for i, rec := range recs {
+				done := r.awaitState(rec.ID, delegate.Settled)
+				r.renewed(done, coins[i])
+				r.once(done, coins[i])
+			}
+			r.halt()
+			r.clean()
+		})
+	}
 }

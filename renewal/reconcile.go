@@ -203,6 +203,7 @@ func (e *Engine) resolveSubmitted(ctx context.Context, rec *delegate.Record, fou
 		return wait(rec), nil
 	}
 	return change{Prev: rec, Event: delegate.NotFinalized, Mutate: func(r *delegate.Record) {
+		r.IntentID = "" // what a batch took does not return to the queue
 		r.NextAttempt = after(now, e.cfg.Pace.retry(r, now, random()))
 	}}, nil
 }
@@ -277,7 +278,7 @@ func (e *Engine) conflict(rec *delegate.Record) change {
 	now := e.cfg.Now()
 	return change{Prev: rec, Event: delegate.Conflict, Mutate: func(r *delegate.Record) {
 		r.Fail("COMMITMENT_LOST", "the batch's commitment transaction did not confirm", now.Unix())
-		r.Leaves = nil
+		r.Leaves, r.IntentID = nil, ""
 		r.NextAttempt = now.Unix()
 	}}
 }

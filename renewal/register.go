@@ -226,6 +226,8 @@ func (e *Engine) register(ctx context.Context, recs []*delegate.Record, done fun
 			begin = append(begin, change{Prev: r.rec, Event: delegate.Register, Mutate: func(r *delegate.Record) {
 				r.Attempts++
 				r.BatchID, r.BatchEnd = "", 0
+				// From here on the operator may hold an intent whose id nobody knows.
+				r.IntentID = ""
 			}})
 		}
 	}
@@ -243,6 +245,7 @@ func (e *Engine) register(ctx context.Context, recs []*delegate.Record, done fun
 				e.post(ctx, func() { e.written(ctx, prev, out) })
 				continue
 			}
+			todo[i].held = todo[i].rec.IntentID
 			todo[i].rec = out.Record
 		}
 	}
@@ -252,6 +255,10 @@ func (e *Engine) register(ctx context.Context, recs []*delegate.Record, done fun
 		}
 		calls.Go(func() error {
 			id, err := e.op.RegisterIntent(ctx, r.proof, r.rec.Message)
+			if r.held != "" && operator.ClassOf(err) == operator.Duplicate {
+				e.write(ctx, e.queued(r.rec, r.held))
+				return nil
+			}
 			e.write(ctx, e.registered(r.rec, id, err, session))
 			return nil
 		})
@@ -281,6 +288,7 @@ func (e *Engine) registrable(ctx context.Context, recs []*delegate.Record, param
 type ready struct {
 	rec   *delegate.Record
 	proof string
+	held  string // the intent id that it had until now, "" for none
 }
 
 // proofs opens the delegates' sessions for as long as it takes to sign their
@@ -313,7 +321,7 @@ func (e *Engine) proofs(ctx context.Context, recs []*delegate.Record) []ready {
 			e.write(ctx, e.unopened(rec, errs[i]))
 			continue
 		}
-		out = append(out, ready{rec, proofs[i]})
+		out = append(out, ready{rec: rec, proof: proofs[i]})
 	}
 	return out
 }
@@ -347,12 +355,6 @@ func (e *Engine) registered(rec *delegate.Record, id string, err error, session 
 	}
 	switch class := operator.ClassOf(err); class {
 	case operator.Duplicate:
-		if rec.IntentID != "" {
-			// It was taken for dropped, and is queued still.
-			return change{Prev: rec, Event: delegate.Accepted, Mutate: func(r *delegate.Record) {
-				r.NextAttempt = after(now, time.Minute)
-			}}
-		}
 		code := duplicated
 		if now.Sub(time.Unix(rec.StateSince, 0)) > misses*session+e.cfg.Pace.Margin {
 			// A copy of ours would have been popped by now.
@@ -378,6 +380,16 @@ func (e *Engine) registered(rec *delegate.Record, id string, err error, session 
 		// right once it is recoverable, and the operator may be wrong.
 		return note(delegate.Refused, codeOf(class), e.cfg.Pace.retry(rec, now, random()))
 	}
+}
+
+// queued says that an intent which was taken for dropped is at the operator still.
+// Only the first registration after that can tell: once one more answer may have
+// been lost, it may be an intent with another id.
+func (e *Engine) queued(rec *delegate.Record, id string) change {
+	return change{Prev: rec, Event: delegate.Accepted, Mutate: func(r *delegate.Record) {
+		r.IntentID = id
+		r.NextAttempt = after(e.cfg.Now(), time.Minute)
+	}}
 }
 
 // What a delegate's last error says while the operator answers "duplicated input":
