@@ -45,7 +45,7 @@ func (r *rig) owner(sats int64) (*wallet.Wallet, ark.VTXO) {
 	}
 	s.Burn()
 	d := wallet.New(c, key, r.op.Now)
-	return d, r.board(d, sats)
+	return d, r.mint([]*wallet.Wallet{d}, sats)[0]
 }
 
 // until waits for a time of the operator's clock.
@@ -124,7 +124,7 @@ func TestClockSetWhileDown(t *testing.T) {
 			r := newRig(t, arktest.Settings{SessionDuration: 3 * time.Second})
 			r.chain = onChain{r.op.Chain()}
 			alice := r.device()
-			coin := r.board(alice, 100_000)
+			coin := r.mint([]*wallet.Wallet{alice}, 100_000)[0]
 			rec := r.submit(alice, wallet.DelegateOptions{}, coin)
 			r.op.Fault(c.fault)
 			r.start()

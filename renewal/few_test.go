@@ -17,7 +17,7 @@ func TestTooFewConfirmed(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, arktest.Settings{MinParticipants: 2})
 	devices := []*wallet.Wallet{r.device(), r.device()}
-	coins := r.boardAll(devices, 50_000)
+	coins := r.mint(devices, 50_000)
 	var recs []*delegate.Record
 	for i, d := range devices {
 		recs = append(recs, r.submit(d, wallet.DelegateOptions{}, coins[i]))
@@ -59,17 +59,17 @@ func TestLostIDIsNotAnOlderOne(t *testing.T) {
 		{"after the operator lost its queue", delegate.Registered, func(r *rig) { r.alone(3) }, func(r *rig) {
 			r.op.Fault(lost)
 			r.op.Down()
-			r.alone(2)
 			if err := r.op.Up(); err != nil {
 				r.t.Fatal(err)
 			}
+			r.alone(2)
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, arktest.Settings{SessionDuration: 3 * time.Second, MinParticipants: 2, BanThreshold: -1})
 			devices := []*wallet.Wallet{r.device(), r.device()}
-			coins := r.boardAll(devices, 50_000)
+			coins := r.mint(devices, 50_000)
 			var recs []*delegate.Record
 			for i, d := range devices {
 				recs = append(recs, r.submit(d, wallet.DelegateOptions{}, coins[i]))

@@ -113,7 +113,7 @@ func newOutage(t *testing.T, owners int) (*rig, *failing, *watchful, []*delegate
 	for i := range devices {
 		devices[i] = r.device()
 	}
-	coins := r.boardAll(devices, 50_000)
+	coins := r.mint(devices, 50_000)
 	recs := make([]*delegate.Record, owners)
 	for i, d := range devices {
 		recs[i] = r.submit(d, wallet.DelegateOptions{}, coins[i])

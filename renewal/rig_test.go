@@ -210,6 +210,36 @@ func (r *rig) boardAll(devices []*wallet.Wallet, sats int64) []ark.VTXO {
 	return coins
 }
 
+// mint gives each device a coin of the operator's own money, without a batch that
+// a busy machine could miss or that settings could delay.
+func (r *rig) mint(devices []*wallet.Wallet, sats int64) []ark.VTXO {
+	r.t.Helper()
+	outs := make([]*wire.TxOut, len(devices))
+	for i, d := range devices {
+		to, err := d.Address(r.ctx, &r.service)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		outs[i] = wire.NewTxOut(sats, to.PkScript())
+	}
+	made, err := r.op.Mint(outs...)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	coins, err := r.vtxos(made...)
+	if err != nil || len(coins) != len(devices) {
+		r.t.Fatalf("minted %v: %v", coins, err)
+	}
+	byOutpoint := map[wire.OutPoint]ark.VTXO{}
+	for _, c := range coins {
+		byOutpoint[c.Outpoint] = c
+	}
+	for i, op := range made {
+		coins[i] = byOutpoint[op]
+	}
+	return coins
+}
+
 // crash ends the engine as SIGKILL does: nothing more is written, nothing more
 // is said, and its connection is gone.
 func (r *rig) crash() {
