@@ -3,7 +3,7 @@ GO ?= go
 FUZZTIME ?= 3s
 GENERATED = ^(internal/pb|vigilpb)/
 .DEFAULT_GOAL := help
-.PHONY: help build demo demo-sdk test quick race crash lint fuzz bench proto docs vuln clean
+.PHONY: help build demo demo-sdk test quick race crash lint fuzz bench timing proto docs vuln clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -42,6 +42,9 @@ fuzz: ## every fuzz target for FUZZTIME each (default 3s)
 
 bench: ## every benchmark, with its ratio to a floor of the same run
 	$(GO) test -run '^$$' -bench . -benchtime 1s ./...
+
+timing: ## does the time of a secret multiplication tell the secret? with a control that must
+	$(GO) test -tags timing -run Timing -count 1 -v ./bip340
 
 proto: ## regenerate internal/pb, vigilpb and docs/openapi from proto/
 	./tools/generate
