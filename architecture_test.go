@@ -67,6 +67,7 @@ var rules = []rule{
 	{room: "signer", never: []string{"@io", "kv", "ledger", "rpc", "renewal", "stock"}, pure: true},
 	{room: "renewal", never: []string{"rpc", "secret", "signer", "kv", "stock", "arktest"}},
 	{room: "stock", never: []string{"rpc", "secret", "signer", "kv", "renewal", "arktest"}},
+	{room: "wallet", never: []string{"rpc", "secret", "kv", "stock", "arktest", "admin"}},
 	{room: "upkeep", never: []string{"@io", "rpc", "secret", "signer", "kv", "renewal", "stock"}},
 	{room: "admin", never: []string{"@io", "rpc", "secret", "kv", "renewal", "stock"}},
 	{room: "rpc", never: []string{"@io", "kv", "ledger", "secret", "frost", "musig2", "signer"}},
