@@ -116,16 +116,44 @@ const (
 	CodeValidAtInvalid      Code = "VALID_AT_INVALID"
 )
 
+// The codes of wallets.
+const (
+	CodeCeremonyFailed     Code = "CEREMONY_FAILED"
+	CodeCeremonyUnknown    Code = "CEREMONY_UNKNOWN"
+	CodeCoinsRemain        Code = "COINS_REMAIN"
+	CodeCoolDown           Code = "COOL_DOWN"
+	CodeEpochUnknown       Code = "EPOCH_UNKNOWN"
+	CodeHostKeyNeeded      Code = "HOST_KEY_NEEDED"
+	CodeIdentityFrozen     Code = "IDENTITY_FROZEN"
+	CodeNonceReused        Code = "NONCE_REUSED"
+	CodeNotPermitted       Code = "NOT_PERMITTED"
+	CodeRegistrationClosed Code = "REGISTRATION_CLOSED"
+	CodeRegistrationToken  Code = "REGISTRATION_TOKEN"
+	CodeTooManyCeremonies  Code = "TOO_MANY_CEREMONIES"
+	CodeTooManyDevices     Code = "TOO_MANY_DEVICES"
+	CodeTooManyPrepared    Code = "TOO_MANY_PREPARED"
+	CodeTooManyTokens      Code = "TOO_MANY_TOKENS"
+	CodeTooManyWallets     Code = "TOO_MANY_WALLETS"
+	CodeWalletBusy         Code = "WALLET_BUSY"
+	CodeWalletPending      Code = "WALLET_PENDING"
+	CodeWalletQuarantined  Code = "WALLET_QUARANTINED"
+)
+
 // Table lists every code, sorted by name; a test holds that.
 var Table = []Entry{
 	{CodeAssetsNotConserved, KindInvalid, false, "An input holds assets and the outputs do not return every unit to the owner in one extension output. Delegates never burn or issue assets."},
 	{CodeBodyTooLarge, KindLimit, false, "The request is larger than the server accepts. Send fewer inputs in one request."},
+	{CodeCeremonyFailed, KindInvalid, false, "A message of a key ceremony is wrong. The sentence says whose; begin a new ceremony."},
+	{CodeCeremonyUnknown, KindState, false, "There is no such key ceremony: it ended, it expired, or the server restarted. Begin a new one; what was already stored is given by BeginKeygen and Recover."},
 	{CodeClockSkew, KindInvalid, false, "The message's time, or the time at which it expires, is too far from the server's. Set the clock and sign anew; the sentence says the server's time."},
+	{CodeCoinsRemain, KindState, false, "The wallet still has coins. Move them first, or force the deletion and repeat it after the cool-down."},
+	{CodeCoolDown, KindState, true, "The change was announced and its cool-down is not over. The sentence says when it may be confirmed."},
 	{CodeCosignersMismatch, KindInvalid, false, "The message must name exactly one cosigner: the public key that the server's info shows. Fetch the info again and sign anew."},
 	{CodeDelegateKeyMissing, KindInvalid, false, "An input's script has no collaborative leaf with this server's key and the operator's. Move the VTXO to an address that names this server as delegate."},
 	{CodeDestinationNotOwner, KindInvalid, false, "An output pays a script that is neither one of the inputs' nor the server's fee address. A delegate returns coins to where they were."},
 	{CodeDiskLow, KindUnavailable, true, "The server is short of disk and takes nothing new; what it has is kept alive. Retry later, or use another server."},
 	{CodeDuplicateInput, KindInvalid, false, "The proof names an input twice."},
+	{CodeEpochUnknown, KindState, false, "The request names an epoch of the key's shares that may not sign here, or not any more. Recover, and use the epoch that is active."},
 	{CodeExitLeafSequence, KindInvalid, false, "An input is signed on an exit leaf with a sequence other than that leaf's delay."},
 	{CodeExpireAtInvalid, KindInvalid, false, "The message's expire_at leaves too little time after valid_at. Use 0, so that the renewal may be retried."},
 	{CodeFeeTooHigh, KindInvalid, false, "The outputs leave the operator more than its fee programs ask for and the server's policy allows. Compute the fee again."},
@@ -134,6 +162,8 @@ var Table = []Entry{
 	{CodeForfeitInvalid, KindInvalid, false, "A forfeit is not what the operator's parameters of today ask for. The sentence says which part; refresh the operator's info and sign anew."},
 	{CodeForfeitMissing, KindInvalid, false, "An input that is not recoverable has no forfeit."},
 	{CodeForfeitUnexpected, KindInvalid, false, "A forfeit is for a VTXO that the proof does not spend."},
+	{CodeHostKeyNeeded, KindState, false, "This change needs the host key, which comes from the wallet's seed; an identity key may only tighten."},
+	{CodeIdentityFrozen, KindState, false, "This device was frozen when the wallet was recovered on another one. Use that device, or recover here with the seed."},
 	{CodeInputMismatch, KindInvalid, false, "The amount or script in the proof differs from what the operator knows of the VTXO."},
 	{CodeInputNotDelegable, KindInvalid, false, "An input cannot be renewed by a delegate: it is a note or a boarding output, or all inputs together are below dust."},
 	{CodeInputSpent, KindState, false, "An input is already spent or renewed. Refresh the wallet's VTXOs."},
@@ -144,7 +174,9 @@ var Table = []Entry{
 	{CodeInvalidProof, KindInvalid, false, "The intent's proof is not a well-formed proof over the message. The sentence says which part."},
 	{CodeLeafUnsupported, KindInvalid, false, "An input is signed on a leaf that a delegate cannot use. Use the leaf of owner and operator."},
 	{CodeMalformed, KindInvalid, false, "The request could not be decoded. The sentence says which field."},
+	{CodeNonceReused, KindInvalid, false, "A public nonce was used before. A nonce is good for one message, once: make fresh ones. If your program did not mean it, stop using it."},
 	{CodeNotFound, KindNotFound, false, "There is no such delegate here, or the proof is not over one of its inputs."},
+	{CodeNotPermitted, KindState, false, "The key that signed the request may not do this for this wallet: there is no such wallet, or the key is not one of its devices."},
 	{CodeOnchainOutput, KindInvalid, false, "The message asks for an on-chain output. A delegate renews inside Ark only."},
 	{CodeOnHold, KindUnavailable, true, "The server was restored from a backup, and its operator has not confirmed it yet. Nothing was stored. Retry later."},
 	{CodeOperatorKey, KindUnavailable, true, "The Ark operator's signer key differs from the one that this server was set up with. Intake stops until its operator confirms the change."},
@@ -152,6 +184,8 @@ var Table = []Entry{
 	{CodeOutputAmount, KindInvalid, false, "An output is below the operator's dust or above its largest VTXO, or has no Taproot script."},
 	{CodeProofTooHeavy, KindInvalid, false, "The finished proof would weigh more than the operator takes. Use fewer inputs."},
 	{CodeRateLimited, KindLimit, true, "Too many requests from this address. Retry after the time given."},
+	{CodeRegistrationClosed, KindState, false, "This server takes no new wallets."},
+	{CodeRegistrationToken, KindState, false, "This server takes new wallets with a registration token only, and none or a wrong one was given. Ask whoever runs it."},
 	{CodeReplaceIncomplete, KindConflict, false, "An older delegate over one of the inputs renews others too. Cover all of its inputs, or cancel it first."},
 	{CodeReplaceRejected, KindConflict, false, "An older delegate renews one of the inputs and the request says reject_replace."},
 	{CodeScriptInvalid, KindInvalid, false, "An input's script is one that the operator no longer accepts, or its leaf list does not give the script."},
@@ -160,11 +194,19 @@ var Table = []Entry{
 	{CodeSignatureInvalid, KindInvalid, false, "A signature is missing or does not verify over what it must sign."},
 	{CodeStopping, KindUnavailable, true, "The server is stopping. Retry in a moment."},
 	{CodeStoreDown, KindUnavailable, true, "The server's store cannot commit now. Nothing was stored. Retry later."},
+	{CodeTooManyCeremonies, KindLimit, true, "Too many key ceremonies are open here. Finish one, or retry when older ones have expired."},
 	{CodeTooManyDelegates, KindLimit, true, "The script has as many live delegates as the server keeps for one. Put more VTXOs into one delegate, or cancel some."},
+	{CodeTooManyDevices, KindLimit, false, "The wallet has as many devices as the server keeps for one. Revoke one first."},
 	{CodeTooManyInputs, KindInvalid, false, "The proof has more inputs than the server takes in one delegate. Split it."},
 	{CodeTooManyOutputs, KindInvalid, false, "The proof has more outputs than the server takes in one delegate."},
+	{CodeTooManyPrepared, KindLimit, true, "As many delegates are prepared and not submitted as the server keeps for one wallet. Submit them, or wait until they expire."},
 	{CodeTooManyStreams, KindLimit, true, "Too many open streams from this address. Close one and retry."},
+	{CodeTooManyTokens, KindLimit, false, "The wallet has as many push tokens as the server keeps for one. Drop one first."},
+	{CodeTooManyWallets, KindLimit, true, "As many wallets were made as the server takes, in all or from this address. Retry later, or ask whoever runs it."},
 	{CodeValidAtInvalid, KindInvalid, false, "The message's valid_at is missing, or leaves too little time before the first input expires. Choose an earlier time."},
+	{CodeWalletBusy, KindUnavailable, true, "Other requests of this wallet are in work, or as many wallets are active as the server holds at once. Nothing was begun; retry in a moment."},
+	{CodeWalletPending, KindState, false, "The wallet waits for the acknowledgments of its key's making; until then it has no address, signs nothing and keeps no delegates. Send AcknowledgeKeygen."},
+	{CodeWalletQuarantined, KindInternal, false, "The server met something in this wallet that it did not foresee, and does nothing more with it until its operator has looked. Delegates that are stored are still carried out."},
 }
 
 // Lookup returns the entry of code; an unknown code is documented as internal.
