@@ -51,6 +51,9 @@ const (
 	KindLimit                   // ResourceExhausted, 429: later, or less
 	KindUnavailable             // Unavailable, 503: retry as it is
 	KindInternal                // Internal, 500: our fault
+	KindUnsigned                // Unauthenticated, 401: sign it with the right key
+	KindDenied                  // PermissionDenied, 403: not with this key, or not by policy
+	KindAborted                 // Aborted, 409: sign a new request
 )
 
 // Entry documents one code.
@@ -139,13 +142,24 @@ const (
 	CodeWalletQuarantined  Code = "WALLET_QUARANTINED"
 )
 
+// The codes of requests and streams of wallets.
+const (
+	CodeIdentityKeyNeeded Code = "IDENTITY_KEY_NEEDED"
+	CodeReplayed          Code = "REPLAYED"
+	CodeRequestSignature  Code = "REQUEST_SIGNATURE"
+	CodeRetryNonce        Code = "RETRY_WITH_NEW_NONCE"
+	CodeTooManyWatches    Code = "TOO_MANY_WATCHES"
+	CodeWalletRate        Code = "WALLET_RATE"
+	CodeWatchExpired      Code = "WATCH_EXPIRED"
+)
+
 // Table lists every code, sorted by name; a test holds that.
 var Table = []Entry{
 	{CodeAssetsNotConserved, KindInvalid, false, "An input holds assets and the outputs do not return every unit to the owner in one extension output. Delegates never burn or issue assets."},
 	{CodeBodyTooLarge, KindLimit, false, "The request is larger than the server accepts. Send fewer inputs in one request."},
 	{CodeCeremonyFailed, KindInvalid, false, "A message of a key ceremony is wrong. The sentence says whose; begin a new ceremony."},
 	{CodeCeremonyUnknown, KindState, false, "There is no such key ceremony: it ended, it expired, or the server restarted. Begin a new one; what was already stored is given by BeginKeygen and Recover."},
-	{CodeClockSkew, KindInvalid, false, "The message's time, or the time at which it expires, is too far from the server's. Set the clock and sign anew; the sentence says the server's time."},
+	{CodeClockSkew, KindInvalid, false, "The request's time, or the time at which its message expires, is too far from the server's. Set the clock and sign anew; the sentence says the server's time, and for a wallet's request the details hold it signed (vigil.v1.ServerClock)."},
 	{CodeCoinsRemain, KindState, false, "The wallet still has coins. Move them first, or force the deletion and repeat it after the cool-down."},
 	{CodeCoolDown, KindState, true, "The change was announced and its cool-down is not over. The sentence says when it may be confirmed."},
 	{CodeCosignersMismatch, KindInvalid, false, "The message must name exactly one cosigner: the public key that the server's info shows. Fetch the info again and sign anew."},
@@ -162,8 +176,9 @@ var Table = []Entry{
 	{CodeForfeitInvalid, KindInvalid, false, "A forfeit is not what the operator's parameters of today ask for. The sentence says which part; refresh the operator's info and sign anew."},
 	{CodeForfeitMissing, KindInvalid, false, "An input that is not recoverable has no forfeit."},
 	{CodeForfeitUnexpected, KindInvalid, false, "A forfeit is for a VTXO that the proof does not spend."},
-	{CodeHostKeyNeeded, KindState, false, "This change needs the host key, which comes from the wallet's seed; an identity key may only tighten."},
-	{CodeIdentityFrozen, KindState, false, "This device was frozen when the wallet was recovered on another one. Use that device, or recover here with the seed."},
+	{CodeHostKeyNeeded, KindDenied, false, "This change needs the host key, which comes from the wallet's seed; an identity key may only tighten."},
+	{CodeIdentityFrozen, KindDenied, false, "This device was frozen when the wallet was recovered on another one. Use that device, or recover here with the seed."},
+	{CodeIdentityKeyNeeded, KindDenied, false, "This call takes an identity key of the wallet, not its host key."},
 	{CodeInputMismatch, KindInvalid, false, "The amount or script in the proof differs from what the operator knows of the VTXO."},
 	{CodeInputNotDelegable, KindInvalid, false, "An input cannot be renewed by a delegate: it is a note or a boarding output, or all inputs together are below dust."},
 	{CodeInputSpent, KindState, false, "An input is already spent or renewed. Refresh the wallet's VTXOs."},
@@ -176,7 +191,7 @@ var Table = []Entry{
 	{CodeMalformed, KindInvalid, false, "The request could not be decoded. The sentence says which field."},
 	{CodeNonceReused, KindInvalid, false, "A public nonce was used before. A nonce is good for one message, once: make fresh ones. If your program did not mean it, stop using it."},
 	{CodeNotFound, KindNotFound, false, "There is no such delegate here, or the proof is not over one of its inputs."},
-	{CodeNotPermitted, KindState, false, "The key that signed the request may not do this for this wallet: there is no such wallet, or the key is not one of its devices."},
+	{CodeNotPermitted, KindDenied, false, "The key that signed the request may not do this for this wallet: there is no such wallet, or the key is not one of its devices."},
 	{CodeOnchainOutput, KindInvalid, false, "The message asks for an on-chain output. A delegate renews inside Ark only."},
 	{CodeOnHold, KindUnavailable, true, "The server was restored from a backup, and its operator has not confirmed it yet. Nothing was stored. Retry later."},
 	{CodeOperatorKey, KindUnavailable, true, "The Ark operator's signer key differs from the one that this server was set up with. Intake stops until its operator confirms the change."},
@@ -184,10 +199,13 @@ var Table = []Entry{
 	{CodeOutputAmount, KindInvalid, false, "An output is below the operator's dust or above its largest VTXO, or has no Taproot script."},
 	{CodeProofTooHeavy, KindInvalid, false, "The finished proof would weigh more than the operator takes. Use fewer inputs."},
 	{CodeRateLimited, KindLimit, true, "Too many requests from this address. Retry after the time given."},
-	{CodeRegistrationClosed, KindState, false, "This server takes no new wallets."},
-	{CodeRegistrationToken, KindState, false, "This server takes new wallets with a registration token only, and none or a wrong one was given. Ask whoever runs it."},
+	{CodeRegistrationClosed, KindDenied, false, "This server takes no new wallets."},
+	{CodeRegistrationToken, KindDenied, false, "This server takes new wallets with a registration token only, and none or a wrong one was given. Ask whoever runs it."},
 	{CodeReplaceIncomplete, KindConflict, false, "An older delegate over one of the inputs renews others too. Cover all of its inputs, or cancel it first."},
 	{CodeReplaceRejected, KindConflict, false, "An older delegate renews one of the inputs and the request says reject_replace."},
+	{CodeReplayed, KindConflict, false, "The request's nonce was used before, for another request. Draw a new one for every request."},
+	{CodeRequestSignature, KindUnsigned, false, "The request's signature does not verify for this server, network, method, wallet and payload. Sign what is sent, for where it is sent."},
+	{CodeRetryNonce, KindAborted, false, "This request came before, and its answer is not kept or not known. It is not carried out again: look at the state, and sign a new request with a new nonce."},
 	{CodeScriptInvalid, KindInvalid, false, "An input's script is one that the operator no longer accepts, or its leaf list does not give the script."},
 	{CodeServiceFee, KindInvalid, false, "The proof must pay the server's fee exactly once, to the address in its info, and nothing there when the fee is 0."},
 	{CodeSighashUnsupported, KindInvalid, false, "A signature of the proof has a sighash type other than DEFAULT or ALL."},
@@ -203,10 +221,13 @@ var Table = []Entry{
 	{CodeTooManyStreams, KindLimit, true, "Too many open streams from this address. Close one and retry."},
 	{CodeTooManyTokens, KindLimit, false, "The wallet has as many push tokens as the server keeps for one. Drop one first."},
 	{CodeTooManyWallets, KindLimit, true, "As many wallets were made as the server takes, in all or from this address. Retry later, or ask whoever runs it."},
+	{CodeTooManyWatches, KindLimit, true, "The wallet has as many open watches as the server keeps for one. Close one and retry."},
 	{CodeValidAtInvalid, KindInvalid, false, "The message's valid_at is missing, or leaves too little time before the first input expires. Choose an earlier time."},
 	{CodeWalletBusy, KindUnavailable, true, "Other requests of this wallet are in work, or as many wallets are active as the server holds at once. Nothing was begun; retry in a moment."},
 	{CodeWalletPending, KindState, false, "The wallet waits for the acknowledgments of its key's making; until then it has no address, signs nothing and keeps no delegates. Send AcknowledgeKeygen."},
 	{CodeWalletQuarantined, KindInternal, false, "The server met something in this wallet that it did not foresee, and does nothing more with it until its operator has looked. Delegates that are stored are still carried out."},
+	{CodeWalletRate, KindLimit, true, "Too many requests for this wallet. Retry after the time given, with a new nonce."},
+	{CodeWatchExpired, KindUnavailable, false, "The watch has reached its age. Open a new one."},
 }
 
 // Lookup returns the entry of code; an unknown code is documented as internal.

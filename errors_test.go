@@ -117,6 +117,9 @@ func errorsPage() string {
 		vigil.KindLimit:       {"ResourceExhausted", "429"},
 		vigil.KindUnavailable: {"Unavailable", "503"},
 		vigil.KindInternal:    {"Internal", "500"},
+		vigil.KindUnsigned:    {"Unauthenticated", "401"},
+		vigil.KindDenied:      {"PermissionDenied", "403"},
+		vigil.KindAborted:     {"Aborted", "409"},
 	}
 	var b strings.Builder
 	b.WriteString(`# Refusals

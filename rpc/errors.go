@@ -139,6 +139,12 @@ func grpcCode(k vigil.Kind) codes.Code {
 		return codes.ResourceExhausted
 	case vigil.KindUnavailable:
 		return codes.Unavailable
+	case vigil.KindUnsigned:
+		return codes.Unauthenticated
+	case vigil.KindDenied:
+		return codes.PermissionDenied
+	case vigil.KindAborted:
+		return codes.Aborted
 	}
 	return codes.Internal
 }

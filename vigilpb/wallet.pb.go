@@ -197,6 +197,60 @@ func (x *SignedAnswer) GetSeq() uint64 {
 	return 0
 }
 
+// ServerClock is in the details of a CLOCK_SKEW refusal: the server's time, for
+// this request.
+type ServerClock struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Timestamp     int64                  `protobuf:"varint,1,opt,name=timestamp,proto3" json:"timestamp,omitempty"` // unix seconds
+	Signature     []byte                 `protobuf:"bytes,2,opt,name=signature,proto3" json:"signature,omitempty"`  // 64, BIP-340, by Vigil's host key
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ServerClock) Reset() {
+	*x = ServerClock{}
+	mi := &file_vigil_v1_wallet_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ServerClock) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ServerClock) ProtoMessage() {}
+
+func (x *ServerClock) ProtoReflect() protoreflect.Message {
+	mi := &file_vigil_v1_wallet_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ServerClock.ProtoReflect.Descriptor instead.
+func (*ServerClock) Descriptor() ([]byte, []int) {
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *ServerClock) GetTimestamp() int64 {
+	if x != nil {
+		return x.Timestamp
+	}
+	return 0
+}
+
+func (x *ServerClock) GetSignature() []byte {
+	if x != nil {
+		return x.Signature
+	}
+	return nil
+}
+
 type GetServerRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -205,7 +259,7 @@ type GetServerRequest struct {
 
 func (x *GetServerRequest) Reset() {
 	*x = GetServerRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[2]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -217,7 +271,7 @@ func (x *GetServerRequest) String() string {
 func (*GetServerRequest) ProtoMessage() {}
 
 func (x *GetServerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[2]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -230,7 +284,7 @@ func (x *GetServerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetServerRequest.ProtoReflect.Descriptor instead.
 func (*GetServerRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{2}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{3}
 }
 
 type ServerInfo struct {
@@ -254,7 +308,7 @@ type ServerInfo struct {
 
 func (x *ServerInfo) Reset() {
 	*x = ServerInfo{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[3]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -266,7 +320,7 @@ func (x *ServerInfo) String() string {
 func (*ServerInfo) ProtoMessage() {}
 
 func (x *ServerInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[3]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -279,7 +333,7 @@ func (x *ServerInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerInfo.ProtoReflect.Descriptor instead.
 func (*ServerInfo) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{3}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ServerInfo) GetHostKey() []byte {
@@ -395,7 +449,7 @@ type ServerLimits struct {
 
 func (x *ServerLimits) Reset() {
 	*x = ServerLimits{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[4]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -407,7 +461,7 @@ func (x *ServerLimits) String() string {
 func (*ServerLimits) ProtoMessage() {}
 
 func (x *ServerLimits) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[4]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -420,7 +474,7 @@ func (x *ServerLimits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerLimits.ProtoReflect.Descriptor instead.
 func (*ServerLimits) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{4}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ServerLimits) GetBody() uint64 {
@@ -537,7 +591,7 @@ type BeginKeygenRequest struct {
 
 func (x *BeginKeygenRequest) Reset() {
 	*x = BeginKeygenRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[5]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -549,7 +603,7 @@ func (x *BeginKeygenRequest) String() string {
 func (*BeginKeygenRequest) ProtoMessage() {}
 
 func (x *BeginKeygenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[5]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -562,7 +616,7 @@ func (x *BeginKeygenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BeginKeygenRequest.ProtoReflect.Descriptor instead.
 func (*BeginKeygenRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{5}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *BeginKeygenRequest) GetDeviceHost() []byte {
@@ -632,7 +686,7 @@ type BeginKeygenAnswer struct {
 
 func (x *BeginKeygenAnswer) Reset() {
 	*x = BeginKeygenAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[6]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -644,7 +698,7 @@ func (x *BeginKeygenAnswer) String() string {
 func (*BeginKeygenAnswer) ProtoMessage() {}
 
 func (x *BeginKeygenAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[6]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -657,7 +711,7 @@ func (x *BeginKeygenAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BeginKeygenAnswer.ProtoReflect.Descriptor instead.
 func (*BeginKeygenAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{6}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *BeginKeygenAnswer) GetSession() []byte {
@@ -691,7 +745,7 @@ type KeygenRequest struct {
 
 func (x *KeygenRequest) Reset() {
 	*x = KeygenRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[7]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -703,7 +757,7 @@ func (x *KeygenRequest) String() string {
 func (*KeygenRequest) ProtoMessage() {}
 
 func (x *KeygenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[7]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -716,7 +770,7 @@ func (x *KeygenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeygenRequest.ProtoReflect.Descriptor instead.
 func (*KeygenRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{7}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *KeygenRequest) GetSession() []byte {
@@ -742,7 +796,7 @@ type KeygenAnswer struct {
 
 func (x *KeygenAnswer) Reset() {
 	*x = KeygenAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[8]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -754,7 +808,7 @@ func (x *KeygenAnswer) String() string {
 func (*KeygenAnswer) ProtoMessage() {}
 
 func (x *KeygenAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[8]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -767,7 +821,7 @@ func (x *KeygenAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeygenAnswer.ProtoReflect.Descriptor instead.
 func (*KeygenAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{8}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *KeygenAnswer) GetCmsg1() []byte {
@@ -787,7 +841,7 @@ type CertifyKeygenRequest struct {
 
 func (x *CertifyKeygenRequest) Reset() {
 	*x = CertifyKeygenRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[9]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -799,7 +853,7 @@ func (x *CertifyKeygenRequest) String() string {
 func (*CertifyKeygenRequest) ProtoMessage() {}
 
 func (x *CertifyKeygenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[9]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -812,7 +866,7 @@ func (x *CertifyKeygenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CertifyKeygenRequest.ProtoReflect.Descriptor instead.
 func (*CertifyKeygenRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{9}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *CertifyKeygenRequest) GetSession() []byte {
@@ -842,7 +896,7 @@ type CertifyKeygenAnswer struct {
 
 func (x *CertifyKeygenAnswer) Reset() {
 	*x = CertifyKeygenAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[10]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -854,7 +908,7 @@ func (x *CertifyKeygenAnswer) String() string {
 func (*CertifyKeygenAnswer) ProtoMessage() {}
 
 func (x *CertifyKeygenAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[10]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -867,7 +921,7 @@ func (x *CertifyKeygenAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CertifyKeygenAnswer.ProtoReflect.Descriptor instead.
 func (*CertifyKeygenAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{10}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *CertifyKeygenAnswer) GetCmsg2() []byte {
@@ -914,7 +968,7 @@ type AcknowledgeKeygenRequest struct {
 
 func (x *AcknowledgeKeygenRequest) Reset() {
 	*x = AcknowledgeKeygenRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[11]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -926,7 +980,7 @@ func (x *AcknowledgeKeygenRequest) String() string {
 func (*AcknowledgeKeygenRequest) ProtoMessage() {}
 
 func (x *AcknowledgeKeygenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[11]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -939,7 +993,7 @@ func (x *AcknowledgeKeygenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcknowledgeKeygenRequest.ProtoReflect.Descriptor instead.
 func (*AcknowledgeKeygenRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{11}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *AcknowledgeKeygenRequest) GetAcks() [][]byte {
@@ -960,7 +1014,7 @@ type AcknowledgeKeygenAnswer struct {
 
 func (x *AcknowledgeKeygenAnswer) Reset() {
 	*x = AcknowledgeKeygenAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[12]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -972,7 +1026,7 @@ func (x *AcknowledgeKeygenAnswer) String() string {
 func (*AcknowledgeKeygenAnswer) ProtoMessage() {}
 
 func (x *AcknowledgeKeygenAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[12]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -985,7 +1039,7 @@ func (x *AcknowledgeKeygenAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcknowledgeKeygenAnswer.ProtoReflect.Descriptor instead.
 func (*AcknowledgeKeygenAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{12}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *AcknowledgeKeygenAnswer) GetDescriptor_() []byte {
@@ -1019,7 +1073,7 @@ type RecoverRequest struct {
 
 func (x *RecoverRequest) Reset() {
 	*x = RecoverRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[13]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1031,7 +1085,7 @@ func (x *RecoverRequest) String() string {
 func (*RecoverRequest) ProtoMessage() {}
 
 func (x *RecoverRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[13]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1044,7 +1098,7 @@ func (x *RecoverRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecoverRequest.ProtoReflect.Descriptor instead.
 func (*RecoverRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{13}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *RecoverRequest) GetIdentityKey() []byte {
@@ -1076,7 +1130,7 @@ type RecoverAnswer struct {
 
 func (x *RecoverAnswer) Reset() {
 	*x = RecoverAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[14]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1088,7 +1142,7 @@ func (x *RecoverAnswer) String() string {
 func (*RecoverAnswer) ProtoMessage() {}
 
 func (x *RecoverAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[14]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1101,7 +1155,7 @@ func (x *RecoverAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecoverAnswer.ProtoReflect.Descriptor instead.
 func (*RecoverAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{14}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RecoverAnswer) GetWallet() []byte {
@@ -1169,7 +1223,7 @@ type WalletEpoch struct {
 
 func (x *WalletEpoch) Reset() {
 	*x = WalletEpoch{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[15]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1181,7 +1235,7 @@ func (x *WalletEpoch) String() string {
 func (*WalletEpoch) ProtoMessage() {}
 
 func (x *WalletEpoch) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[15]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1194,7 +1248,7 @@ func (x *WalletEpoch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WalletEpoch.ProtoReflect.Descriptor instead.
 func (*WalletEpoch) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{15}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *WalletEpoch) GetNumber() uint32 {
@@ -1261,7 +1315,7 @@ type ConfirmRecoveryRequest struct {
 
 func (x *ConfirmRecoveryRequest) Reset() {
 	*x = ConfirmRecoveryRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[16]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1273,7 +1327,7 @@ func (x *ConfirmRecoveryRequest) String() string {
 func (*ConfirmRecoveryRequest) ProtoMessage() {}
 
 func (x *ConfirmRecoveryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[16]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1286,7 +1340,7 @@ func (x *ConfirmRecoveryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmRecoveryRequest.ProtoReflect.Descriptor instead.
 func (*ConfirmRecoveryRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{16}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{17}
 }
 
 type ConfirmRecoveryAnswer struct {
@@ -1298,7 +1352,7 @@ type ConfirmRecoveryAnswer struct {
 
 func (x *ConfirmRecoveryAnswer) Reset() {
 	*x = ConfirmRecoveryAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[17]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1310,7 +1364,7 @@ func (x *ConfirmRecoveryAnswer) String() string {
 func (*ConfirmRecoveryAnswer) ProtoMessage() {}
 
 func (x *ConfirmRecoveryAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[17]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1323,7 +1377,7 @@ func (x *ConfirmRecoveryAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmRecoveryAnswer.ProtoReflect.Descriptor instead.
 func (*ConfirmRecoveryAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{17}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ConfirmRecoveryAnswer) GetIdentities() []*Identity {
@@ -1343,7 +1397,7 @@ type BeginRefreshRequest struct {
 
 func (x *BeginRefreshRequest) Reset() {
 	*x = BeginRefreshRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[18]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1355,7 +1409,7 @@ func (x *BeginRefreshRequest) String() string {
 func (*BeginRefreshRequest) ProtoMessage() {}
 
 func (x *BeginRefreshRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[18]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1368,7 +1422,7 @@ func (x *BeginRefreshRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BeginRefreshRequest.ProtoReflect.Descriptor instead.
 func (*BeginRefreshRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{18}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *BeginRefreshRequest) GetHealing() bool {
@@ -1396,7 +1450,7 @@ type BeginRefreshAnswer struct {
 
 func (x *BeginRefreshAnswer) Reset() {
 	*x = BeginRefreshAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[19]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1408,7 +1462,7 @@ func (x *BeginRefreshAnswer) String() string {
 func (*BeginRefreshAnswer) ProtoMessage() {}
 
 func (x *BeginRefreshAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[19]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1421,7 +1475,7 @@ func (x *BeginRefreshAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BeginRefreshAnswer.ProtoReflect.Descriptor instead.
 func (*BeginRefreshAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{19}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *BeginRefreshAnswer) GetSession() []byte {
@@ -1455,7 +1509,7 @@ type RefreshRequest struct {
 
 func (x *RefreshRequest) Reset() {
 	*x = RefreshRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[20]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1467,7 +1521,7 @@ func (x *RefreshRequest) String() string {
 func (*RefreshRequest) ProtoMessage() {}
 
 func (x *RefreshRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[20]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1480,7 +1534,7 @@ func (x *RefreshRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefreshRequest.ProtoReflect.Descriptor instead.
 func (*RefreshRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{20}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *RefreshRequest) GetSession() []byte {
@@ -1506,7 +1560,7 @@ type RefreshAnswer struct {
 
 func (x *RefreshAnswer) Reset() {
 	*x = RefreshAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[21]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1518,7 +1572,7 @@ func (x *RefreshAnswer) String() string {
 func (*RefreshAnswer) ProtoMessage() {}
 
 func (x *RefreshAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[21]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1531,7 +1585,7 @@ func (x *RefreshAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefreshAnswer.ProtoReflect.Descriptor instead.
 func (*RefreshAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{21}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *RefreshAnswer) GetCmsg1() []byte {
@@ -1551,7 +1605,7 @@ type CertifyRefreshRequest struct {
 
 func (x *CertifyRefreshRequest) Reset() {
 	*x = CertifyRefreshRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[22]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1563,7 +1617,7 @@ func (x *CertifyRefreshRequest) String() string {
 func (*CertifyRefreshRequest) ProtoMessage() {}
 
 func (x *CertifyRefreshRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[22]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1576,7 +1630,7 @@ func (x *CertifyRefreshRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CertifyRefreshRequest.ProtoReflect.Descriptor instead.
 func (*CertifyRefreshRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{22}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *CertifyRefreshRequest) GetSession() []byte {
@@ -1604,7 +1658,7 @@ type CertifyRefreshAnswer struct {
 
 func (x *CertifyRefreshAnswer) Reset() {
 	*x = CertifyRefreshAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[23]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1616,7 +1670,7 @@ func (x *CertifyRefreshAnswer) String() string {
 func (*CertifyRefreshAnswer) ProtoMessage() {}
 
 func (x *CertifyRefreshAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[23]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1629,7 +1683,7 @@ func (x *CertifyRefreshAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CertifyRefreshAnswer.ProtoReflect.Descriptor instead.
 func (*CertifyRefreshAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{23}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *CertifyRefreshAnswer) GetCmsg2() []byte {
@@ -1664,7 +1718,7 @@ type AcknowledgeRefreshRequest struct {
 
 func (x *AcknowledgeRefreshRequest) Reset() {
 	*x = AcknowledgeRefreshRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[24]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1676,7 +1730,7 @@ func (x *AcknowledgeRefreshRequest) String() string {
 func (*AcknowledgeRefreshRequest) ProtoMessage() {}
 
 func (x *AcknowledgeRefreshRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[24]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1689,7 +1743,7 @@ func (x *AcknowledgeRefreshRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcknowledgeRefreshRequest.ProtoReflect.Descriptor instead.
 func (*AcknowledgeRefreshRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{24}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *AcknowledgeRefreshRequest) GetEpoch() uint32 {
@@ -1724,7 +1778,7 @@ type AcknowledgeRefreshAnswer struct {
 
 func (x *AcknowledgeRefreshAnswer) Reset() {
 	*x = AcknowledgeRefreshAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[25]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1736,7 +1790,7 @@ func (x *AcknowledgeRefreshAnswer) String() string {
 func (*AcknowledgeRefreshAnswer) ProtoMessage() {}
 
 func (x *AcknowledgeRefreshAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[25]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1749,7 +1803,7 @@ func (x *AcknowledgeRefreshAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcknowledgeRefreshAnswer.ProtoReflect.Descriptor instead.
 func (*AcknowledgeRefreshAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{25}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *AcknowledgeRefreshAnswer) GetEpoch() uint32 {
@@ -1785,7 +1839,7 @@ type VoidRefreshRequest struct {
 
 func (x *VoidRefreshRequest) Reset() {
 	*x = VoidRefreshRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[26]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1797,7 +1851,7 @@ func (x *VoidRefreshRequest) String() string {
 func (*VoidRefreshRequest) ProtoMessage() {}
 
 func (x *VoidRefreshRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[26]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1810,7 +1864,7 @@ func (x *VoidRefreshRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VoidRefreshRequest.ProtoReflect.Descriptor instead.
 func (*VoidRefreshRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{26}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *VoidRefreshRequest) GetEpoch() uint32 {
@@ -1852,7 +1906,7 @@ type VoidRefreshAnswer struct {
 
 func (x *VoidRefreshAnswer) Reset() {
 	*x = VoidRefreshAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[27]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1864,7 +1918,7 @@ func (x *VoidRefreshAnswer) String() string {
 func (*VoidRefreshAnswer) ProtoMessage() {}
 
 func (x *VoidRefreshAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[27]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1877,7 +1931,7 @@ func (x *VoidRefreshAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VoidRefreshAnswer.ProtoReflect.Descriptor instead.
 func (*VoidRefreshAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{27}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *VoidRefreshAnswer) GetVoid() []byte {
@@ -1915,7 +1969,7 @@ type SignRequest struct {
 
 func (x *SignRequest) Reset() {
 	*x = SignRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[28]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1927,7 +1981,7 @@ func (x *SignRequest) String() string {
 func (*SignRequest) ProtoMessage() {}
 
 func (x *SignRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[28]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1940,7 +1994,7 @@ func (x *SignRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignRequest.ProtoReflect.Descriptor instead.
 func (*SignRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{28}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *SignRequest) GetSigners() []uint32 {
@@ -1980,7 +2034,7 @@ type SignAnswer struct {
 
 func (x *SignAnswer) Reset() {
 	*x = SignAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[29]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1992,7 +2046,7 @@ func (x *SignAnswer) String() string {
 func (*SignAnswer) ProtoMessage() {}
 
 func (x *SignAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[29]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2005,7 +2059,7 @@ func (x *SignAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignAnswer.ProtoReflect.Descriptor instead.
 func (*SignAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{29}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *SignAnswer) GetParts() []*SignaturePart {
@@ -2025,7 +2079,7 @@ type SignaturePart struct {
 
 func (x *SignaturePart) Reset() {
 	*x = SignaturePart{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[30]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2037,7 +2091,7 @@ func (x *SignaturePart) String() string {
 func (*SignaturePart) ProtoMessage() {}
 
 func (x *SignaturePart) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[30]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2050,7 +2104,7 @@ func (x *SignaturePart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignaturePart.ProtoReflect.Descriptor instead.
 func (*SignaturePart) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{30}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *SignaturePart) GetNonce() []byte {
@@ -2087,7 +2141,7 @@ type Document struct {
 
 func (x *Document) Reset() {
 	*x = Document{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[31]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2099,7 +2153,7 @@ func (x *Document) String() string {
 func (*Document) ProtoMessage() {}
 
 func (x *Document) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[31]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2112,7 +2166,7 @@ func (x *Document) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Document.ProtoReflect.Descriptor instead.
 func (*Document) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{31}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Document) GetDocument() isDocument_Document {
@@ -2242,7 +2296,7 @@ type IntentDocument struct {
 
 func (x *IntentDocument) Reset() {
 	*x = IntentDocument{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[32]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2254,7 +2308,7 @@ func (x *IntentDocument) String() string {
 func (*IntentDocument) ProtoMessage() {}
 
 func (x *IntentDocument) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[32]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2267,7 +2321,7 @@ func (x *IntentDocument) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IntentDocument.ProtoReflect.Descriptor instead.
 func (*IntentDocument) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{32}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *IntentDocument) GetMessage() string {
@@ -2296,7 +2350,7 @@ type ArkTxDocument struct {
 
 func (x *ArkTxDocument) Reset() {
 	*x = ArkTxDocument{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[33]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2308,7 +2362,7 @@ func (x *ArkTxDocument) String() string {
 func (*ArkTxDocument) ProtoMessage() {}
 
 func (x *ArkTxDocument) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[33]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2321,7 +2375,7 @@ func (x *ArkTxDocument) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArkTxDocument.ProtoReflect.Descriptor instead.
 func (*ArkTxDocument) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{33}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ArkTxDocument) GetTx() string {
@@ -2338,19 +2392,19 @@ func (x *ArkTxDocument) GetCheckpoints() []string {
 	return nil
 }
 
-// CheckpointDocument is a checkpoint that the operator signed, of an ark
-// transaction that Vigil signed before.
+// CheckpointDocument is the checkpoints of an ark transaction that the group
+// signed before: its signature on ark_tx proves that.
 type CheckpointDocument struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Checkpoint    string                 `protobuf:"bytes,1,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
-	ArkTxid       string                 `protobuf:"bytes,2,opt,name=ark_txid,json=arkTxid,proto3" json:"ark_txid,omitempty"`
+	Checkpoints   []string               `protobuf:"bytes,1,rep,name=checkpoints,proto3" json:"checkpoints,omitempty"`  // signed by the operator, in the order of the inputs that spend them
+	ArkTx         string                 `protobuf:"bytes,2,opt,name=ark_tx,json=arkTx,proto3" json:"ark_tx,omitempty"` // signed by group and operator
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CheckpointDocument) Reset() {
 	*x = CheckpointDocument{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[34]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2362,7 +2416,7 @@ func (x *CheckpointDocument) String() string {
 func (*CheckpointDocument) ProtoMessage() {}
 
 func (x *CheckpointDocument) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[34]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2375,19 +2429,19 @@ func (x *CheckpointDocument) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckpointDocument.ProtoReflect.Descriptor instead.
 func (*CheckpointDocument) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{34}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{35}
 }
 
-func (x *CheckpointDocument) GetCheckpoint() string {
+func (x *CheckpointDocument) GetCheckpoints() []string {
 	if x != nil {
-		return x.Checkpoint
+		return x.Checkpoints
 	}
-	return ""
+	return nil
 }
 
-func (x *CheckpointDocument) GetArkTxid() string {
+func (x *CheckpointDocument) GetArkTx() string {
 	if x != nil {
-		return x.ArkTxid
+		return x.ArkTx
 	}
 	return ""
 }
@@ -2403,7 +2457,7 @@ type DelegateForfeitDocument struct {
 
 func (x *DelegateForfeitDocument) Reset() {
 	*x = DelegateForfeitDocument{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[35]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2415,7 +2469,7 @@ func (x *DelegateForfeitDocument) String() string {
 func (*DelegateForfeitDocument) ProtoMessage() {}
 
 func (x *DelegateForfeitDocument) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[35]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2428,7 +2482,7 @@ func (x *DelegateForfeitDocument) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DelegateForfeitDocument.ProtoReflect.Descriptor instead.
 func (*DelegateForfeitDocument) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{35}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *DelegateForfeitDocument) GetPsbt() string {
@@ -2452,7 +2506,7 @@ type BatchProof struct {
 
 func (x *BatchProof) Reset() {
 	*x = BatchProof{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[36]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2464,7 +2518,7 @@ func (x *BatchProof) String() string {
 func (*BatchProof) ProtoMessage() {}
 
 func (x *BatchProof) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[36]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2477,7 +2531,7 @@ func (x *BatchProof) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchProof.ProtoReflect.Descriptor instead.
 func (*BatchProof) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{36}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *BatchProof) GetCommitment() string {
@@ -2525,7 +2579,7 @@ type TreeNode struct {
 
 func (x *TreeNode) Reset() {
 	*x = TreeNode{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[37]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2537,7 +2591,7 @@ func (x *TreeNode) String() string {
 func (*TreeNode) ProtoMessage() {}
 
 func (x *TreeNode) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[37]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2550,7 +2604,7 @@ func (x *TreeNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TreeNode.ProtoReflect.Descriptor instead.
 func (*TreeNode) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{37}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *TreeNode) GetTx() string {
@@ -2577,7 +2631,7 @@ type TreeChild struct {
 
 func (x *TreeChild) Reset() {
 	*x = TreeChild{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[38]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2589,7 +2643,7 @@ func (x *TreeChild) String() string {
 func (*TreeChild) ProtoMessage() {}
 
 func (x *TreeChild) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[38]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2602,7 +2656,7 @@ func (x *TreeChild) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TreeChild.ProtoReflect.Descriptor instead.
 func (*TreeChild) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{38}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *TreeChild) GetOutput() uint32 {
@@ -2631,7 +2685,7 @@ type ForfeitDocument struct {
 
 func (x *ForfeitDocument) Reset() {
 	*x = ForfeitDocument{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[39]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2643,7 +2697,7 @@ func (x *ForfeitDocument) String() string {
 func (*ForfeitDocument) ProtoMessage() {}
 
 func (x *ForfeitDocument) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[39]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2656,7 +2710,7 @@ func (x *ForfeitDocument) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForfeitDocument.ProtoReflect.Descriptor instead.
 func (*ForfeitDocument) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{39}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ForfeitDocument) GetForfeits() []string {
@@ -2684,7 +2738,7 @@ type BoardingDocument struct {
 
 func (x *BoardingDocument) Reset() {
 	*x = BoardingDocument{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[40]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2696,7 +2750,7 @@ func (x *BoardingDocument) String() string {
 func (*BoardingDocument) ProtoMessage() {}
 
 func (x *BoardingDocument) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[40]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2709,7 +2763,7 @@ func (x *BoardingDocument) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BoardingDocument.ProtoReflect.Descriptor instead.
 func (*BoardingDocument) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{40}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *BoardingDocument) GetBatch() *BatchProof {
@@ -2737,7 +2791,7 @@ type ExitDocument struct {
 
 func (x *ExitDocument) Reset() {
 	*x = ExitDocument{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[41]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2749,7 +2803,7 @@ func (x *ExitDocument) String() string {
 func (*ExitDocument) ProtoMessage() {}
 
 func (x *ExitDocument) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[41]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2762,7 +2816,7 @@ func (x *ExitDocument) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExitDocument.ProtoReflect.Descriptor instead.
 func (*ExitDocument) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{41}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ExitDocument) GetPsbt() string {
@@ -2781,7 +2835,7 @@ type PrepareDelegatesRequest struct {
 
 func (x *PrepareDelegatesRequest) Reset() {
 	*x = PrepareDelegatesRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[42]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2793,7 +2847,7 @@ func (x *PrepareDelegatesRequest) String() string {
 func (*PrepareDelegatesRequest) ProtoMessage() {}
 
 func (x *PrepareDelegatesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[42]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2806,7 +2860,7 @@ func (x *PrepareDelegatesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PrepareDelegatesRequest.ProtoReflect.Descriptor instead.
 func (*PrepareDelegatesRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{42}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *PrepareDelegatesRequest) GetCount() uint32 {
@@ -2825,7 +2879,7 @@ type PrepareDelegatesAnswer struct {
 
 func (x *PrepareDelegatesAnswer) Reset() {
 	*x = PrepareDelegatesAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[43]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2837,7 +2891,7 @@ func (x *PrepareDelegatesAnswer) String() string {
 func (*PrepareDelegatesAnswer) ProtoMessage() {}
 
 func (x *PrepareDelegatesAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[43]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2850,7 +2904,7 @@ func (x *PrepareDelegatesAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PrepareDelegatesAnswer.ProtoReflect.Descriptor instead.
 func (*PrepareDelegatesAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{43}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *PrepareDelegatesAnswer) GetPrepared() []*Prepared {
@@ -2873,7 +2927,7 @@ type Prepared struct {
 
 func (x *Prepared) Reset() {
 	*x = Prepared{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[44]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2885,7 +2939,7 @@ func (x *Prepared) String() string {
 func (*Prepared) ProtoMessage() {}
 
 func (x *Prepared) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[44]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2898,7 +2952,7 @@ func (x *Prepared) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Prepared.ProtoReflect.Descriptor instead.
 func (*Prepared) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{44}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Prepared) GetId() []byte {
@@ -2945,7 +2999,7 @@ type SubmitDelegateRequest struct {
 
 func (x *SubmitDelegateRequest) Reset() {
 	*x = SubmitDelegateRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[45]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2957,7 +3011,7 @@ func (x *SubmitDelegateRequest) String() string {
 func (*SubmitDelegateRequest) ProtoMessage() {}
 
 func (x *SubmitDelegateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[45]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2970,7 +3024,7 @@ func (x *SubmitDelegateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitDelegateRequest.ProtoReflect.Descriptor instead.
 func (*SubmitDelegateRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{45}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *SubmitDelegateRequest) GetId() []byte {
@@ -3040,7 +3094,7 @@ type SubmitDelegateAnswer struct {
 
 func (x *SubmitDelegateAnswer) Reset() {
 	*x = SubmitDelegateAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[46]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3052,7 +3106,7 @@ func (x *SubmitDelegateAnswer) String() string {
 func (*SubmitDelegateAnswer) ProtoMessage() {}
 
 func (x *SubmitDelegateAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[46]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3065,7 +3119,7 @@ func (x *SubmitDelegateAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitDelegateAnswer.ProtoReflect.Descriptor instead.
 func (*SubmitDelegateAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{46}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *SubmitDelegateAnswer) GetDelegate() *Delegate {
@@ -3097,7 +3151,7 @@ type WalletDelegatesRequest struct {
 
 func (x *WalletDelegatesRequest) Reset() {
 	*x = WalletDelegatesRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[47]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3109,7 +3163,7 @@ func (x *WalletDelegatesRequest) String() string {
 func (*WalletDelegatesRequest) ProtoMessage() {}
 
 func (x *WalletDelegatesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[47]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3122,7 +3176,7 @@ func (x *WalletDelegatesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WalletDelegatesRequest.ProtoReflect.Descriptor instead.
 func (*WalletDelegatesRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{47}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{48}
 }
 
 type WalletDelegatesAnswer struct {
@@ -3134,7 +3188,7 @@ type WalletDelegatesAnswer struct {
 
 func (x *WalletDelegatesAnswer) Reset() {
 	*x = WalletDelegatesAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[48]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3146,7 +3200,7 @@ func (x *WalletDelegatesAnswer) String() string {
 func (*WalletDelegatesAnswer) ProtoMessage() {}
 
 func (x *WalletDelegatesAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[48]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3159,7 +3213,7 @@ func (x *WalletDelegatesAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WalletDelegatesAnswer.ProtoReflect.Descriptor instead.
 func (*WalletDelegatesAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{48}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *WalletDelegatesAnswer) GetDelegates() []*Delegate {
@@ -3178,7 +3232,7 @@ type CancelWalletDelegateRequest struct {
 
 func (x *CancelWalletDelegateRequest) Reset() {
 	*x = CancelWalletDelegateRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[49]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3190,7 +3244,7 @@ func (x *CancelWalletDelegateRequest) String() string {
 func (*CancelWalletDelegateRequest) ProtoMessage() {}
 
 func (x *CancelWalletDelegateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[49]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3203,7 +3257,7 @@ func (x *CancelWalletDelegateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelWalletDelegateRequest.ProtoReflect.Descriptor instead.
 func (*CancelWalletDelegateRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{49}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *CancelWalletDelegateRequest) GetId() []byte {
@@ -3222,7 +3276,7 @@ type CancelWalletDelegateAnswer struct {
 
 func (x *CancelWalletDelegateAnswer) Reset() {
 	*x = CancelWalletDelegateAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[50]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3234,7 +3288,7 @@ func (x *CancelWalletDelegateAnswer) String() string {
 func (*CancelWalletDelegateAnswer) ProtoMessage() {}
 
 func (x *CancelWalletDelegateAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[50]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3247,7 +3301,7 @@ func (x *CancelWalletDelegateAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelWalletDelegateAnswer.ProtoReflect.Descriptor instead.
 func (*CancelWalletDelegateAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{50}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *CancelWalletDelegateAnswer) GetDelegate() *Delegate {
@@ -3266,7 +3320,7 @@ type ListVtxosRequest struct {
 
 func (x *ListVtxosRequest) Reset() {
 	*x = ListVtxosRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[51]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3278,7 +3332,7 @@ func (x *ListVtxosRequest) String() string {
 func (*ListVtxosRequest) ProtoMessage() {}
 
 func (x *ListVtxosRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[51]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3291,7 +3345,7 @@ func (x *ListVtxosRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListVtxosRequest.ProtoReflect.Descriptor instead.
 func (*ListVtxosRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{51}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ListVtxosRequest) GetPrepare() uint32 {
@@ -3315,7 +3369,7 @@ type ListVtxosAnswer struct {
 
 func (x *ListVtxosAnswer) Reset() {
 	*x = ListVtxosAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[52]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3327,7 +3381,7 @@ func (x *ListVtxosAnswer) String() string {
 func (*ListVtxosAnswer) ProtoMessage() {}
 
 func (x *ListVtxosAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[52]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3340,7 +3394,7 @@ func (x *ListVtxosAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListVtxosAnswer.ProtoReflect.Descriptor instead.
 func (*ListVtxosAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{52}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *ListVtxosAnswer) GetVtxos() []*Vtxo {
@@ -3408,7 +3462,7 @@ type Vtxo struct {
 
 func (x *Vtxo) Reset() {
 	*x = Vtxo{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[53]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3420,7 +3474,7 @@ func (x *Vtxo) String() string {
 func (*Vtxo) ProtoMessage() {}
 
 func (x *Vtxo) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[53]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3433,7 +3487,7 @@ func (x *Vtxo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Vtxo.ProtoReflect.Descriptor instead.
 func (*Vtxo) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{53}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Vtxo) GetOutpoint() string {
@@ -3551,7 +3605,7 @@ type AssetAmount struct {
 
 func (x *AssetAmount) Reset() {
 	*x = AssetAmount{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[54]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3563,7 +3617,7 @@ func (x *AssetAmount) String() string {
 func (*AssetAmount) ProtoMessage() {}
 
 func (x *AssetAmount) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[54]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3576,7 +3630,7 @@ func (x *AssetAmount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AssetAmount.ProtoReflect.Descriptor instead.
 func (*AssetAmount) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{54}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *AssetAmount) GetId() string {
@@ -3602,7 +3656,7 @@ type CoverageRequest struct {
 
 func (x *CoverageRequest) Reset() {
 	*x = CoverageRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[55]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3614,7 +3668,7 @@ func (x *CoverageRequest) String() string {
 func (*CoverageRequest) ProtoMessage() {}
 
 func (x *CoverageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[55]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3627,7 +3681,7 @@ func (x *CoverageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CoverageRequest.ProtoReflect.Descriptor instead.
 func (*CoverageRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{55}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *CoverageRequest) GetPrepare() uint32 {
@@ -3651,7 +3705,7 @@ type CoverageAnswer struct {
 
 func (x *CoverageAnswer) Reset() {
 	*x = CoverageAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[56]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3663,7 +3717,7 @@ func (x *CoverageAnswer) String() string {
 func (*CoverageAnswer) ProtoMessage() {}
 
 func (x *CoverageAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[56]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3676,7 +3730,7 @@ func (x *CoverageAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CoverageAnswer.ProtoReflect.Descriptor instead.
 func (*CoverageAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{56}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *CoverageAnswer) GetCoveredUntil() int64 {
@@ -3731,7 +3785,7 @@ type HistoryRequest struct {
 
 func (x *HistoryRequest) Reset() {
 	*x = HistoryRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[57]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3743,7 +3797,7 @@ func (x *HistoryRequest) String() string {
 func (*HistoryRequest) ProtoMessage() {}
 
 func (x *HistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[57]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3756,7 +3810,7 @@ func (x *HistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryRequest.ProtoReflect.Descriptor instead.
 func (*HistoryRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{57}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *HistoryRequest) GetAfter() uint64 {
@@ -3783,7 +3837,7 @@ type HistoryAnswer struct {
 
 func (x *HistoryAnswer) Reset() {
 	*x = HistoryAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[58]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3795,7 +3849,7 @@ func (x *HistoryAnswer) String() string {
 func (*HistoryAnswer) ProtoMessage() {}
 
 func (x *HistoryAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[58]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3808,7 +3862,7 @@ func (x *HistoryAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryAnswer.ProtoReflect.Descriptor instead.
 func (*HistoryAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{58}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *HistoryAnswer) GetEntries() []*HistoryEntry {
@@ -3840,7 +3894,7 @@ type HistoryEntry struct {
 
 func (x *HistoryEntry) Reset() {
 	*x = HistoryEntry{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[59]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3852,7 +3906,7 @@ func (x *HistoryEntry) String() string {
 func (*HistoryEntry) ProtoMessage() {}
 
 func (x *HistoryEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[59]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3865,7 +3919,7 @@ func (x *HistoryEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryEntry.ProtoReflect.Descriptor instead.
 func (*HistoryEntry) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{59}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *HistoryEntry) GetSeq() uint64 {
@@ -3926,7 +3980,7 @@ type BranchesRequest struct {
 
 func (x *BranchesRequest) Reset() {
 	*x = BranchesRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[60]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3938,7 +3992,7 @@ func (x *BranchesRequest) String() string {
 func (*BranchesRequest) ProtoMessage() {}
 
 func (x *BranchesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[60]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3951,7 +4005,7 @@ func (x *BranchesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BranchesRequest.ProtoReflect.Descriptor instead.
 func (*BranchesRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{60}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *BranchesRequest) GetOutpoints() []string {
@@ -3971,7 +4025,7 @@ type BranchesAnswer struct {
 
 func (x *BranchesAnswer) Reset() {
 	*x = BranchesAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[61]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3983,7 +4037,7 @@ func (x *BranchesAnswer) String() string {
 func (*BranchesAnswer) ProtoMessage() {}
 
 func (x *BranchesAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[61]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3996,7 +4050,7 @@ func (x *BranchesAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BranchesAnswer.ProtoReflect.Descriptor instead.
 func (*BranchesAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{61}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *BranchesAnswer) GetBranches() []*Branch {
@@ -4026,7 +4080,7 @@ type Branch struct {
 
 func (x *Branch) Reset() {
 	*x = Branch{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[62]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4038,7 +4092,7 @@ func (x *Branch) String() string {
 func (*Branch) ProtoMessage() {}
 
 func (x *Branch) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[62]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4051,7 +4105,7 @@ func (x *Branch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Branch.ProtoReflect.Descriptor instead.
 func (*Branch) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{62}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *Branch) GetOutpoint() string {
@@ -4098,7 +4152,7 @@ type AcknowledgeBranchesRequest struct {
 
 func (x *AcknowledgeBranchesRequest) Reset() {
 	*x = AcknowledgeBranchesRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[63]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4110,7 +4164,7 @@ func (x *AcknowledgeBranchesRequest) String() string {
 func (*AcknowledgeBranchesRequest) ProtoMessage() {}
 
 func (x *AcknowledgeBranchesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[63]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4123,7 +4177,7 @@ func (x *AcknowledgeBranchesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcknowledgeBranchesRequest.ProtoReflect.Descriptor instead.
 func (*AcknowledgeBranchesRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{63}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *AcknowledgeBranchesRequest) GetOutpoints() []string {
@@ -4141,7 +4195,7 @@ type AcknowledgeBranchesAnswer struct {
 
 func (x *AcknowledgeBranchesAnswer) Reset() {
 	*x = AcknowledgeBranchesAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[64]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4153,7 +4207,7 @@ func (x *AcknowledgeBranchesAnswer) String() string {
 func (*AcknowledgeBranchesAnswer) ProtoMessage() {}
 
 func (x *AcknowledgeBranchesAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[64]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4166,7 +4220,7 @@ func (x *AcknowledgeBranchesAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcknowledgeBranchesAnswer.ProtoReflect.Descriptor instead.
 func (*AcknowledgeBranchesAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{64}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{65}
 }
 
 type WatchRequest struct {
@@ -4177,7 +4231,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[65]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4189,7 +4243,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[65]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4202,7 +4256,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{65}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{66}
 }
 
 type Event struct {
@@ -4220,7 +4274,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[66]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4232,7 +4286,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[66]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4245,7 +4299,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{66}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *Event) GetKind() string {
@@ -4311,7 +4365,7 @@ type Identity struct {
 
 func (x *Identity) Reset() {
 	*x = Identity{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[67]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4323,7 +4377,7 @@ func (x *Identity) String() string {
 func (*Identity) ProtoMessage() {}
 
 func (x *Identity) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[67]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4336,7 +4390,7 @@ func (x *Identity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Identity.ProtoReflect.Descriptor instead.
 func (*Identity) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{67}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *Identity) GetKey() []byte {
@@ -4389,7 +4443,7 @@ type DevicesRequest struct {
 
 func (x *DevicesRequest) Reset() {
 	*x = DevicesRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[68]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4401,7 +4455,7 @@ func (x *DevicesRequest) String() string {
 func (*DevicesRequest) ProtoMessage() {}
 
 func (x *DevicesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[68]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4414,7 +4468,7 @@ func (x *DevicesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DevicesRequest.ProtoReflect.Descriptor instead.
 func (*DevicesRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{68}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{69}
 }
 
 type DevicesAnswer struct {
@@ -4426,7 +4480,7 @@ type DevicesAnswer struct {
 
 func (x *DevicesAnswer) Reset() {
 	*x = DevicesAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[69]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4438,7 +4492,7 @@ func (x *DevicesAnswer) String() string {
 func (*DevicesAnswer) ProtoMessage() {}
 
 func (x *DevicesAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[69]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4451,7 +4505,7 @@ func (x *DevicesAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DevicesAnswer.ProtoReflect.Descriptor instead.
 func (*DevicesAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{69}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *DevicesAnswer) GetIdentities() []*Identity {
@@ -4471,7 +4525,7 @@ type AddDeviceRequest struct {
 
 func (x *AddDeviceRequest) Reset() {
 	*x = AddDeviceRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[70]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4483,7 +4537,7 @@ func (x *AddDeviceRequest) String() string {
 func (*AddDeviceRequest) ProtoMessage() {}
 
 func (x *AddDeviceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[70]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4496,7 +4550,7 @@ func (x *AddDeviceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddDeviceRequest.ProtoReflect.Descriptor instead.
 func (*AddDeviceRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{70}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *AddDeviceRequest) GetIdentityKey() []byte {
@@ -4522,7 +4576,7 @@ type AddDeviceAnswer struct {
 
 func (x *AddDeviceAnswer) Reset() {
 	*x = AddDeviceAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[71]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4534,7 +4588,7 @@ func (x *AddDeviceAnswer) String() string {
 func (*AddDeviceAnswer) ProtoMessage() {}
 
 func (x *AddDeviceAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[71]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4547,7 +4601,7 @@ func (x *AddDeviceAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddDeviceAnswer.ProtoReflect.Descriptor instead.
 func (*AddDeviceAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{71}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *AddDeviceAnswer) GetIdentities() []*Identity {
@@ -4566,7 +4620,7 @@ type RevokeDeviceRequest struct {
 
 func (x *RevokeDeviceRequest) Reset() {
 	*x = RevokeDeviceRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[72]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4578,7 +4632,7 @@ func (x *RevokeDeviceRequest) String() string {
 func (*RevokeDeviceRequest) ProtoMessage() {}
 
 func (x *RevokeDeviceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[72]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4591,7 +4645,7 @@ func (x *RevokeDeviceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeDeviceRequest.ProtoReflect.Descriptor instead.
 func (*RevokeDeviceRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{72}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *RevokeDeviceRequest) GetIdentityKey() []byte {
@@ -4610,7 +4664,7 @@ type RevokeDeviceAnswer struct {
 
 func (x *RevokeDeviceAnswer) Reset() {
 	*x = RevokeDeviceAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[73]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4622,7 +4676,7 @@ func (x *RevokeDeviceAnswer) String() string {
 func (*RevokeDeviceAnswer) ProtoMessage() {}
 
 func (x *RevokeDeviceAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[73]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4635,7 +4689,7 @@ func (x *RevokeDeviceAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeDeviceAnswer.ProtoReflect.Descriptor instead.
 func (*RevokeDeviceAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{73}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *RevokeDeviceAnswer) GetIdentities() []*Identity {
@@ -4655,7 +4709,7 @@ type SetTokenRequest struct {
 
 func (x *SetTokenRequest) Reset() {
 	*x = SetTokenRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[74]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4667,7 +4721,7 @@ func (x *SetTokenRequest) String() string {
 func (*SetTokenRequest) ProtoMessage() {}
 
 func (x *SetTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[74]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4680,7 +4734,7 @@ func (x *SetTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetTokenRequest.ProtoReflect.Descriptor instead.
 func (*SetTokenRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{74}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *SetTokenRequest) GetToken() string {
@@ -4705,7 +4759,7 @@ type SetTokenAnswer struct {
 
 func (x *SetTokenAnswer) Reset() {
 	*x = SetTokenAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[75]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4717,7 +4771,7 @@ func (x *SetTokenAnswer) String() string {
 func (*SetTokenAnswer) ProtoMessage() {}
 
 func (x *SetTokenAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[75]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4730,7 +4784,7 @@ func (x *SetTokenAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetTokenAnswer.ProtoReflect.Descriptor instead.
 func (*SetTokenAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{75}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{76}
 }
 
 type DropTokenRequest struct {
@@ -4742,7 +4796,7 @@ type DropTokenRequest struct {
 
 func (x *DropTokenRequest) Reset() {
 	*x = DropTokenRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[76]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4754,7 +4808,7 @@ func (x *DropTokenRequest) String() string {
 func (*DropTokenRequest) ProtoMessage() {}
 
 func (x *DropTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[76]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4767,7 +4821,7 @@ func (x *DropTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DropTokenRequest.ProtoReflect.Descriptor instead.
 func (*DropTokenRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{76}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *DropTokenRequest) GetToken() string {
@@ -4785,7 +4839,7 @@ type DropTokenAnswer struct {
 
 func (x *DropTokenAnswer) Reset() {
 	*x = DropTokenAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[77]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4797,7 +4851,7 @@ func (x *DropTokenAnswer) String() string {
 func (*DropTokenAnswer) ProtoMessage() {}
 
 func (x *DropTokenAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[77]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4810,7 +4864,7 @@ func (x *DropTokenAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DropTokenAnswer.ProtoReflect.Descriptor instead.
 func (*DropTokenAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{77}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{78}
 }
 
 type Policy struct {
@@ -4829,7 +4883,7 @@ type Policy struct {
 
 func (x *Policy) Reset() {
 	*x = Policy{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[78]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4841,7 +4895,7 @@ func (x *Policy) String() string {
 func (*Policy) ProtoMessage() {}
 
 func (x *Policy) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[78]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4854,7 +4908,7 @@ func (x *Policy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Policy.ProtoReflect.Descriptor instead.
 func (*Policy) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{78}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *Policy) GetPerTx() int64 {
@@ -4921,7 +4975,7 @@ type GetPolicyRequest struct {
 
 func (x *GetPolicyRequest) Reset() {
 	*x = GetPolicyRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[79]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4933,7 +4987,7 @@ func (x *GetPolicyRequest) String() string {
 func (*GetPolicyRequest) ProtoMessage() {}
 
 func (x *GetPolicyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[79]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4946,7 +5000,7 @@ func (x *GetPolicyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPolicyRequest.ProtoReflect.Descriptor instead.
 func (*GetPolicyRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{79}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{80}
 }
 
 type GetPolicyAnswer struct {
@@ -4960,7 +5014,7 @@ type GetPolicyAnswer struct {
 
 func (x *GetPolicyAnswer) Reset() {
 	*x = GetPolicyAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[80]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4972,7 +5026,7 @@ func (x *GetPolicyAnswer) String() string {
 func (*GetPolicyAnswer) ProtoMessage() {}
 
 func (x *GetPolicyAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[80]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4985,7 +5039,7 @@ func (x *GetPolicyAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPolicyAnswer.ProtoReflect.Descriptor instead.
 func (*GetPolicyAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{80}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *GetPolicyAnswer) GetPolicy() *Policy {
@@ -5018,7 +5072,7 @@ type SetPolicyRequest struct {
 
 func (x *SetPolicyRequest) Reset() {
 	*x = SetPolicyRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[81]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5030,7 +5084,7 @@ func (x *SetPolicyRequest) String() string {
 func (*SetPolicyRequest) ProtoMessage() {}
 
 func (x *SetPolicyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[81]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5043,7 +5097,7 @@ func (x *SetPolicyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetPolicyRequest.ProtoReflect.Descriptor instead.
 func (*SetPolicyRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{81}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *SetPolicyRequest) GetPolicy() *Policy {
@@ -5064,7 +5118,7 @@ type SetPolicyAnswer struct {
 
 func (x *SetPolicyAnswer) Reset() {
 	*x = SetPolicyAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[82]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5076,7 +5130,7 @@ func (x *SetPolicyAnswer) String() string {
 func (*SetPolicyAnswer) ProtoMessage() {}
 
 func (x *SetPolicyAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[82]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5089,7 +5143,7 @@ func (x *SetPolicyAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetPolicyAnswer.ProtoReflect.Descriptor instead.
 func (*SetPolicyAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{82}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *SetPolicyAnswer) GetPolicy() *Policy {
@@ -5123,7 +5177,7 @@ type DeleteWalletRequest struct {
 
 func (x *DeleteWalletRequest) Reset() {
 	*x = DeleteWalletRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[83]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5135,7 +5189,7 @@ func (x *DeleteWalletRequest) String() string {
 func (*DeleteWalletRequest) ProtoMessage() {}
 
 func (x *DeleteWalletRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[83]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5148,7 +5202,7 @@ func (x *DeleteWalletRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteWalletRequest.ProtoReflect.Descriptor instead.
 func (*DeleteWalletRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{83}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *DeleteWalletRequest) GetForce() bool {
@@ -5175,7 +5229,7 @@ type DeleteWalletAnswer struct {
 
 func (x *DeleteWalletAnswer) Reset() {
 	*x = DeleteWalletAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[84]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5187,7 +5241,7 @@ func (x *DeleteWalletAnswer) String() string {
 func (*DeleteWalletAnswer) ProtoMessage() {}
 
 func (x *DeleteWalletAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[84]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5200,7 +5254,7 @@ func (x *DeleteWalletAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteWalletAnswer.ProtoReflect.Descriptor instead.
 func (*DeleteWalletAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{84}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *DeleteWalletAnswer) GetDeleted() bool {
@@ -5234,7 +5288,10 @@ const file_vigil_v1_wallet_proto_rawDesc = "" +
 	"\apayload\x18\x01 \x01(\fR\apayload\x12\x1c\n" +
 	"\ttimestamp\x18\x02 \x01(\x03R\ttimestamp\x12\x1c\n" +
 	"\tsignature\x18\x03 \x01(\fR\tsignature\x12\x10\n" +
-	"\x03seq\x18\x04 \x01(\x04R\x03seq\"\x12\n" +
+	"\x03seq\x18\x04 \x01(\x04R\x03seq\"I\n" +
+	"\vServerClock\x12\x1c\n" +
+	"\ttimestamp\x18\x01 \x01(\x03R\ttimestamp\x12\x1c\n" +
+	"\tsignature\x18\x02 \x01(\fR\tsignature\"\x12\n" +
 	"\x10GetServerRequest\"\xd7\x03\n" +
 	"\n" +
 	"ServerInfo\x12\x19\n" +
@@ -5405,12 +5462,10 @@ const file_vigil_v1_wallet_proto_rawDesc = "" +
 	"\x05proof\x18\x02 \x01(\tR\x05proof\"A\n" +
 	"\rArkTxDocument\x12\x0e\n" +
 	"\x02tx\x18\x01 \x01(\tR\x02tx\x12 \n" +
-	"\vcheckpoints\x18\x02 \x03(\tR\vcheckpoints\"O\n" +
-	"\x12CheckpointDocument\x12\x1e\n" +
-	"\n" +
-	"checkpoint\x18\x01 \x01(\tR\n" +
-	"checkpoint\x12\x19\n" +
-	"\bark_txid\x18\x02 \x01(\tR\aarkTxid\"-\n" +
+	"\vcheckpoints\x18\x02 \x03(\tR\vcheckpoints\"M\n" +
+	"\x12CheckpointDocument\x12 \n" +
+	"\vcheckpoints\x18\x01 \x03(\tR\vcheckpoints\x12\x15\n" +
+	"\x06ark_tx\x18\x02 \x01(\tR\x05arkTx\"-\n" +
 	"\x17DelegateForfeitDocument\x12\x12\n" +
 	"\x04psbt\x18\x01 \x01(\tR\x04psbt\"\xdf\x01\n" +
 	"\n" +
@@ -5655,135 +5710,136 @@ func file_vigil_v1_wallet_proto_rawDescGZIP() []byte {
 	return file_vigil_v1_wallet_proto_rawDescData
 }
 
-var file_vigil_v1_wallet_proto_msgTypes = make([]protoimpl.MessageInfo, 85)
+var file_vigil_v1_wallet_proto_msgTypes = make([]protoimpl.MessageInfo, 86)
 var file_vigil_v1_wallet_proto_goTypes = []any{
 	(*SignedRequest)(nil),               // 0: vigil.v1.SignedRequest
 	(*SignedAnswer)(nil),                // 1: vigil.v1.SignedAnswer
-	(*GetServerRequest)(nil),            // 2: vigil.v1.GetServerRequest
-	(*ServerInfo)(nil),                  // 3: vigil.v1.ServerInfo
-	(*ServerLimits)(nil),                // 4: vigil.v1.ServerLimits
-	(*BeginKeygenRequest)(nil),          // 5: vigil.v1.BeginKeygenRequest
-	(*BeginKeygenAnswer)(nil),           // 6: vigil.v1.BeginKeygenAnswer
-	(*KeygenRequest)(nil),               // 7: vigil.v1.KeygenRequest
-	(*KeygenAnswer)(nil),                // 8: vigil.v1.KeygenAnswer
-	(*CertifyKeygenRequest)(nil),        // 9: vigil.v1.CertifyKeygenRequest
-	(*CertifyKeygenAnswer)(nil),         // 10: vigil.v1.CertifyKeygenAnswer
-	(*AcknowledgeKeygenRequest)(nil),    // 11: vigil.v1.AcknowledgeKeygenRequest
-	(*AcknowledgeKeygenAnswer)(nil),     // 12: vigil.v1.AcknowledgeKeygenAnswer
-	(*RecoverRequest)(nil),              // 13: vigil.v1.RecoverRequest
-	(*RecoverAnswer)(nil),               // 14: vigil.v1.RecoverAnswer
-	(*WalletEpoch)(nil),                 // 15: vigil.v1.WalletEpoch
-	(*ConfirmRecoveryRequest)(nil),      // 16: vigil.v1.ConfirmRecoveryRequest
-	(*ConfirmRecoveryAnswer)(nil),       // 17: vigil.v1.ConfirmRecoveryAnswer
-	(*BeginRefreshRequest)(nil),         // 18: vigil.v1.BeginRefreshRequest
-	(*BeginRefreshAnswer)(nil),          // 19: vigil.v1.BeginRefreshAnswer
-	(*RefreshRequest)(nil),              // 20: vigil.v1.RefreshRequest
-	(*RefreshAnswer)(nil),               // 21: vigil.v1.RefreshAnswer
-	(*CertifyRefreshRequest)(nil),       // 22: vigil.v1.CertifyRefreshRequest
-	(*CertifyRefreshAnswer)(nil),        // 23: vigil.v1.CertifyRefreshAnswer
-	(*AcknowledgeRefreshRequest)(nil),   // 24: vigil.v1.AcknowledgeRefreshRequest
-	(*AcknowledgeRefreshAnswer)(nil),    // 25: vigil.v1.AcknowledgeRefreshAnswer
-	(*VoidRefreshRequest)(nil),          // 26: vigil.v1.VoidRefreshRequest
-	(*VoidRefreshAnswer)(nil),           // 27: vigil.v1.VoidRefreshAnswer
-	(*SignRequest)(nil),                 // 28: vigil.v1.SignRequest
-	(*SignAnswer)(nil),                  // 29: vigil.v1.SignAnswer
-	(*SignaturePart)(nil),               // 30: vigil.v1.SignaturePart
-	(*Document)(nil),                    // 31: vigil.v1.Document
-	(*IntentDocument)(nil),              // 32: vigil.v1.IntentDocument
-	(*ArkTxDocument)(nil),               // 33: vigil.v1.ArkTxDocument
-	(*CheckpointDocument)(nil),          // 34: vigil.v1.CheckpointDocument
-	(*DelegateForfeitDocument)(nil),     // 35: vigil.v1.DelegateForfeitDocument
-	(*BatchProof)(nil),                  // 36: vigil.v1.BatchProof
-	(*TreeNode)(nil),                    // 37: vigil.v1.TreeNode
-	(*TreeChild)(nil),                   // 38: vigil.v1.TreeChild
-	(*ForfeitDocument)(nil),             // 39: vigil.v1.ForfeitDocument
-	(*BoardingDocument)(nil),            // 40: vigil.v1.BoardingDocument
-	(*ExitDocument)(nil),                // 41: vigil.v1.ExitDocument
-	(*PrepareDelegatesRequest)(nil),     // 42: vigil.v1.PrepareDelegatesRequest
-	(*PrepareDelegatesAnswer)(nil),      // 43: vigil.v1.PrepareDelegatesAnswer
-	(*Prepared)(nil),                    // 44: vigil.v1.Prepared
-	(*SubmitDelegateRequest)(nil),       // 45: vigil.v1.SubmitDelegateRequest
-	(*SubmitDelegateAnswer)(nil),        // 46: vigil.v1.SubmitDelegateAnswer
-	(*WalletDelegatesRequest)(nil),      // 47: vigil.v1.WalletDelegatesRequest
-	(*WalletDelegatesAnswer)(nil),       // 48: vigil.v1.WalletDelegatesAnswer
-	(*CancelWalletDelegateRequest)(nil), // 49: vigil.v1.CancelWalletDelegateRequest
-	(*CancelWalletDelegateAnswer)(nil),  // 50: vigil.v1.CancelWalletDelegateAnswer
-	(*ListVtxosRequest)(nil),            // 51: vigil.v1.ListVtxosRequest
-	(*ListVtxosAnswer)(nil),             // 52: vigil.v1.ListVtxosAnswer
-	(*Vtxo)(nil),                        // 53: vigil.v1.Vtxo
-	(*AssetAmount)(nil),                 // 54: vigil.v1.AssetAmount
-	(*CoverageRequest)(nil),             // 55: vigil.v1.CoverageRequest
-	(*CoverageAnswer)(nil),              // 56: vigil.v1.CoverageAnswer
-	(*HistoryRequest)(nil),              // 57: vigil.v1.HistoryRequest
-	(*HistoryAnswer)(nil),               // 58: vigil.v1.HistoryAnswer
-	(*HistoryEntry)(nil),                // 59: vigil.v1.HistoryEntry
-	(*BranchesRequest)(nil),             // 60: vigil.v1.BranchesRequest
-	(*BranchesAnswer)(nil),              // 61: vigil.v1.BranchesAnswer
-	(*Branch)(nil),                      // 62: vigil.v1.Branch
-	(*AcknowledgeBranchesRequest)(nil),  // 63: vigil.v1.AcknowledgeBranchesRequest
-	(*AcknowledgeBranchesAnswer)(nil),   // 64: vigil.v1.AcknowledgeBranchesAnswer
-	(*WatchRequest)(nil),                // 65: vigil.v1.WatchRequest
-	(*Event)(nil),                       // 66: vigil.v1.Event
-	(*Identity)(nil),                    // 67: vigil.v1.Identity
-	(*DevicesRequest)(nil),              // 68: vigil.v1.DevicesRequest
-	(*DevicesAnswer)(nil),               // 69: vigil.v1.DevicesAnswer
-	(*AddDeviceRequest)(nil),            // 70: vigil.v1.AddDeviceRequest
-	(*AddDeviceAnswer)(nil),             // 71: vigil.v1.AddDeviceAnswer
-	(*RevokeDeviceRequest)(nil),         // 72: vigil.v1.RevokeDeviceRequest
-	(*RevokeDeviceAnswer)(nil),          // 73: vigil.v1.RevokeDeviceAnswer
-	(*SetTokenRequest)(nil),             // 74: vigil.v1.SetTokenRequest
-	(*SetTokenAnswer)(nil),              // 75: vigil.v1.SetTokenAnswer
-	(*DropTokenRequest)(nil),            // 76: vigil.v1.DropTokenRequest
-	(*DropTokenAnswer)(nil),             // 77: vigil.v1.DropTokenAnswer
-	(*Policy)(nil),                      // 78: vigil.v1.Policy
-	(*GetPolicyRequest)(nil),            // 79: vigil.v1.GetPolicyRequest
-	(*GetPolicyAnswer)(nil),             // 80: vigil.v1.GetPolicyAnswer
-	(*SetPolicyRequest)(nil),            // 81: vigil.v1.SetPolicyRequest
-	(*SetPolicyAnswer)(nil),             // 82: vigil.v1.SetPolicyAnswer
-	(*DeleteWalletRequest)(nil),         // 83: vigil.v1.DeleteWalletRequest
-	(*DeleteWalletAnswer)(nil),          // 84: vigil.v1.DeleteWalletAnswer
-	(*Delegate)(nil),                    // 85: vigil.v1.Delegate
+	(*ServerClock)(nil),                 // 2: vigil.v1.ServerClock
+	(*GetServerRequest)(nil),            // 3: vigil.v1.GetServerRequest
+	(*ServerInfo)(nil),                  // 4: vigil.v1.ServerInfo
+	(*ServerLimits)(nil),                // 5: vigil.v1.ServerLimits
+	(*BeginKeygenRequest)(nil),          // 6: vigil.v1.BeginKeygenRequest
+	(*BeginKeygenAnswer)(nil),           // 7: vigil.v1.BeginKeygenAnswer
+	(*KeygenRequest)(nil),               // 8: vigil.v1.KeygenRequest
+	(*KeygenAnswer)(nil),                // 9: vigil.v1.KeygenAnswer
+	(*CertifyKeygenRequest)(nil),        // 10: vigil.v1.CertifyKeygenRequest
+	(*CertifyKeygenAnswer)(nil),         // 11: vigil.v1.CertifyKeygenAnswer
+	(*AcknowledgeKeygenRequest)(nil),    // 12: vigil.v1.AcknowledgeKeygenRequest
+	(*AcknowledgeKeygenAnswer)(nil),     // 13: vigil.v1.AcknowledgeKeygenAnswer
+	(*RecoverRequest)(nil),              // 14: vigil.v1.RecoverRequest
+	(*RecoverAnswer)(nil),               // 15: vigil.v1.RecoverAnswer
+	(*WalletEpoch)(nil),                 // 16: vigil.v1.WalletEpoch
+	(*ConfirmRecoveryRequest)(nil),      // 17: vigil.v1.ConfirmRecoveryRequest
+	(*ConfirmRecoveryAnswer)(nil),       // 18: vigil.v1.ConfirmRecoveryAnswer
+	(*BeginRefreshRequest)(nil),         // 19: vigil.v1.BeginRefreshRequest
+	(*BeginRefreshAnswer)(nil),          // 20: vigil.v1.BeginRefreshAnswer
+	(*RefreshRequest)(nil),              // 21: vigil.v1.RefreshRequest
+	(*RefreshAnswer)(nil),               // 22: vigil.v1.RefreshAnswer
+	(*CertifyRefreshRequest)(nil),       // 23: vigil.v1.CertifyRefreshRequest
+	(*CertifyRefreshAnswer)(nil),        // 24: vigil.v1.CertifyRefreshAnswer
+	(*AcknowledgeRefreshRequest)(nil),   // 25: vigil.v1.AcknowledgeRefreshRequest
+	(*AcknowledgeRefreshAnswer)(nil),    // 26: vigil.v1.AcknowledgeRefreshAnswer
+	(*VoidRefreshRequest)(nil),          // 27: vigil.v1.VoidRefreshRequest
+	(*VoidRefreshAnswer)(nil),           // 28: vigil.v1.VoidRefreshAnswer
+	(*SignRequest)(nil),                 // 29: vigil.v1.SignRequest
+	(*SignAnswer)(nil),                  // 30: vigil.v1.SignAnswer
+	(*SignaturePart)(nil),               // 31: vigil.v1.SignaturePart
+	(*Document)(nil),                    // 32: vigil.v1.Document
+	(*IntentDocument)(nil),              // 33: vigil.v1.IntentDocument
+	(*ArkTxDocument)(nil),               // 34: vigil.v1.ArkTxDocument
+	(*CheckpointDocument)(nil),          // 35: vigil.v1.CheckpointDocument
+	(*DelegateForfeitDocument)(nil),     // 36: vigil.v1.DelegateForfeitDocument
+	(*BatchProof)(nil),                  // 37: vigil.v1.BatchProof
+	(*TreeNode)(nil),                    // 38: vigil.v1.TreeNode
+	(*TreeChild)(nil),                   // 39: vigil.v1.TreeChild
+	(*ForfeitDocument)(nil),             // 40: vigil.v1.ForfeitDocument
+	(*BoardingDocument)(nil),            // 41: vigil.v1.BoardingDocument
+	(*ExitDocument)(nil),                // 42: vigil.v1.ExitDocument
+	(*PrepareDelegatesRequest)(nil),     // 43: vigil.v1.PrepareDelegatesRequest
+	(*PrepareDelegatesAnswer)(nil),      // 44: vigil.v1.PrepareDelegatesAnswer
+	(*Prepared)(nil),                    // 45: vigil.v1.Prepared
+	(*SubmitDelegateRequest)(nil),       // 46: vigil.v1.SubmitDelegateRequest
+	(*SubmitDelegateAnswer)(nil),        // 47: vigil.v1.SubmitDelegateAnswer
+	(*WalletDelegatesRequest)(nil),      // 48: vigil.v1.WalletDelegatesRequest
+	(*WalletDelegatesAnswer)(nil),       // 49: vigil.v1.WalletDelegatesAnswer
+	(*CancelWalletDelegateRequest)(nil), // 50: vigil.v1.CancelWalletDelegateRequest
+	(*CancelWalletDelegateAnswer)(nil),  // 51: vigil.v1.CancelWalletDelegateAnswer
+	(*ListVtxosRequest)(nil),            // 52: vigil.v1.ListVtxosRequest
+	(*ListVtxosAnswer)(nil),             // 53: vigil.v1.ListVtxosAnswer
+	(*Vtxo)(nil),                        // 54: vigil.v1.Vtxo
+	(*AssetAmount)(nil),                 // 55: vigil.v1.AssetAmount
+	(*CoverageRequest)(nil),             // 56: vigil.v1.CoverageRequest
+	(*CoverageAnswer)(nil),              // 57: vigil.v1.CoverageAnswer
+	(*HistoryRequest)(nil),              // 58: vigil.v1.HistoryRequest
+	(*HistoryAnswer)(nil),               // 59: vigil.v1.HistoryAnswer
+	(*HistoryEntry)(nil),                // 60: vigil.v1.HistoryEntry
+	(*BranchesRequest)(nil),             // 61: vigil.v1.BranchesRequest
+	(*BranchesAnswer)(nil),              // 62: vigil.v1.BranchesAnswer
+	(*Branch)(nil),                      // 63: vigil.v1.Branch
+	(*AcknowledgeBranchesRequest)(nil),  // 64: vigil.v1.AcknowledgeBranchesRequest
+	(*AcknowledgeBranchesAnswer)(nil),   // 65: vigil.v1.AcknowledgeBranchesAnswer
+	(*WatchRequest)(nil),                // 66: vigil.v1.WatchRequest
+	(*Event)(nil),                       // 67: vigil.v1.Event
+	(*Identity)(nil),                    // 68: vigil.v1.Identity
+	(*DevicesRequest)(nil),              // 69: vigil.v1.DevicesRequest
+	(*DevicesAnswer)(nil),               // 70: vigil.v1.DevicesAnswer
+	(*AddDeviceRequest)(nil),            // 71: vigil.v1.AddDeviceRequest
+	(*AddDeviceAnswer)(nil),             // 72: vigil.v1.AddDeviceAnswer
+	(*RevokeDeviceRequest)(nil),         // 73: vigil.v1.RevokeDeviceRequest
+	(*RevokeDeviceAnswer)(nil),          // 74: vigil.v1.RevokeDeviceAnswer
+	(*SetTokenRequest)(nil),             // 75: vigil.v1.SetTokenRequest
+	(*SetTokenAnswer)(nil),              // 76: vigil.v1.SetTokenAnswer
+	(*DropTokenRequest)(nil),            // 77: vigil.v1.DropTokenRequest
+	(*DropTokenAnswer)(nil),             // 78: vigil.v1.DropTokenAnswer
+	(*Policy)(nil),                      // 79: vigil.v1.Policy
+	(*GetPolicyRequest)(nil),            // 80: vigil.v1.GetPolicyRequest
+	(*GetPolicyAnswer)(nil),             // 81: vigil.v1.GetPolicyAnswer
+	(*SetPolicyRequest)(nil),            // 82: vigil.v1.SetPolicyRequest
+	(*SetPolicyAnswer)(nil),             // 83: vigil.v1.SetPolicyAnswer
+	(*DeleteWalletRequest)(nil),         // 84: vigil.v1.DeleteWalletRequest
+	(*DeleteWalletAnswer)(nil),          // 85: vigil.v1.DeleteWalletAnswer
+	(*Delegate)(nil),                    // 86: vigil.v1.Delegate
 }
 var file_vigil_v1_wallet_proto_depIdxs = []int32{
-	4,  // 0: vigil.v1.ServerInfo.limits:type_name -> vigil.v1.ServerLimits
-	15, // 1: vigil.v1.RecoverAnswer.epochs:type_name -> vigil.v1.WalletEpoch
-	67, // 2: vigil.v1.RecoverAnswer.identities:type_name -> vigil.v1.Identity
-	67, // 3: vigil.v1.ConfirmRecoveryAnswer.identities:type_name -> vigil.v1.Identity
-	31, // 4: vigil.v1.SignRequest.documents:type_name -> vigil.v1.Document
-	30, // 5: vigil.v1.SignAnswer.parts:type_name -> vigil.v1.SignaturePart
-	32, // 6: vigil.v1.Document.intent:type_name -> vigil.v1.IntentDocument
-	33, // 7: vigil.v1.Document.ark_tx:type_name -> vigil.v1.ArkTxDocument
-	34, // 8: vigil.v1.Document.checkpoint:type_name -> vigil.v1.CheckpointDocument
-	35, // 9: vigil.v1.Document.delegate_forfeit:type_name -> vigil.v1.DelegateForfeitDocument
-	39, // 10: vigil.v1.Document.forfeit:type_name -> vigil.v1.ForfeitDocument
-	40, // 11: vigil.v1.Document.boarding:type_name -> vigil.v1.BoardingDocument
-	41, // 12: vigil.v1.Document.exit:type_name -> vigil.v1.ExitDocument
-	37, // 13: vigil.v1.BatchProof.nodes:type_name -> vigil.v1.TreeNode
-	37, // 14: vigil.v1.BatchProof.connectors:type_name -> vigil.v1.TreeNode
-	32, // 15: vigil.v1.BatchProof.intent:type_name -> vigil.v1.IntentDocument
-	38, // 16: vigil.v1.TreeNode.children:type_name -> vigil.v1.TreeChild
-	36, // 17: vigil.v1.ForfeitDocument.batch:type_name -> vigil.v1.BatchProof
-	36, // 18: vigil.v1.BoardingDocument.batch:type_name -> vigil.v1.BatchProof
-	44, // 19: vigil.v1.PrepareDelegatesAnswer.prepared:type_name -> vigil.v1.Prepared
-	85, // 20: vigil.v1.SubmitDelegateAnswer.delegate:type_name -> vigil.v1.Delegate
-	44, // 21: vigil.v1.SubmitDelegateAnswer.prepared:type_name -> vigil.v1.Prepared
-	85, // 22: vigil.v1.WalletDelegatesAnswer.delegates:type_name -> vigil.v1.Delegate
-	85, // 23: vigil.v1.CancelWalletDelegateAnswer.delegate:type_name -> vigil.v1.Delegate
-	53, // 24: vigil.v1.ListVtxosAnswer.vtxos:type_name -> vigil.v1.Vtxo
-	44, // 25: vigil.v1.ListVtxosAnswer.prepared:type_name -> vigil.v1.Prepared
-	54, // 26: vigil.v1.Vtxo.assets:type_name -> vigil.v1.AssetAmount
-	44, // 27: vigil.v1.CoverageAnswer.prepared:type_name -> vigil.v1.Prepared
-	59, // 28: vigil.v1.HistoryAnswer.entries:type_name -> vigil.v1.HistoryEntry
-	62, // 29: vigil.v1.BranchesAnswer.branches:type_name -> vigil.v1.Branch
-	37, // 30: vigil.v1.Branch.nodes:type_name -> vigil.v1.TreeNode
-	67, // 31: vigil.v1.DevicesAnswer.identities:type_name -> vigil.v1.Identity
-	67, // 32: vigil.v1.AddDeviceAnswer.identities:type_name -> vigil.v1.Identity
-	67, // 33: vigil.v1.RevokeDeviceAnswer.identities:type_name -> vigil.v1.Identity
-	78, // 34: vigil.v1.GetPolicyAnswer.policy:type_name -> vigil.v1.Policy
-	78, // 35: vigil.v1.GetPolicyAnswer.pending:type_name -> vigil.v1.Policy
-	78, // 36: vigil.v1.SetPolicyRequest.policy:type_name -> vigil.v1.Policy
-	78, // 37: vigil.v1.SetPolicyAnswer.policy:type_name -> vigil.v1.Policy
-	78, // 38: vigil.v1.SetPolicyAnswer.pending:type_name -> vigil.v1.Policy
+	5,  // 0: vigil.v1.ServerInfo.limits:type_name -> vigil.v1.ServerLimits
+	16, // 1: vigil.v1.RecoverAnswer.epochs:type_name -> vigil.v1.WalletEpoch
+	68, // 2: vigil.v1.RecoverAnswer.identities:type_name -> vigil.v1.Identity
+	68, // 3: vigil.v1.ConfirmRecoveryAnswer.identities:type_name -> vigil.v1.Identity
+	32, // 4: vigil.v1.SignRequest.documents:type_name -> vigil.v1.Document
+	31, // 5: vigil.v1.SignAnswer.parts:type_name -> vigil.v1.SignaturePart
+	33, // 6: vigil.v1.Document.intent:type_name -> vigil.v1.IntentDocument
+	34, // 7: vigil.v1.Document.ark_tx:type_name -> vigil.v1.ArkTxDocument
+	35, // 8: vigil.v1.Document.checkpoint:type_name -> vigil.v1.CheckpointDocument
+	36, // 9: vigil.v1.Document.delegate_forfeit:type_name -> vigil.v1.DelegateForfeitDocument
+	40, // 10: vigil.v1.Document.forfeit:type_name -> vigil.v1.ForfeitDocument
+	41, // 11: vigil.v1.Document.boarding:type_name -> vigil.v1.BoardingDocument
+	42, // 12: vigil.v1.Document.exit:type_name -> vigil.v1.ExitDocument
+	38, // 13: vigil.v1.BatchProof.nodes:type_name -> vigil.v1.TreeNode
+	38, // 14: vigil.v1.BatchProof.connectors:type_name -> vigil.v1.TreeNode
+	33, // 15: vigil.v1.BatchProof.intent:type_name -> vigil.v1.IntentDocument
+	39, // 16: vigil.v1.TreeNode.children:type_name -> vigil.v1.TreeChild
+	37, // 17: vigil.v1.ForfeitDocument.batch:type_name -> vigil.v1.BatchProof
+	37, // 18: vigil.v1.BoardingDocument.batch:type_name -> vigil.v1.BatchProof
+	45, // 19: vigil.v1.PrepareDelegatesAnswer.prepared:type_name -> vigil.v1.Prepared
+	86, // 20: vigil.v1.SubmitDelegateAnswer.delegate:type_name -> vigil.v1.Delegate
+	45, // 21: vigil.v1.SubmitDelegateAnswer.prepared:type_name -> vigil.v1.Prepared
+	86, // 22: vigil.v1.WalletDelegatesAnswer.delegates:type_name -> vigil.v1.Delegate
+	86, // 23: vigil.v1.CancelWalletDelegateAnswer.delegate:type_name -> vigil.v1.Delegate
+	54, // 24: vigil.v1.ListVtxosAnswer.vtxos:type_name -> vigil.v1.Vtxo
+	45, // 25: vigil.v1.ListVtxosAnswer.prepared:type_name -> vigil.v1.Prepared
+	55, // 26: vigil.v1.Vtxo.assets:type_name -> vigil.v1.AssetAmount
+	45, // 27: vigil.v1.CoverageAnswer.prepared:type_name -> vigil.v1.Prepared
+	60, // 28: vigil.v1.HistoryAnswer.entries:type_name -> vigil.v1.HistoryEntry
+	63, // 29: vigil.v1.BranchesAnswer.branches:type_name -> vigil.v1.Branch
+	38, // 30: vigil.v1.Branch.nodes:type_name -> vigil.v1.TreeNode
+	68, // 31: vigil.v1.DevicesAnswer.identities:type_name -> vigil.v1.Identity
+	68, // 32: vigil.v1.AddDeviceAnswer.identities:type_name -> vigil.v1.Identity
+	68, // 33: vigil.v1.RevokeDeviceAnswer.identities:type_name -> vigil.v1.Identity
+	79, // 34: vigil.v1.GetPolicyAnswer.policy:type_name -> vigil.v1.Policy
+	79, // 35: vigil.v1.GetPolicyAnswer.pending:type_name -> vigil.v1.Policy
+	79, // 36: vigil.v1.SetPolicyRequest.policy:type_name -> vigil.v1.Policy
+	79, // 37: vigil.v1.SetPolicyAnswer.policy:type_name -> vigil.v1.Policy
+	79, // 38: vigil.v1.SetPolicyAnswer.pending:type_name -> vigil.v1.Policy
 	0,  // 39: vigil.v1.WalletService.GetServer:input_type -> vigil.v1.SignedRequest
 	0,  // 40: vigil.v1.WalletService.BeginKeygen:input_type -> vigil.v1.SignedRequest
 	0,  // 41: vigil.v1.WalletService.Keygen:input_type -> vigil.v1.SignedRequest
@@ -5859,7 +5915,7 @@ func file_vigil_v1_wallet_proto_init() {
 		return
 	}
 	file_vigil_v1_delegates_proto_init()
-	file_vigil_v1_wallet_proto_msgTypes[31].OneofWrappers = []any{
+	file_vigil_v1_wallet_proto_msgTypes[32].OneofWrappers = []any{
 		(*Document_Intent)(nil),
 		(*Document_ArkTx)(nil),
 		(*Document_Checkpoint)(nil),
@@ -5874,7 +5930,7 @@ func file_vigil_v1_wallet_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_vigil_v1_wallet_proto_rawDesc), len(file_vigil_v1_wallet_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   85,
+			NumMessages:   86,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
