@@ -12,13 +12,25 @@ import (
 	"github.com/vigil-ark/vigil/internal/canon"
 )
 
-// recordFormat is the first byte of an encoded record. A change of fields
-// raises it; decoding of the older formats stays.
-const recordFormat = 1
+// The first byte of an encoded record. A change of fields raises it; decoding of
+// the older formats stays. Records of stock wallets need no more than the first,
+// and a version that knows only that one still reads them.
+const (
+	stockFormat  = 1
+	recordFormat = 2 // with wallet and delete proof
+)
+
+// format is the one that the record is written in.
+func (r *Record) format() byte {
+	if r.Kind == Stock {
+		return stockFormat
+	}
+	return recordFormat
+}
 
 // Encode writes the record, or returns canon.ErrBounds.
 func (r *Record) Encode() ([]byte, error) {
-	return canon.Encode(recordFormat, MaxRecord, func(c *canon.Coder) { r.fields(c) })
+	return canon.Encode(r.format(), MaxRecord, func(c *canon.Coder) { r.fields(c, r.format()) })
 }
 
 // DecodeRecord reads what Encode wrote. It returns canon.ErrNewer or
@@ -26,24 +38,42 @@ func (r *Record) Encode() ([]byte, error) {
 // does not verify any signature.
 func DecodeRecord(b []byte) (*Record, error) {
 	r := new(Record)
-	if err := canon.Decode(b, recordFormat, MaxRecord, func(c *canon.Coder) { r.fields(c) }); err != nil {
+	format := byte(recordFormat)
+	if len(b) > 0 && b[0] == stockFormat {
+		format = stockFormat
+	}
+	if err := canon.Decode(b, format, MaxRecord, func(c *canon.Coder) { r.fields(c, format) }); err != nil {
 		return nil, err
 	}
 	return r, nil
 }
 
-// fields is the layout of format 1.
-func (r *Record) fields(c *canon.Coder) {
+// fields is the layout of the formats; each is of one kind.
+func (r *Record) fields(c *canon.Coder, format byte) {
 	c.Fixed(r.ID[:], "id")
 	canon.Num(c, &r.Kind, math.MaxUint8, "kind")
 	canon.Num(c, &r.State, math.MaxUint8, "state")
-	if c.OK() && (r.Kind != Stock || !r.State.Known()) {
+	if c.OK() && (!r.Kind.known() || r.format() != format || !r.State.Known()) {
 		c.Fail("kind %d in state %d", r.Kind, r.State)
 	}
 	canon.Num(c, &r.Version, math.MaxUint64, "version")
+	r.walletFields(c, format)
 	r.keyFields(c)
 	r.signedFields(c)
 	r.progressFields(c)
+}
+
+// walletFields are those of kind Wallet alone.
+func (r *Record) walletFields(c *canon.Coder, format byte) {
+	if format == stockFormat {
+		if r.Wallet != (vigil.WalletID{}) || r.DeleteMessage != "" || len(r.DeleteProof) > 0 {
+			c.Fail("a stock delegate of a wallet")
+		}
+		return
+	}
+	c.Fixed(r.Wallet[:], "wallet")
+	c.Text(&r.DeleteMessage, maxMessage, "delete message")
+	c.Bytes(&r.DeleteProof, maxPSBT, "delete proof")
 }
 
 func (r *Record) keyFields(c *canon.Coder) {

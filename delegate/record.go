@@ -17,9 +17,15 @@ import (
 // Kind says how a delegate came here. The numbers are stored.
 type Kind uint8
 
-// Stock is a delegate of a stock Arkade wallet (spec section 11). A wallet with
-// a share of Vigil's will be kind 2.
-const Stock Kind = 1
+const (
+	// Stock is a delegate of a stock Arkade wallet (spec section 11).
+	Stock Kind = 1
+	// Wallet is a delegate of a wallet with a share of Vigil's (spec section 6).
+	Wallet Kind = 2
+)
+
+// known says whether k is a kind of this version.
+func (k Kind) known() bool { return k == Stock || k == Wallet }
 
 // Record is one persisted delegate (spec section 6, PersistedDelegate). It
 // holds public data only: no secret type is anywhere in its type graph, and a
@@ -28,7 +34,8 @@ type Record struct {
 	ID      vigil.DelegateID
 	Kind    Kind
 	State   State
-	Version uint64 // grows by one with every write; what compare-and-swap compares
+	Version uint64         // grows by one with every write; what compare-and-swap compares
+	Wallet  vigil.WalletID // of kind Wallet; zero for Stock
 
 	// Public keys.
 	Owners      []bip340.XOnly // the forfeit leaf's keys but the operator's and ours
@@ -48,11 +55,15 @@ type Record struct {
 	Message   string
 	Proof     []byte // PSBT
 	ProofTxid chainhash.Hash
-	Inputs    []Input      // in the proof's order
-	Outputs   []wire.TxOut // as the leaf in the batch must have them: in order, the extension last
-	Sighashes []Sighash
-	Fee       int64 // inputs minus outputs: what the operator gets
-	Service   int64 // what Vigil's own output gets
+	// The intent that takes the registration back, over one of the inputs; kind
+	// Wallet has it, Stock does not.
+	DeleteMessage string
+	DeleteProof   []byte       // PSBT
+	Inputs        []Input      // in the proof's order
+	Outputs       []wire.TxOut // as the leaf in the batch must have them: in order, the extension last
+	Sighashes     []Sighash
+	Fee           int64 // inputs minus outputs: what the operator gets
+	Service       int64 // what Vigil's own output gets
 
 	// Times and bounds that the signatures fix.
 	CreatedAt      int64 // when it was stored
@@ -239,6 +250,7 @@ func (r *Record) BranchOwner() vigil.DelegateID {
 // is known again when somebody replays it.
 func (r *Record) Entomb() {
 	r.Message, r.Proof, r.Sighashes = "", nil, nil
+	r.DeleteMessage, r.DeleteProof = "", nil
 	for i := range r.Inputs {
 		r.Inputs[i].Forfeit, r.Inputs[i].TapTree = nil, nil
 	}

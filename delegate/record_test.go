@@ -19,6 +19,13 @@ import (
 
 // full is a record with every field set.
 func full() *Record {
+	r := fullStock()
+	r.Kind, r.Wallet, r.DeleteMessage, r.DeleteProof = Wallet, vigil.WalletID{36}, `{"type":"delete"}`, []byte("delete")
+	return r
+}
+
+// fullStock is a stock wallet's record with every field set that those have.
+func fullStock() *Record {
 	script, tree := []byte{0x51, 0x20, 1}, []byte("leaves")
 	return &Record{
 		ID: vigil.DelegateID{1, 2}, Kind: Stock, State: Submitted, Version: 77,
@@ -68,6 +75,17 @@ func TestRecordKeepsEveryField(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
+	stock := fullStock()
+	if b, err = stock.Encode(); err != nil || b[0] != stockFormat {
+		t.Fatalf("a stock record is written in format %d, which older versions do not read: %v", b[0], err)
+	}
+	if got, err = DecodeRecord(b); err != nil || !cmp.Equal(stock, got) {
+		t.Errorf("%s %v", cmp.Diff(stock, got), err)
+	}
+	b[17] = byte(Wallet)
+	if _, err := DecodeRecord(b); !errors.Is(err, canon.ErrMalformed) {
+		t.Errorf("a wallet's record in the format of stock wallets': %v", err)
+	}
 	branch := fullBranch()
 	if b, err = branch.Encode(); err != nil {
 		t.Fatal(err)
@@ -102,16 +120,18 @@ func TestDecodeRefusesEveryChangeOfLength(t *testing.T) {
 
 func TestEncodeRefusesWhatItCouldNotRead(t *testing.T) {
 	for name, spoil := range map[string]func(*Record){
-		"no kind":         func(r *Record) { r.Kind = 0 },
-		"unknown kind":    func(r *Record) { r.Kind = 9 },
-		"no state":        func(r *Record) { r.State = 0 },
-		"unknown network": func(r *Record) { r.Network = "moon" },
-		"negative time":   func(r *Record) { r.NextAttempt = -1 },
-		"negative amount": func(r *Record) { r.Inputs[0].Amount = -1 },
-		"too much money":  func(r *Record) { r.Fee = 21_000_000*100_000_000 + 1 },
-		"too many inputs": func(r *Record) { r.Inputs = make([]Input, MaxInputs+1) },
-		"long id":         func(r *Record) { r.IntentID = strings.Repeat("x", maxName+1) },
-		"not text":        func(r *Record) { r.BatchID = "\xff" },
+		"no kind":                            func(r *Record) { r.Kind = 0 },
+		"unknown kind":                       func(r *Record) { r.Kind = 9 },
+		"no state":                           func(r *Record) { r.State = 0 },
+		"unknown network":                    func(r *Record) { r.Network = "moon" },
+		"a stock record with a wallet":       func(r *Record) { r.Kind, r.DeleteMessage, r.DeleteProof = Stock, "", nil },
+		"a stock record with a delete proof": func(r *Record) { r.Kind, r.Wallet, r.DeleteMessage = Stock, vigil.WalletID{}, "" },
+		"negative time":                      func(r *Record) { r.NextAttempt = -1 },
+		"negative amount":                    func(r *Record) { r.Inputs[0].Amount = -1 },
+		"too much money":                     func(r *Record) { r.Fee = 21_000_000*100_000_000 + 1 },
+		"too many inputs":                    func(r *Record) { r.Inputs = make([]Input, MaxInputs+1) },
+		"long id":                            func(r *Record) { r.IntentID = strings.Repeat("x", maxName+1) },
+		"not text":                           func(r *Record) { r.BatchID = "\xff" },
 		"too large": func(r *Record) {
 			r.Proof, r.Inputs[0].Forfeit = make([]byte, maxPSBT), make([]byte, maxPSBT)
 		},

@@ -3,14 +3,9 @@ package delegate
 import (
 	"errors"
 
-	"github.com/btcsuite/btcd/chainhash/v2"
-	"github.com/btcsuite/btcd/psbt/v2"
-	"github.com/btcsuite/btcd/wire/v2"
-
 	"github.com/vigil-ark/vigil"
 	"github.com/vigil-ark/vigil/ark"
 	"github.com/vigil-ark/vigil/ark/fee"
-	"github.com/vigil-ark/vigil/ark/intent"
 	"github.com/vigil-ark/vigil/ark/script"
 	"github.com/vigil-ark/vigil/bip340"
 )
@@ -29,71 +24,18 @@ type StockLimits struct {
 }
 
 // StockRequest is a decoded body. Nothing of it is verified yet.
-type StockRequest struct {
-	id       vigil.DelegateID
-	body     StockBody
-	message  intent.Message
-	proof    *psbt.Packet
-	forfeits []*psbt.Packet
-}
-
-// ID is the id that the delegate will have.
-func (r *StockRequest) ID() vigil.DelegateID { return r.id }
-
-// ProofTxid is the txid of the proof.
-func (r *StockRequest) ProofTxid() chainhash.Hash { return intent.Txid(r.proof) }
-
-// Outpoints are the VTXOs to be renewed, in the proof's order.
-func (r *StockRequest) Outpoints() []wire.OutPoint {
-	ins := r.proof.UnsignedTx.TxIn[1:]
-	ops := make([]wire.OutPoint, len(ins))
-	for i, in := range ins {
-		ops[i] = in.PreviousOutPoint
-	}
-	return ops
-}
+type StockRequest struct{ request }
 
 // ParseStock decodes a body within limits, without any curve work: enough to
 // know whether it was here before and which VTXOs to ask the operator for. The
 // error is a *vigil.Error.
 func ParseStock(body StockBody, limits StockLimits) (*StockRequest, error) {
-	limits.Inputs, limits.Outputs = min(limits.Inputs, MaxInputs), min(limits.Outputs, MaxOutputs)
-	if len(body.Message) > maxMessage {
-		return nil, vigil.Errorf(vigil.CodeInvalidMessage, "the message has %d bytes, at most %d are taken", len(body.Message), maxMessage)
-	}
-	message, err := intent.DecodeCanonical(body.Message, intent.Register)
+	r, err := parse(body.Message, body.Proof, body.Forfeits, limits)
 	if err != nil {
-		return nil, vigil.Errorf(vigil.CodeInvalidMessage, "the intent's message: %w", err)
+		return nil, err
 	}
-	if len(body.Forfeits) > limits.Inputs {
-		return nil, vigil.Errorf(vigil.CodeTooManyInputs, "%d forfeits, at most %d inputs are taken", len(body.Forfeits), limits.Inputs)
-	}
-	proof, err := script.ParsePSBT(body.Proof, script.StrangerLimits())
-	if err != nil {
-		return nil, vigil.Errorf(vigil.CodeInvalidProof, "the intent's proof: %w", err)
-	}
-	switch ins, outs := len(proof.UnsignedTx.TxIn)-1, len(proof.UnsignedTx.TxOut); {
-	case ins < 1:
-		return nil, vigil.Errorf(vigil.CodeInvalidProof, "the proof spends no VTXO")
-	case ins > limits.Inputs:
-		return nil, vigil.Errorf(vigil.CodeTooManyInputs, "%d inputs, at most %d are taken", ins, limits.Inputs)
-	case outs > limits.Outputs:
-		return nil, vigil.Errorf(vigil.CodeTooManyOutputs, "%d outputs, at most %d are taken", outs, limits.Outputs)
-	}
-	r := &StockRequest{id: StockID(intent.Txid(proof)), body: body, message: message, proof: proof}
-	one := script.StrangerLimits()
-	one.Inputs, one.Outputs = 1, 2
-	for i, b64 := range body.Forfeits {
-		forfeit, err := script.ParsePSBT(b64, one)
-		if err != nil {
-			return nil, vigil.Errorf(vigil.CodeForfeitInvalid, "forfeit %d: %w", i, err)
-		}
-		if len(forfeit.UnsignedTx.TxIn) != 1 {
-			return nil, vigil.Errorf(vigil.CodeForfeitInvalid, "forfeit %d has %d inputs", i, len(forfeit.UnsignedTx.TxIn))
-		}
-		r.forfeits = append(r.forfeits, forfeit)
-	}
-	return r, nil
+	r.id = StockID(r.ProofTxid())
+	return &StockRequest{request: *r}, nil
 }
 
 // StockTerms are what a body is held to.
@@ -116,7 +58,9 @@ type StockTerms struct {
 // and returns the record to store: armed, without version. Every error is a
 // *vigil.Error with a code of its own; nothing has any effect.
 func CheckStock(r *StockRequest, t StockTerms) (*Record, error) {
-	c := &stockCheck{StockRequest: r, StockTerms: t, reader: script.NewReader()}
+	c := &stockCheck{StockTerms: t, intake: intake{
+		request: &r.request, params: t.Params, estimator: t.Estimator, slack: t.FeeSlack, known: t.VTXOs, now: t.Now, reader: script.NewReader(),
+	}}
 	for _, rule := range []func() error{
 		c.checkMessage, c.checkVTXOs, c.checkTimes, c.checkProof, c.checkInputs, c.checkForfeits, c.checkOutputs, c.checkFee,
 	} {
@@ -136,57 +80,17 @@ func asRefusal(err error) error {
 	return &vigil.Error{Code: vigil.CodeInternal, Message: "the delegate could not be checked", Err: err}
 }
 
-// stockCheck is one check under way: what its rules have found so far.
+// stockCheck is the check of a stock wallet's delegate.
 type stockCheck struct {
-	*StockRequest
 	StockTerms
-	reader *script.Reader
-	key    bip340.PubKey  // the service key that the message names
-	vtxos  []ark.VTXO     // of the inputs, in order
-	proven intent.Proof   // verified
-	trees  []script.Tree  // of the inputs
-	owners []bip340.XOnly // distinct
-	signer bip340.PubKey  // the operator's key in the scripts
-	signed []Sighash
-	byOp   map[wire.OutPoint]int // input index
-	given  []int                 // forfeit index + 1 of each input, 0: none
-	leaf   []wire.TxOut          // the outputs of the leaf
-	paid   int64                 // to the operator
-	served int64                 // to Vigil
-}
-
-// signers are the operator's keys whose signatures come later: the current one
-// and the deprecated ones.
-func (c *stockCheck) signers() []bip340.XOnly {
-	keys := []bip340.XOnly{c.Params.SignerKey.XOnly()}
-	for _, d := range c.Params.DeprecatedSigners {
-		keys = append(keys, d.Key.XOnly())
-	}
-	return keys
+	intake
 }
 
 // record is what is to be stored once every rule has passed.
 func (c *stockCheck) record() *Record {
-	rec := &Record{
-		ID: c.id, Kind: Stock, State: Armed,
-		Owners: c.owners, SignerKey: c.signer, ForfeitKey: c.Params.ForfeitKey, DelegateKey: c.key, TreeKey: c.key,
-		Network: c.Params.Network, ExitDelay: c.Params.ExitDelay, Dust: c.Params.Dust,
-		ForfeitScript: c.Params.ForfeitScript, Digest: c.Params.Digest,
-		Message: c.body.Message, Proof: rawPSBT(c.body.Proof), ProofTxid: c.proven.Txid,
-		Outputs: c.leaf, Sighashes: c.signed, Fee: c.paid, Service: c.served,
-		CreatedAt: c.Now, ValidAt: c.message.ValidAt, ExpireAt: c.message.ExpireAt, MinBatchExpiry: c.minBatchExpiry(),
-	}
-	for i, in := range c.proven.Inputs {
-		v := c.vtxos[i]
-		input := Input{
-			Outpoint: in.Outpoint, Amount: v.Amount, Script: in.Out.PkScript, TapTree: c.trees[i].TapTreeField(),
-			CreatedAt: v.CreatedAt, ExpiresAt: v.ExpiresAt, Recoverable: v.Recoverable(c.Now), Assets: v.Assets,
-		}
-		if n := c.given[i]; n > 0 {
-			input.Forfeit = rawPSBT(c.body.Forfeits[n-1])
-		}
-		rec.Inputs = append(rec.Inputs, input)
-	}
+	rec := c.intake.record()
+	rec.ID, rec.Kind = c.id, Stock
+	rec.DelegateKey, rec.TreeKey, rec.Service = c.key, c.key, c.served
 	rec.NextAttempt = FirstAttempt(rec.ID, rec.ValidAt, rec.Expiry())
 	return rec
 }

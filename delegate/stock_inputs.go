@@ -44,9 +44,9 @@ func (c *stockCheck) checkMessage() error {
 
 // checkVTXOs: every input is a VTXO that the operator knows, unspent, not on
 // chain, and what the proof says it is.
-func (c *stockCheck) checkVTXOs() error {
-	known := make(map[wire.OutPoint]ark.VTXO, len(c.VTXOs))
-	for _, v := range c.VTXOs {
+func (c *intake) checkVTXOs() error {
+	known := make(map[wire.OutPoint]ark.VTXO, len(c.known))
+	for _, v := range c.known {
 		known[v.Outpoint] = v
 	}
 	c.byOp = make(map[wire.OutPoint]int)
@@ -79,20 +79,8 @@ func (c *stockCheck) checkVTXOs() error {
 // checkProof: shape, weight, and every signature over its recomputed sighash.
 // Only the operator's signatures and ours may be missing.
 func (c *stockCheck) checkProof() error {
-	var err error
-	c.proven, err = intent.Verify(c.proof, c.body.Message, intent.Options{
-		Skip: append(c.signers(), c.key.XOnly()), MaxWeight: c.Params.MaxTxWeight,
-	})
-	switch {
-	case errors.Is(err, intent.ErrTooHeavy):
-		return vigil.Errorf(vigil.CodeProofTooHeavy, "%w", err)
-	case errors.Is(err, intent.ErrSignature), errors.Is(err, intent.ErrUnsigned):
-		return vigil.Errorf(vigil.CodeSignatureInvalid, "%w", err)
-	case err != nil:
-		return vigil.Errorf(vigil.CodeInvalidProof, "%w", err)
-	}
-	if !c.proven.HasOutputs() {
-		return vigil.Errorf(vigil.CodeInvalidProof, "the proof asks for no output")
+	if err := c.verifyProof(append(c.signers(), c.key.XOnly())); err != nil {
+		return err
 	}
 	for i, in := range append([]intent.ProofInput{c.proven.Message}, c.proven.Inputs...) {
 		if err := c.checkSpend(i, in); err != nil {
@@ -102,12 +90,36 @@ func (c *stockCheck) checkProof() error {
 	return nil
 }
 
+// verifyProof: shape, weight and signatures, of which only those of skip may be
+// missing.
+func (c *intake) verifyProof(skip []bip340.XOnly) (err error) {
+	c.proven, err = intent.Verify(c.proof, c.text, intent.Options{Skip: skip, MaxWeight: c.params.MaxTxWeight, Reader: c.reader})
+	if err != nil {
+		return proofRefusal(err)
+	}
+	if !c.proven.HasOutputs() {
+		return vigil.Errorf(vigil.CodeInvalidProof, "the proof asks for no output")
+	}
+	return nil
+}
+
+// proofRefusal gives an error of intent.Verify its code.
+func proofRefusal(err error) error {
+	switch {
+	case errors.Is(err, intent.ErrTooHeavy):
+		return vigil.Errorf(vigil.CodeProofTooHeavy, "%w", err)
+	case errors.Is(err, intent.ErrSignature), errors.Is(err, intent.ErrUnsigned):
+		return vigil.Errorf(vigil.CodeSignatureInvalid, "%w", err)
+	}
+	return vigil.Errorf(vigil.CodeInvalidProof, "%w", err)
+}
+
 // checkSpend: one input of the proof is signed by its owner, with a type that
 // commits to everything, on a leaf that may be used so.
 func (c *stockCheck) checkSpend(i int, in intent.ProofInput) error {
 	switch leaf := in.Closure.(type) {
 	case script.Multisig, script.CLTVMultisig:
-		if in.Sequence < wire.MaxTxInSequenceNum-1 && in.Sequence != c.Params.ExitDelay.Sequence() {
+		if in.Sequence < wire.MaxTxInSequenceNum-1 && in.Sequence != c.params.ExitDelay.Sequence() {
 			return vigil.Errorf(vigil.CodeInvalidProof, "input %d has the sequence %#x", i, in.Sequence)
 		}
 	case script.CSVMultisig:
@@ -138,7 +150,7 @@ func (c *stockCheck) checkSpend(i int, in intent.ProofInput) error {
 // checkInputs: every input reveals a script that the operator accepts and that
 // has a leaf by which we can complete a forfeit.
 func (c *stockCheck) checkInputs() error {
-	rules := script.RulesOf(c.Params, c.Now)
+	rules := script.RulesOf(c.params, c.now)
 	for i, in := range c.proven.Inputs {
 		if in.Tree.Len() == 0 {
 			return vigil.Errorf(vigil.CodeScriptInvalid, "input %d has no taptree", i+1)
@@ -180,9 +192,9 @@ func (c *stockCheck) delegateLeaf(closures []script.Closure) (owner bip340.XOnly
 			if !script.HasKey(leaf, key) {
 				continue
 			}
-			signer = c.Params.SignerKey
+			signer = c.params.SignerKey
 			if n > 0 {
-				signer = c.Params.DeprecatedSigners[n-1].Key
+				signer = c.params.DeprecatedSigners[n-1].Key
 			}
 			for _, k := range leaf.PubKeys {
 				if k != key && k != c.key.XOnly() {
@@ -196,7 +208,7 @@ func (c *stockCheck) delegateLeaf(closures []script.Closure) (owner bip340.XOnly
 
 // checkForfeits: every forfeit is one of an input, as the operator's parameters
 // of now ask for it, and every input that needs one has it.
-func (c *stockCheck) checkForfeits() error {
+func (c *intake) checkForfeits() error {
 	c.given = make([]int, len(c.proven.Inputs))
 	for n, packet := range c.forfeits {
 		op := packet.UnsignedTx.TxIn[0].PreviousOutPoint
@@ -208,7 +220,7 @@ func (c *stockCheck) checkForfeits() error {
 			return vigil.Errorf(vigil.CodeForfeitDuplicate, "forfeits %d and %d spend %s", c.given[i]-1, n, op)
 		}
 		partial, err := forfeit.Check(packet, forfeit.Terms{
-			Outpoint: op, Amount: c.vtxos[i].Amount, Tree: c.trees[i], Dust: c.Params.Dust, Script: c.Params.ForfeitScript,
+			Outpoint: op, Amount: c.vtxos[i].Amount, Tree: c.trees[i], Dust: c.params.Dust, Script: c.params.ForfeitScript,
 			Delegate: c.key.XOnly(), Signers: []bip340.XOnly{c.signer.XOnly()}, // the record keeps one
 		}, c.reader)
 		if errors.Is(err, forfeit.ErrSignature) {
@@ -223,7 +235,7 @@ func (c *stockCheck) checkForfeits() error {
 		})
 	}
 	for i, v := range c.vtxos {
-		if v.NeedsForfeit(c.Now) && c.given[i] == 0 {
+		if v.NeedsForfeit(c.now) && c.given[i] == 0 {
 			return vigil.Errorf(vigil.CodeForfeitMissing, "%s needs a forfeit", v.Outpoint)
 		}
 	}

@@ -21,11 +21,8 @@ func (c *stockCheck) checkOutputs() error {
 			extension = out.PkScript
 			continue
 		}
-		if _, ok := ark.TaprootKey(out.PkScript); !ok {
-			return vigil.Errorf(vigil.CodeOutputAmount, "output %d does not pay to a Taproot script", i)
-		}
-		if out.Value < c.Params.Dust || c.Params.VtxoMax >= 0 && out.Value > c.Params.VtxoMax {
-			return vigil.Errorf(vigil.CodeOutputAmount, "output %d holds %d; the operator takes %d to %d (-1: no bound)", i, out.Value, c.Params.Dust, c.Params.VtxoMax)
+		if err := c.checkAmount(i, out); err != nil {
+			return err
 		}
 		switch {
 		case c.Fee > 0 && bytes.Equal(out.PkScript, c.FeeScript):
@@ -44,13 +41,29 @@ func (c *stockCheck) checkOutputs() error {
 	case returned == 0:
 		return vigil.Errorf(vigil.CodeInputNotDelegable, "no output returns anything to the owner")
 	}
-	if err := c.checkAssets(); err != nil {
+	if err := c.checkAssets(func(out *wire.TxOut) bool { return c.AnyDestination || c.owned(out) }); err != nil {
 		return err
 	}
+	return c.extend(extension)
+}
+
+// checkAmount: the operator takes an output of this script and amount.
+func (c *intake) checkAmount(i int, out *wire.TxOut) error {
+	if _, ok := ark.TaprootKey(out.PkScript); !ok {
+		return vigil.Errorf(vigil.CodeOutputAmount, "output %d does not pay to a Taproot script", i)
+	}
+	if out.Value < c.params.Dust || c.params.VtxoMax >= 0 && out.Value > c.params.VtxoMax {
+		return vigil.Errorf(vigil.CodeOutputAmount, "output %d holds %d; the operator takes %d to %d (-1: no bound)", i, out.Value, c.params.Dust, c.params.VtxoMax)
+	}
+	return nil
+}
+
+// extend adds the leaf's form of an extension, if there is one: the operator puts
+// its own behind the other outputs.
+func (c *intake) extend(extension []byte) error {
 	if extension == nil {
 		return nil
 	}
-	// The operator puts its own form of the extension behind the other outputs.
 	leaf, err := asset.LeafScript(extension, c.proven.Txid)
 	if err != nil {
 		return vigil.Errorf(vigil.CodeAssetsNotConserved, "the extension output: %w", err)
@@ -70,7 +83,7 @@ func (c *stockCheck) owned(out *wire.TxOut) bool {
 }
 
 // checkAssets: whatever the inputs hold goes whole to owners' outputs.
-func (c *stockCheck) checkAssets() error {
+func (c *intake) checkAssets(ours func(*wire.TxOut) bool) error {
 	held := make(map[int][]asset.Holding)
 	for i, v := range c.vtxos {
 		hs, err := asset.HoldingsOf(v)
@@ -81,7 +94,7 @@ func (c *stockCheck) checkAssets() error {
 			held[i+1] = hs // in a proof the first coin is input 1
 		}
 	}
-	if err := asset.ConservesAssets(c.proof.UnsignedTx, held, func(out *wire.TxOut) bool { return c.AnyDestination || c.owned(out) }); err != nil {
+	if err := asset.ConservesAssets(c.proof.UnsignedTx, held, ours); err != nil {
 		return vigil.Errorf(vigil.CodeAssetsNotConserved, "%w", err)
 	}
 	return nil
@@ -89,28 +102,28 @@ func (c *stockCheck) checkAssets() error {
 
 // checkFee: the operator gets what it will ask at valid_at, and not much more
 // than it could ask, for live inputs or for recoverable ones.
-func (c *stockCheck) checkFee() error {
-	if c.Estimator == nil {
+func (c *intake) checkFee() error {
+	if c.estimator == nil {
 		var err error
-		if c.Estimator, err = fee.Compile(c.Params.Fees); err != nil {
+		if c.estimator, err = fee.Compile(c.params.Fees); err != nil {
 			return err
 		}
 	}
 	c.paid = c.proven.Fee()
-	at := max(c.message.ValidAt, c.Now)
-	due, err := c.Estimator.Fee(c.feeInputs(func(v ark.VTXO) fee.InputType { return fee.TypeOf(v, c.Now) }), c.feeOutputs(), at)
+	at := max(c.message.ValidAt, c.now)
+	due, err := c.estimator.Fee(c.feeInputs(func(v ark.VTXO) fee.InputType { return fee.TypeOf(v, c.now) }), c.feeOutputs(), at)
 	if err != nil {
 		return err
 	}
 	most := due
 	for _, kind := range []fee.InputType{fee.VTXO, fee.Recoverable} {
-		f, err := c.Estimator.Fee(c.feeInputs(func(ark.VTXO) fee.InputType { return kind }), c.feeOutputs(), at)
+		f, err := c.estimator.Fee(c.feeInputs(func(ark.VTXO) fee.InputType { return kind }), c.feeOutputs(), at)
 		if err != nil {
 			return err
 		}
 		most = max(most, f)
 	}
-	most += most/4 + c.FeeSlack
+	most += most/4 + c.slack
 	switch {
 	case c.paid < due:
 		return vigil.Errorf(vigil.CodeFeeTooLow, "the outputs leave %d for the operator, which asks %d", c.paid, due)
@@ -120,7 +133,7 @@ func (c *stockCheck) checkFee() error {
 	return nil
 }
 
-func (c *stockCheck) feeInputs(kind func(ark.VTXO) fee.InputType) []fee.InputArg {
+func (c *intake) feeInputs(kind func(ark.VTXO) fee.InputType) []fee.InputArg {
 	args := make([]fee.InputArg, len(c.vtxos))
 	for i, v := range c.vtxos {
 		args[i] = fee.InputArg{Amount: v.Amount, Expiry: v.ExpiresAt, Birth: v.CreatedAt, Type: kind(v)}
@@ -129,7 +142,7 @@ func (c *stockCheck) feeInputs(kind func(ark.VTXO) fee.InputType) []fee.InputArg
 }
 
 // feeOutputs are the outputs that are charged: extensions are not.
-func (c *stockCheck) feeOutputs() []fee.OutputArg {
+func (c *intake) feeOutputs() []fee.OutputArg {
 	var args []fee.OutputArg
 	for _, out := range c.proven.Outputs {
 		if !asset.IsExtension(out.PkScript) {

@@ -38,8 +38,9 @@ func (r *Record) Verify() error {
 // verify or neither does. The error is canon.ErrBounds, for a record that cannot
 // be stored.
 func (r *Record) Mark() ([32]byte, error) {
-	b, err := canon.Encode(recordFormat, MaxRecord, func(c *canon.Coder) {
+	b, err := canon.Encode(r.format(), MaxRecord, func(c *canon.Coder) {
 		c.Fixed(r.ID[:], "id")
+		r.walletFields(c, r.format())
 		r.keyFields(c)
 		r.signedFields(c)
 	})
@@ -73,7 +74,7 @@ func (r *Record) verify() error {
 	if err != nil {
 		return fmt.Errorf("proof: %w", err)
 	}
-	if proof.Txid != r.ProofTxid || StockID(proof.Txid) != r.ID {
+	if proof.Txid != r.ProofTxid || r.Kind == Stock && StockID(proof.Txid) != r.ID {
 		return errors.New("the proof is another delegate's")
 	}
 	for i, in := range append([]intent.ProofInput{proof.Message}, proof.Inputs...) {
@@ -86,7 +87,45 @@ func (r *Record) verify() error {
 	if err := r.verifyOutputs(proof); err != nil {
 		return err
 	}
-	return r.verifyInputs(proof, reader)
+	if err := r.verifyInputs(proof, reader); err != nil {
+		return err
+	}
+	if r.Kind != Wallet {
+		return nil
+	}
+	return r.verifyWallet(proof, reader)
+}
+
+// verifyWallet: what only a wallet's delegate has. Its id is tied to it by its tree
+// key, which the message names and whose secret the id finds.
+func (r *Record) verifyWallet(proof intent.Proof, reader *script.Reader) error {
+	if len(r.Owners) != 1 || r.Owners[0] != bip340.XOnly(r.Wallet) {
+		return errors.New("its owner is not the wallet")
+	}
+	signed := func(in intent.ProofInput) bool {
+		return slices.ContainsFunc(in.Signatures, func(s script.Signature) bool { return s.Key == r.Owners[0] })
+	}
+	deletion, err := intent.DecodeCanonical(r.DeleteMessage, intent.Delete)
+	if err != nil {
+		return err
+	}
+	packet, err := script.DecodePSBT(r.DeleteProof, script.StrangerLimits())
+	if err != nil {
+		return fmt.Errorf("delete proof: %w", err)
+	}
+	taken, err := intent.Verify(packet, r.DeleteMessage, intent.Options{Skip: []bip340.XOnly{r.SignerKey.XOnly()}, Reader: reader})
+	if err != nil {
+		return fmt.Errorf("delete proof: %w", err)
+	}
+	if deletion.ExpireAt != 0 || len(taken.Inputs) != 1 || taken.HasOutputs() || !r.Spends(taken.Inputs[0].Outpoint) {
+		return errors.New("the delete proof is another delegate's")
+	}
+	for _, in := range slices.Concat([]intent.ProofInput{proof.Message, taken.Message}, proof.Inputs, taken.Inputs) {
+		if !signed(in) {
+			return errors.New("a proof is not signed by the wallet")
+		}
+	}
+	return nil
 }
 
 // leafKeys are the keys of all leaves that a proof is signed on: whose signatures

@@ -52,20 +52,20 @@ func Lead(lifetime, remaining, session, ban int64) int64 {
 
 // checkTimes: valid_at is there and leaves room before the first input that
 // still needs a forfeit expires; expire_at leaves room for more than one try.
-func (c *stockCheck) checkTimes() error {
+func (c *intake) checkTimes() error {
 	validAt, expireAt := c.message.ValidAt, c.message.ExpireAt
-	if validAt <= 0 || validAt > c.Now+furthest {
+	if validAt <= 0 || validAt > c.now+furthest {
 		return vigil.Errorf(vigil.CodeValidAtInvalid, "valid_at is %d", validAt)
 	}
 	for _, v := range c.vtxos {
-		if !v.NeedsForfeit(c.Now) {
+		if !v.NeedsForfeit(c.now) {
 			continue
 		}
-		if latest := v.ExpiresAt - room(c.Params); validAt > latest && validAt > c.Now+soon {
+		if latest := v.ExpiresAt - room(c.params); validAt > latest && validAt > c.now+soon {
 			return vigil.Errorf(vigil.CodeValidAtInvalid, "valid_at is %d; %s expires at %d, so that %d is the latest", validAt, v.Outpoint, v.ExpiresAt, latest)
 		}
 	}
-	if least := max(validAt, c.Now) + 2*c.Params.SessionSeconds; expireAt != 0 && expireAt < least {
+	if least := max(validAt, c.now) + 2*c.params.SessionSeconds; expireAt != 0 && expireAt < least {
 		return vigil.Errorf(vigil.CodeExpireAtInvalid, "expire_at is %d; before %d a failed attempt could not be repeated", expireAt, least)
 	}
 	return nil
@@ -83,13 +83,13 @@ func room(p ark.Params) int64 {
 // minBatchExpiry is the least batch expiry that renews these coins: nine tenths
 // of the longest lifetime that one of them had, so that a batch cannot be much
 // shorter than what the owner gives up, and a day outside regtest.
-func (c *stockCheck) minBatchExpiry() uint32 {
+func (c *intake) minBatchExpiry() uint32 {
 	var longest int64
 	for _, v := range c.vtxos {
 		longest = max(longest, v.ExpiresAt-v.CreatedAt)
 	}
 	least := longest / 10 * 9
-	if c.Params.Network != ark.Regtest {
+	if c.params.Network != ark.Regtest {
 		least = max(least, day)
 	}
 	return uint32(min(least, furthest))

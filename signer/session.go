@@ -19,55 +19,101 @@ import (
 	"github.com/vigil-ark/vigil/secret"
 )
 
-// Opened is one stored delegate with its key: what a record becomes when its
-// secret is put beside it, and never before.
+// Opened is one stored delegate with its keys: what a record becomes when its
+// secrets are put beside it, and never before.
 type Opened struct {
-	record *delegate.Record
-	key    *bip340.Key
+	record   *delegate.Record
+	delegate *bip340.Key
+	tree     *bip340.Key // for stock wallets the same
 }
 
-// FromPersisted rebuilds a stock delegate's session from its record and the
-// secret that was looked up for it. The secret's public key must be the
-// record's, both as the delegate leaf's key and as the tree's; otherwise the
-// error is delegate.ErrSecretWrong. The secret stays the caller's to burn.
-func FromPersisted(rec *delegate.Record, value secret.Bytes) (*Opened, error) {
-	if rec.Kind != delegate.Stock {
+// Secrets are those of one delegate: for a stock wallet the same twice.
+type Secrets struct{ Delegate, Tree secret.Bytes }
+
+// Burn wipes both.
+func (s Secrets) Burn() {
+	s.Delegate.Burn()
+	s.Tree.Burn()
+}
+
+// FromPersisted rebuilds a delegate's session from its record and the secrets that
+// were looked up for it. Each secret's public key must be the record's, as the
+// delegate leaf's key and as the tree's; otherwise the error is
+// delegate.ErrSecretWrong. The secrets stay the caller's to burn.
+func FromPersisted(rec *delegate.Record, secrets Secrets) (*Opened, error) {
+	if rec.Kind != delegate.Stock && rec.Kind != delegate.Wallet {
 		return nil, fmt.Errorf("signer: delegate %s is of a kind that this version cannot sign for", rec.ID)
 	}
+	key, err := keyOf(rec, "delegate key", rec.DelegateKey, secrets.Delegate)
+	if err != nil {
+		return nil, err
+	}
+	tree, err := keyOf(rec, "tree key", rec.TreeKey, secrets.Tree)
+	if err != nil {
+		key.Burn()
+		return nil, err
+	}
+	return &Opened{record: rec, delegate: key, tree: tree}, nil
+}
+
+// keyOf makes the key that the record calls want. A leaf names a key without its
+// parity, so that is not looked at there.
+func keyOf(rec *delegate.Record, what string, want bip340.PubKey, value secret.Bytes) (*bip340.Key, error) {
 	key, err := bip340.NewKey(value)
 	if errors.Is(err, secret.ErrBurned) {
 		return nil, fmt.Errorf("open delegate %s: %w", rec.ID, err)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%w: delegate %s: %w", delegate.ErrSecretWrong, rec.ID, err)
+		return nil, fmt.Errorf("%w: delegate %s: %s: %w", delegate.ErrSecretWrong, rec.ID, what, err)
 	}
-	if key.PubKey() != rec.DelegateKey || key.PubKey() != rec.TreeKey {
+	same := key.PubKey() == want
+	if rec.Kind == delegate.Wallet && want == rec.DelegateKey {
+		same = key.PubKey().XOnly() == want.XOnly()
+	}
+	if !same {
 		key.Burn()
-		return nil, fmt.Errorf("%w: delegate %s names %s", delegate.ErrSecretWrong, rec.ID, rec.DelegateKey)
+		return nil, fmt.Errorf("%w: delegate %s names the %s %s", delegate.ErrSecretWrong, rec.ID, what, want)
 	}
-	return &Opened{record: rec, key: key}, nil
+	return key, nil
 }
 
-// Burn wipes the session's key.
-func (o *Opened) Burn() { o.key.Burn() }
+// Burn wipes the session's keys.
+func (o *Opened) Burn() {
+	o.delegate.Burn()
+	o.tree.Burn()
+}
 
-// open looks a record's secret up and rebuilds its session.
+// open looks a record's secrets up and rebuilds its session.
 func (s *Signer) open(ctx context.Context, rec *delegate.Record) (*Opened, error) {
-	name, err := s.name(ctx, rec.DelegateKey)
+	secrets, err := s.secrets(ctx, rec)
 	if err != nil {
 		return nil, err
 	}
-	value, err := s.store.Get(ctx, name)
-	switch {
-	case errors.Is(err, secret.ErrNotFound):
-		return nil, fmt.Errorf("%w: %s", delegate.ErrSecretMissing, name)
-	case errors.Is(err, secret.ErrTampered):
-		return nil, fmt.Errorf("%w: %s: %w", delegate.ErrSecretWrong, name, err)
-	case err != nil:
-		return nil, fmt.Errorf("read secret %s: %w", name, err)
+	defer secrets.Burn()
+	return FromPersisted(rec, secrets)
+}
+
+// secrets looks up what a record's session needs. Every secret is at least asked
+// for: that the store is down is told before that one is missing.
+func (s *Signer) secrets(ctx context.Context, rec *delegate.Record) (Secrets, error) {
+	if rec.Kind != delegate.Wallet {
+		name, err := s.name(ctx, rec.DelegateKey)
+		if err != nil {
+			return Secrets{}, err
+		}
+		value, err := s.fetch(ctx, name)
+		return Secrets{Delegate: value, Tree: value}, err
 	}
-	defer value.Burn()
-	return FromPersisted(rec, value)
+	key, err := s.fetch(ctx, delegateName(rec.Wallet))
+	if err != nil {
+		return Secrets{}, err
+	}
+	tree, err := s.fetch(ctx, treeName(rec.ID))
+	if err != nil {
+		key.Burn()
+		return Secrets{}, err
+	}
+	return Secrets{Delegate: key, Tree: tree}, nil
 }
 
 // Session holds the keys and the secret nonces of our delegates in one batch.
@@ -125,7 +171,8 @@ func (s *Signer) Open(ctx context.Context, recs []*delegate.Record) (*Session, m
 			failed[rec.ID] = err
 			continue
 		}
-		session.ring.keys[opened.key.PubKey()] = opened.key
+		session.ring.add(rec.DelegateKey, opened.delegate)
+		session.ring.add(rec.TreeKey, opened.tree)
 		session.records[rec.ID] = rec
 	}
 	return session, failed

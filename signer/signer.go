@@ -1,7 +1,8 @@
 // Package signer is the one room where a server key is used: it builds the
-// names of secrets, opens the sessions of stored delegates, and makes the tree
-// nonces, partial signatures and forfeit signatures of a batch. It knows no
-// store of records, no transport and no operator.
+// names of secrets, takes part in the making, refresh and use of wallets' keys,
+// opens the sessions of stored delegates, and makes the tree nonces, partial
+// signatures and forfeit signatures of a batch. It knows no store of records, no
+// transport, no operator and no policy.
 package signer
 
 import (
@@ -18,13 +19,6 @@ import (
 	"github.com/vigil-ark/vigil/secret"
 )
 
-// servicePrefix begins the names of the service delegate keys; the number that
-// follows grows by one with every key that is added.
-const servicePrefix = "delegate-service."
-
-// ServiceName is the secret's name of the n-th service delegate key.
-func ServiceName(n int) string { return servicePrefix + strconv.Itoa(n) }
-
 // Signer opens secrets when a session needs them and at no other time. It is
 // safe for concurrent use.
 type Signer struct {
@@ -32,6 +26,7 @@ type Signer struct {
 	sound sound
 
 	adding sync.Mutex // two keys must not get one name
+	epochs sync.Mutex // held from reading a wallet's epochs to writing them
 
 	mu    sync.Mutex
 	names map[bip340.PubKey]string // of the service keys, by their public keys
@@ -151,14 +146,9 @@ func (s *Signer) name(ctx context.Context, key bip340.PubKey) (string, error) {
 
 // load opens one secret as a key.
 func (s *Signer) load(ctx context.Context, name string) (*bip340.Key, error) {
-	value, err := s.store.Get(ctx, name)
-	switch {
-	case errors.Is(err, secret.ErrNotFound):
-		return nil, fmt.Errorf("%w: %s", delegate.ErrSecretMissing, name)
-	case errors.Is(err, secret.ErrTampered):
-		return nil, fmt.Errorf("%w: %s: %w", delegate.ErrSecretWrong, name, err)
-	case err != nil:
-		return nil, fmt.Errorf("read secret %s: %w", name, err)
+	value, err := s.fetch(ctx, name)
+	if err != nil {
+		return nil, err
 	}
 	defer value.Burn()
 	key, err := bip340.NewKey(value)
@@ -182,6 +172,15 @@ func (r *keyring) key(pub bip340.PubKey) (*bip340.Key, error) {
 		return nil, fmt.Errorf("signer: %s is no key of this session", pub)
 	}
 	return k, nil
+}
+
+// add takes a key over, as the one that pub names in tasks and leaves.
+func (r *keyring) add(pub bip340.PubKey, key *bip340.Key) {
+	if old, ok := r.keys[pub]; ok && old != key {
+		key.Burn() // one of the same wallet's delegates brought it before
+		return
+	}
+	r.keys[pub] = key
 }
 
 func (r *keyring) burn() {

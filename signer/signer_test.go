@@ -230,7 +230,7 @@ func TestFromPersisted(t *testing.T) {
 		{"a tree key of another", &another, right, delegate.ErrSecretWrong},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			o, err := FromPersisted(c.rec, c.value)
+			o, err := FromPersisted(c.rec, Secrets{c.value, c.value})
 			if !errors.Is(err, c.want) || (err == nil) != (o != nil) {
 				t.Fatalf("opened %v, error %v, want %v", o != nil, err, c.want)
 			}
@@ -239,13 +239,13 @@ func TestFromPersisted(t *testing.T) {
 			}
 			if o != nil {
 				o.Burn()
-				if _, err := o.key.Sign(make([]byte, 32)); err == nil {
+				if _, err := o.delegate.Sign(make([]byte, 32)); err == nil {
 					t.Error("a burned session signs")
 				}
 			}
 		})
 	}
-	if _, err := FromPersisted(&foreign, right); err == nil || errors.Is(err, delegate.ErrSecretWrong) || errors.Is(err, delegate.ErrSecretMissing) {
+	if _, err := FromPersisted(&foreign, Secrets{right, right}); err == nil || errors.Is(err, delegate.ErrSecretWrong) || errors.Is(err, delegate.ErrSecretMissing) {
 		t.Errorf("a kind of a later version: %v", err)
 	}
 	if err := right.Use(func([]byte) error { return nil }); err != nil {

@@ -1,0 +1,268 @@
+package delegate
+
+import (
+	"bytes"
+	"slices"
+
+	"github.com/btcsuite/btcd/psbt/v2"
+	"github.com/btcsuite/btcd/txscript/v2"
+	"github.com/btcsuite/btcd/wire/v2"
+
+	"github.com/vigil-ark/vigil"
+	"github.com/vigil-ark/vigil/ark"
+	"github.com/vigil-ark/vigil/ark/asset"
+	"github.com/vigil-ark/vigil/ark/descriptor"
+	"github.com/vigil-ark/vigil/ark/fee"
+	"github.com/vigil-ark/vigil/ark/intent"
+	"github.com/vigil-ark/vigil/ark/script"
+	"github.com/vigil-ark/vigil/bip340"
+)
+
+// WalletBody is a delegate as a device submits it: signed by its wallet's group
+// under an id and a tree key that were issued when it was prepared.
+type WalletBody struct {
+	ID            vigil.DelegateID
+	Message       string   // canonical register message
+	Proof         string   // base64 PSBT
+	Forfeits      []string // base64 PSBTs
+	DeleteMessage string   // canonical delete message
+	DeleteProof   string   // base64 PSBT over one of the inputs
+}
+
+// WalletRequest is a decoded body. Nothing of it is verified yet.
+type WalletRequest struct {
+	request
+	deletion   *psbt.Packet
+	deleteText string
+	delete64   string
+}
+
+// ParseWallet decodes a body within limits, without any curve work. The error is
+// a *vigil.Error.
+func ParseWallet(body WalletBody, limits StockLimits) (*WalletRequest, error) {
+	r, err := parse(body.Message, body.Proof, body.Forfeits, limits)
+	if err != nil {
+		return nil, err
+	}
+	r.id = body.ID
+	if len(body.DeleteMessage) > maxMessage {
+		return nil, vigil.Errorf(vigil.CodeInvalidMessage, "the delete message has %d bytes, at most %d are taken", len(body.DeleteMessage), maxMessage)
+	}
+	message, err := intent.DecodeCanonical(body.DeleteMessage, intent.Delete)
+	if err != nil {
+		return nil, vigil.Errorf(vigil.CodeInvalidMessage, "the delete message: %w", err)
+	}
+	if message.ExpireAt != 0 {
+		return nil, vigil.Errorf(vigil.CodeExpireAtInvalid, "the delete message expires; nobody knows when it is needed, so its expire_at must be 0")
+	}
+	one := script.StrangerLimits()
+	one.Inputs, one.Outputs = 2, 1
+	deletion, err := script.ParsePSBT(body.DeleteProof, one)
+	if err != nil {
+		return nil, vigil.Errorf(vigil.CodeInvalidProof, "the delete proof: %w", err)
+	}
+	return &WalletRequest{request: *r, deletion: deletion, deleteText: body.DeleteMessage, delete64: body.DeleteProof}, nil
+}
+
+// WalletTerms are what a body is held to.
+type WalletTerms struct {
+	Params ark.Params // as the operator announces them now
+	// Estimator is Params.Fees compiled; nil compiles them at every check.
+	Estimator  *fee.Estimator
+	Descriptor descriptor.Descriptor // of the wallet's current script
+	TreeKey    bip340.PubKey         // as it was issued with the id
+	VTXOs      []ark.VTXO            // the inputs as the operator's indexer reports them; unknown ones left out
+	FeeSlack   int64                 // satoshis that the operator may get beyond 1.25 times its fee, by policy
+	Now        int64                 // unix seconds
+}
+
+// CheckWallet holds a request to every rule of intake (spec section 6) and returns
+// the record to store: armed, without version. Every error is a *vigil.Error with a
+// code of its own; nothing has any effect.
+func CheckWallet(r *WalletRequest, t WalletTerms) (*Record, error) {
+	c := &walletCheck{body: r, terms: t, tree: t.Descriptor.Tree(), intake: intake{
+		request: &r.request, params: t.Params, estimator: t.Estimator, slack: t.FeeSlack, known: t.VTXOs, now: t.Now, reader: script.NewReader(),
+	}}
+	for _, rule := range []func() error{
+		c.checkScript, c.checkMessage, c.checkVTXOs, c.checkOwned, c.checkTimes, c.checkProof, c.checkForfeits, c.checkLeaves, c.checkOutputs, c.checkFee,
+		c.checkDeletion,
+	} {
+		if err := rule(); err != nil {
+			return nil, asRefusal(err)
+		}
+	}
+	return c.record(), nil
+}
+
+// walletCheck is the check of a wallet's delegate.
+type walletCheck struct {
+	intake
+	body     *WalletRequest
+	terms    WalletTerms
+	tree     script.Tree
+	pkScript []byte
+}
+
+// checkScript: the operator takes the wallet's script now.
+func (c *walletCheck) checkScript() error {
+	if err := script.Validate(c.tree, script.RulesOf(c.params, c.now)); err != nil {
+		return vigil.Errorf(vigil.CodeScriptInvalid, "the wallet's script: %w", err)
+	}
+	c.pkScript = c.tree.PkScript()
+	c.owners = []bip340.XOnly{c.terms.Descriptor.Group.XOnly()}
+	keys := append([]ark.DeprecatedSigner{{Key: c.params.SignerKey}}, c.params.DeprecatedSigners...)
+	i := slices.IndexFunc(keys, func(k ark.DeprecatedSigner) bool { return k.Key.XOnly() == c.terms.Descriptor.Signer })
+	if i < 0 {
+		return vigil.Errorf(vigil.CodeScriptInvalid, "the wallet's script names another operator's key")
+	}
+	c.signer = keys[i].Key
+	// In the leaf the key has no parity; the record keeps the even one.
+	c.key = bip340.PubKey(append([]byte{2}, c.terms.Descriptor.Delegate[:]...))
+	return nil
+}
+
+// checkMessage: no on-chain output, no end, exactly the one cosigner that was
+// issued with the id.
+func (c *walletCheck) checkMessage() error {
+	message := c.message
+	if len(message.OnchainOutputs) > 0 {
+		return vigil.Errorf(vigil.CodeOnchainOutput, "the message sends %d outputs on chain", len(message.OnchainOutputs))
+	}
+	if message.ExpireAt != 0 {
+		return vigil.Errorf(vigil.CodeExpireAtInvalid, "expire_at is %d; a delegate of a wallet has none, so that it can always be tried again", message.ExpireAt)
+	}
+	cosigners, err := message.CosignerKeys()
+	if err != nil {
+		return vigil.Errorf(vigil.CodeCosignersMismatch, "the message's cosigners: %w", err)
+	}
+	if len(cosigners) != 1 || cosigners[0] != c.terms.TreeKey {
+		return vigil.Errorf(vigil.CodeCosignersMismatch, "the message must name exactly one cosigner, the tree key that was issued with this id")
+	}
+	return nil
+}
+
+// checkOwned: every input lies on the wallet's current script, so its forfeit can
+// be completed on the delegate leaf.
+func (c *walletCheck) checkOwned() error {
+	for _, v := range c.vtxos {
+		if !bytes.Equal(v.Script, c.pkScript) {
+			return vigil.Errorf(vigil.CodeInputNotDelegable, "%s is not on the wallet's current script", v.Outpoint)
+		}
+		c.trees = append(c.trees, c.tree)
+	}
+	return nil
+}
+
+// checkProof: every input, the message's too, is signed by the group alone, on the
+// forfeit leaf and with SIGHASH_DEFAULT, and reveals the wallet's script.
+func (c *walletCheck) checkProof() error {
+	if err := c.verifyProof(c.signers()); err != nil {
+		return err
+	}
+	for i, in := range append([]intent.ProofInput{c.proven.Message}, c.proven.Inputs...) {
+		if err := c.checkSpend(i, in); err != nil {
+			return err
+		}
+		if i > 0 && !bytes.Equal(in.Tree.TapTreeField(), c.tree.TapTreeField()) {
+			return vigil.Errorf(vigil.CodeScriptInvalid, "input %d does not reveal the wallet's leaves in their order", i)
+		}
+		c.signed = append(c.signed, Sighash{Input: uint16(i), LeafHash: in.LeafHash})
+	}
+	return nil
+}
+
+// checkSpend is checkProof for one input of the proof or the delete proof.
+func (c *walletCheck) checkSpend(i int, in intent.ProofInput) error {
+	leaf, _ := c.tree.LeafProof(descriptor.LeafForfeit)
+	if in.LeafHash != script.LeafHash(leaf) {
+		return vigil.Errorf(vigil.CodeLeafUnsupported, "input %d is not signed on the leaf of group and operator", i)
+	}
+	if in.Sequence != wire.MaxTxInSequenceNum {
+		return vigil.Errorf(vigil.CodeInvalidProof, "input %d has the sequence %#x", i, in.Sequence)
+	}
+	owned := false
+	for _, sig := range in.Signatures {
+		if sig.Type != txscript.SigHashDefault {
+			return vigil.Errorf(vigil.CodeSighashUnsupported, "input %d is signed with the sighash type %#x", i, uint32(sig.Type))
+		}
+		owned = owned || sig.Key == c.owners[0]
+	}
+	if !owned {
+		return vigil.Errorf(vigil.CodeSignatureInvalid, "input %d carries no signature of the wallet", i)
+	}
+	return nil
+}
+
+// checkLeaves: every forfeit is on the delegate leaf, the only one on which our
+// signature pins the connector.
+func (c *walletCheck) checkLeaves() error {
+	leaf, _ := c.tree.LeafProof(descriptor.LeafDelegate)
+	for _, s := range c.signed {
+		if s.Forfeit && s.LeafHash != script.LeafHash(leaf) {
+			return vigil.Errorf(vigil.CodeForfeitInvalid, "the forfeit of %s is not on the delegate leaf", c.vtxos[s.Of].Outpoint)
+		}
+	}
+	return nil
+}
+
+// checkOutputs: everything goes to the wallet's current script, assets too.
+func (c *walletCheck) checkOutputs() error {
+	ours := func(out *wire.TxOut) bool { return bytes.Equal(out.PkScript, c.pkScript) }
+	var extension []byte
+	for i, out := range c.proven.Outputs {
+		if asset.IsExtension(out.PkScript) {
+			extension = out.PkScript
+			continue
+		}
+		if err := c.checkAmount(i, out); err != nil {
+			return err
+		}
+		if !ours(out) {
+			return vigil.Errorf(vigil.CodeDestinationNotOwner, "output %d does not pay the wallet's current script", i)
+		}
+		c.leaf = append(c.leaf, wire.TxOut{Value: out.Value, PkScript: out.PkScript})
+	}
+	if len(c.leaf) == 0 {
+		return vigil.Errorf(vigil.CodeInputNotDelegable, "no output returns anything to the wallet")
+	}
+	if err := c.checkAssets(ours); err != nil {
+		return err
+	}
+	return c.extend(extension)
+}
+
+// checkDeletion: the proof that takes the registration back is over one of the
+// inputs, signed like the other, and asks for nothing.
+func (c *walletCheck) checkDeletion() error {
+	proof, err := intent.Verify(c.body.deletion, c.body.deleteText, intent.Options{Skip: c.signers(), MaxWeight: c.params.MaxTxWeight, Reader: c.reader})
+	if err != nil {
+		return proofRefusal(err)
+	}
+	if len(proof.Inputs) != 1 || proof.HasOutputs() {
+		return vigil.Errorf(vigil.CodeInvalidProof, "the delete proof must be over one input and ask for no output")
+	}
+	in := proof.Inputs[0]
+	at, ok := c.byOp[in.Outpoint]
+	if !ok {
+		return vigil.Errorf(vigil.CodeInvalidProof, "the delete proof is over %s, which the delegate does not renew", in.Outpoint)
+	}
+	if v := c.vtxos[at]; in.Out.Value != v.Amount || !bytes.Equal(in.Out.PkScript, v.Script) {
+		return vigil.Errorf(vigil.CodeInputMismatch, "the delete proof says that %s holds %d; the operator says %d, or another script", in.Outpoint, in.Out.Value, v.Amount)
+	}
+	for i, in := range []intent.ProofInput{proof.Message, in} {
+		if err := c.checkSpend(i, in); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// record is what is to be stored once every rule has passed.
+func (c *walletCheck) record() *Record {
+	rec := c.intake.record()
+	rec.ID, rec.Kind, rec.Wallet = c.id, Wallet, vigil.WalletID(c.owners[0])
+	rec.DelegateKey, rec.TreeKey = c.key, c.terms.TreeKey
+	rec.DeleteMessage, rec.DeleteProof = c.body.deleteText, rawPSBT(c.body.delete64)
+	rec.NextAttempt = FirstAttempt(rec.ID, rec.ValidAt, rec.Expiry())
+	return rec
+}
