@@ -6,6 +6,7 @@ package fsck
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -98,8 +99,14 @@ func Check(ctx context.Context, store kv.Store, secrets *Secrets) (*Report, erro
 	c := &check{report: new(Report), counts: make(map[delegate.State]uint64)}
 	err := ledger.Inspect(ctx, store, func(s *ledger.Snapshot) error {
 		c.snapshot = s
+		if err := s.Schema(); errors.Is(err, ledger.ErrUnreadable) || errors.Is(err, ledger.ErrNoLedger) || errors.Is(err, kv.ErrNewer) {
+			c.find(Fault, "meta", "ledger", fixRestore, "%v", err)
+			return nil // no row can be read without it
+		} else if err != nil {
+			return err
+		}
 		for _, part := range []func() error{
-			c.meta, c.records, c.strayRows, c.vtxos, c.pending, c.tombstones, c.branches, c.history, c.countRows,
+			c.meta, c.rows, c.records, c.strayRows, c.vtxos, c.pending, c.tombstones, c.branches, c.history, c.countRows,
 			func() error { return c.secrets(secrets) },
 		} {
 			if err := part(); err != nil {
@@ -138,10 +145,26 @@ const (
 )
 
 func (c *check) meta() error {
-	if err := c.snapshot.Meta(); err != nil {
+	err := c.snapshot.Meta()
+	if errors.Is(err, kv.ErrNotFound) {
 		c.find(Fault, "meta", "ledger", fixRestore, "%v", err)
+		return nil
 	}
-	return nil
+	return err
+}
+
+// rows finds every row that means nothing by itself. The parts that follow hold
+// the others to each other.
+func (c *check) rows() error {
+	return c.snapshot.Rows(func(d *ledger.Damage, marked bool) error {
+		where := "not yet met by Vigil"
+		if marked {
+			where = "marked"
+		}
+		c.report.Unreadable++
+		c.find(Fault, "unreadable", fmt.Sprintf("%s/%x", d.Tree, d.Key), fixRestore, "%v, %s", d.Cause, where)
+		return nil
+	})
 }
 
 func (c *check) strayRows() error {
@@ -154,6 +177,9 @@ func (c *check) strayRows() error {
 func (c *check) countRows() error {
 	for _, s := range delegate.States() {
 		n, err := c.snapshot.Count(s)
+		if unreadable(err) {
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -166,11 +192,7 @@ func (c *check) countRows() error {
 
 func (c *check) secrets(secrets *Secrets) error {
 	garbage := make(map[string]bool)
-	err := c.snapshot.SecretGarbage(func(g *ledger.Garbage, err error) error {
-		if err != nil {
-			c.find(Fault, "secret-gc", "secret_gc", fixRestore, "%v", err)
-			return nil
-		}
+	err := c.snapshot.SecretGarbage(func(g *ledger.Garbage) error {
 		garbage[g.Name] = true
 		c.find(Note, "secret-gc", g.Name, fixNothing, "to be deleted since %d", g.Since)
 		return nil
@@ -193,13 +215,13 @@ func (c *check) secrets(secrets *Secrets) error {
 			c.find(Fault, "secret-orphan", name, "Delete it with vigil secret, or restore the record.", "no delegate needs it and nothing will delete it")
 		}
 	}
-	return c.snapshot.Records(func(id vigil.DelegateID, rec *delegate.Record, err error) error {
-		if err != nil || rec.State.Ended() {
+	return c.snapshot.Records(func(rec *delegate.Record) error {
+		if rec.State.Ended() {
 			return nil
 		}
 		name, known := secrets.Service[rec.DelegateKey]
 		if !known || !present[name] {
-			c.find(Fault, "secret-missing", id, "Bring the service key back from the backup of the secret store.", "no secret for its delegate key %s", rec.DelegateKey)
+			c.find(Fault, "secret-missing", rec.ID, "Bring the service key back from the backup of the secret store.", "no secret for its delegate key %s", rec.DelegateKey)
 		}
 		return nil
 	})

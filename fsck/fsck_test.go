@@ -2,6 +2,9 @@ package fsck_test
 
 import (
 	"context"
+	"encoding/binary"
+	"hash/crc32"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -107,7 +110,8 @@ func (h *house) change(f func(kv.Writer) error) {
 	}
 }
 
-// only returns the one row of a tree that holds sub, and its value.
+// only returns the one row of a tree that holds sub, and its value without its
+// checksum.
 func (h *house) only(tree string, sub []byte) (key, value []byte) {
 	h.t.Helper()
 	err := h.store.View(h.t.Context(), func(r kv.Reader) error {
@@ -121,7 +125,7 @@ func (h *house) only(tree string, sub []byte) (key, value []byte) {
 	if err != nil || key == nil {
 		h.t.Fatal("no row of", tree, err)
 	}
-	return key, value
+	return key, value[:len(value)-4]
 }
 
 func (h *house) drop(tree string, sub []byte) {
@@ -129,7 +133,15 @@ func (h *house) drop(tree string, sub []byte) {
 	h.change(func(w kv.Writer) error { return w.Delete(tree, key) })
 }
 
+// put writes a row as the ledger does, with its checksum: CRC-32C over the lengths
+// and bytes of tree and key, and the value.
 func (h *house) put(tree string, key, value []byte) {
+	if tree != "meta" || string(key) != "schema" {
+		head := append([]byte{byte(len(tree))}, tree...)
+		head = append(binary.BigEndian.AppendUint16(head, uint16(len(key))), key...)
+		sum := crc32.Checksum(slices.Concat(head, value), crc32.MakeTable(crc32.Castagnoli))
+		value = binary.BigEndian.AppendUint32(slices.Clone(value), sum)
+	}
 	h.change(func(w kv.Writer) error { return w.Put(tree, key, value) })
 }
 
@@ -176,9 +188,12 @@ func TestEveryDamage(t *testing.T) {
 		code   string
 		damage func(*house)
 	}{
-		"schema gone":          {"meta", func(h *house) { h.drop("meta", []byte("schema")) }},
-		"generation malformed": {"meta", func(h *house) { h.put("meta", []byte("generation"), []byte{1}) }},
-		"record unreadable":    {"unreadable", func(h *house) { h.put("delegate_sessions", id(h, "armed"), []byte{0xff}) }},
+		"schema flipped":        {"meta", func(h *house) { h.put("meta", []byte("schema"), []byte{0, 0, 0, 1}) }},
+		"schema's witness gone": {"meta", func(h *house) { h.drop("meta", []byte("layout")) }},
+		"generation gone":       {"meta", func(h *house) { h.drop("meta", []byte("generation")) }},
+		"schema gone":           {"meta", func(h *house) { h.drop("meta", []byte("schema")) }},
+		"generation malformed":  {"unreadable", func(h *house) { h.put("meta", []byte("generation"), []byte{1}) }},
+		"record unreadable":     {"unreadable", func(h *house) { h.put("delegate_sessions", id(h, "armed"), []byte{0xff}) }},
 		"record cut short": {"unreadable", func(h *house) {
 			k, v := h.only("delegate_sessions", id(h, "armed"))
 			h.put("delegate_sessions", k, v[:9])
@@ -199,7 +214,7 @@ func TestEveryDamage(t *testing.T) {
 		"state changed alone":     {"count", func(h *house) { h.rewrite("registered", func(r *delegate.Record) { r.State = delegate.Joining }) }},
 		"count wrong":             {"count", func(h *house) { h.drop("counts", []byte{byte(delegate.Armed)}) }},
 		"VTXO row gone":           {"cover", func(h *house) { h.drop("vtxos", []byte{1, 0xaa}) }},
-		"VTXO row unreadable":     {"vtxo", func(h *house) { k, _ := h.only("vtxos", []byte{1, 0xaa}); h.put("vtxos", k, []byte{9}) }},
+		"VTXO row unreadable":     {"unreadable", func(h *house) { k, _ := h.only("vtxos", []byte{1, 0xaa}); h.put("vtxos", k, []byte{9}) }},
 		"two delegates over a VTXO": {"cover", func(h *house) {
 			h.rewrite("registered", func(r *delegate.Record) { r.Inputs[0].Outpoint = outpoint(1) })
 		}},
@@ -210,7 +225,7 @@ func TestEveryDamage(t *testing.T) {
 		}},
 		"pending row gone":           {"pending", func(h *house) { h.drop("pending", id(h, "submitted")) }},
 		"pending row of a stranger":  {"pending", func(h *house) { h.put("pending", stranger[:], id(h, "pending")) }},
-		"pending row malformed":      {"pending", func(h *house) { h.put("pending", []byte{1}, nil) }},
+		"pending row malformed":      {"unreadable", func(h *house) { h.put("pending", []byte{1}, nil) }},
 		"pending waits for the dead": {"pending", func(h *house) { h.put("pending", id(h, "cancelled"), id(h, "pending")) }},
 		"pending not on its coin":    {"next", func(h *house) { h.drop("vtxos", []byte{4, 0xaa}) }},
 		"tombstone gone":             {"tombstone", func(h *house) { h.drop("tombstones", id(h, "cancelled")) }},
@@ -218,22 +233,22 @@ func TestEveryDamage(t *testing.T) {
 			k, _ := h.only("vtxos", []byte{1, 0xaa})
 			h.put("tombstones", append(k, id(h, "armed")...), nil)
 		}},
-		"tombstone malformed":          {"tombstone", func(h *house) { h.put("tombstones", []byte{1}, nil) }},
+		"tombstone malformed":          {"unreadable", func(h *house) { h.put("tombstones", []byte{1}, nil) }},
 		"branch gone":                  {"branch", func(h *house) { h.drop("branches", id(h, "submitted")) }},
-		"branch unreadable":            {"branch", func(h *house) { k, _ := h.only("branches", id(h, "settled")); h.put("branches", k, []byte{7}) }},
-		"branch under another key":     {"branch", func(h *house) { _, v := h.only("branches", id(h, "settled")); h.put("branches", []byte{7}, v) }},
+		"branch unreadable":            {"unreadable", func(h *house) { k, _ := h.only("branches", id(h, "settled")); h.put("branches", k, []byte{7}) }},
+		"branch under another key":     {"unreadable", func(h *house) { _, v := h.only("branches", id(h, "settled")); h.put("branches", []byte{7}, v) }},
 		"submitted without commitment": {"commitment", func(h *house) { h.rewrite("submitted", func(r *delegate.Record) { r.Commitment = chainhash.Hash{} }) }},
 		"history gone":                 {"history", func(h *house) { h.drop("ark_tx_history", id(h, "settled")) }},
-		"history twice": {"history", func(h *house) {
+		"history twice": {"unreadable", func(h *house) {
 			k, v := h.only("ark_tx_history", id(h, "settled"))
 			h.put("ark_tx_history", append(k, 1), v)
 		}},
-		"history unreadable":        {"history", func(h *house) { h.put("ark_tx_history", []byte{1}, nil) }},
+		"history unreadable":        {"unreadable", func(h *house) { h.put("ark_tx_history", []byte{1}, nil) }},
 		"proof gone":                {"proof", func(h *house) { h.rewrite("armed", func(r *delegate.Record) { r.Proof = nil }) }},
 		"another proof's id":        {"id", func(h *house) { h.rewrite("armed", func(r *delegate.Record) { r.ProofTxid[0]++ }) }},
 		"no inputs":                 {"inputs", func(h *house) { h.rewrite("armed", func(r *delegate.Record) { r.Inputs = nil }) }},
 		"watching nothing":          {"watch", func(h *house) { h.rewrite("armed", func(r *delegate.Record) { r.Watch = make([]delegate.Watched, 1) }) }},
-		"secret garbage unreadable": {"secret-gc", func(h *house) { h.put("secret_gc", []byte("x"), []byte{1, 2, 3}) }},
+		"secret garbage unreadable": {"unreadable", func(h *house) { h.put("secret_gc", []byte("x"), []byte{1, 2, 3}) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHouse(t)
@@ -291,14 +306,9 @@ func withName(name string) *fsck.Secrets {
 
 func TestFindingsAreBounded(t *testing.T) {
 	h := newHouse(t)
-	h.change(func(w kv.Writer) error {
-		for i := range 1500 {
-			if err := w.Put("in_flight", append(make([]byte, 16), byte(i), byte(i>>8)), nil); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	for i := range 1500 {
+		h.put("in_flight", append(make([]byte, 14), byte(i), byte(i>>8)), nil)
+	}
 	report := h.check(nil)
 	if len(report.Findings) != 1000 || report.More != 500 || report.Clean() || !strings.Contains(report.String(), "and 500 more") {
 		t.Fatalf("%d findings and %d more", len(report.Findings), report.More)

@@ -6,7 +6,6 @@ import (
 	"github.com/btcsuite/btcd/chainhash/v2"
 	"github.com/btcsuite/btcd/wire/v2"
 
-	"github.com/vigil-ark/vigil"
 	"github.com/vigil-ark/vigil/delegate"
 	"github.com/vigil-ark/vigil/ledger"
 )
@@ -15,12 +14,8 @@ func missing(err error) bool    { return errors.Is(err, ledger.ErrNotFound) }
 func unreadable(err error) bool { return errors.Is(err, ledger.ErrUnreadable) }
 
 func (c *check) records() error {
-	return c.snapshot.Records(func(id vigil.DelegateID, rec *delegate.Record, err error) error {
+	return c.snapshot.Records(func(rec *delegate.Record) error {
 		c.report.Records++
-		if err != nil {
-			c.report.Unreadable++
-			return c.unreadable(id, err)
-		}
 		c.counts[rec.State]++
 		for _, part := range []func(*delegate.Record) error{c.indexes, c.signed, c.cover, c.branch, c.ended} {
 			if err := part(rec); err != nil {
@@ -29,19 +24,6 @@ func (c *check) records() error {
 		}
 		return nil
 	})
-}
-
-func (c *check) unreadable(id vigil.DelegateID, cause error) error {
-	marked, err := c.snapshot.Marked(id)
-	if err != nil {
-		return err
-	}
-	where := "and not yet quarantined"
-	if marked {
-		where = "and quarantined"
-	}
-	c.find(Fault, "unreadable", id, fixRestore, "%v, %s", cause, where)
-	return nil
 }
 
 func (c *check) indexes(rec *delegate.Record) error {
@@ -78,7 +60,7 @@ func (c *check) cover(rec *delegate.Record) error {
 	for _, in := range rec.Inputs {
 		v, err := c.snapshot.VTXO(in.Outpoint)
 		if unreadable(err) {
-			continue // reported with the VTXOs
+			continue // reported with the rows
 		}
 		if err != nil {
 			return err
@@ -102,6 +84,9 @@ func (c *check) cover(rec *delegate.Record) error {
 	}
 	for _, older := range rec.Replaces {
 		newer, ok, err := c.snapshot.PendingFor(older)
+		if unreadable(err) {
+			continue
+		}
 		if err != nil {
 			return err
 		}

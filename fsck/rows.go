@@ -11,12 +11,8 @@ import (
 )
 
 func (c *check) vtxos() error {
-	return c.snapshot.VTXOs(func(v *ledger.VTXO, err error) error {
+	return c.snapshot.VTXOs(func(v *ledger.VTXO) error {
 		c.report.VTXOs++
-		if err != nil {
-			c.find(Fault, "vtxo", "vtxos", fixRestore, "%v", err)
-			return nil
-		}
 		if err := c.under(v, v.Cover, "under", func(s delegate.State) bool { return !s.Ended() && s != delegate.Pending }); err != nil {
 			return err
 		}
@@ -33,7 +29,7 @@ func (c *check) under(v *ledger.VTXO, id vigil.DelegateID, how string, fits func
 	switch {
 	case missing(err):
 		c.find(Fault, "cover", v.Outpoint, fixBug, "it is %s %s, which does not exist", how, id)
-	case unreadable(err): // reported with the records
+	case unreadable(err): // reported with the rows
 	case err != nil:
 		return err
 	case !fits(rec.State) || !rec.Spends(v.Outpoint):
@@ -43,11 +39,7 @@ func (c *check) under(v *ledger.VTXO, id vigil.DelegateID, how string, fits func
 }
 
 func (c *check) pending() error {
-	return c.snapshot.Pending(func(older, newer vigil.DelegateID, err error) error {
-		if err != nil {
-			c.find(Fault, "pending", "pending", fixRestore, "%v", err)
-			return nil
-		}
+	return c.snapshot.Pending(func(older, newer vigil.DelegateID) error {
 		rec, err := c.snapshot.Record(newer)
 		switch {
 		case missing(err) || err == nil && (rec.State != delegate.Pending || !slices.Contains(rec.Replaces, older)):
@@ -67,11 +59,7 @@ func (c *check) pending() error {
 }
 
 func (c *check) tombstones() error {
-	return c.snapshot.Tombstones(func(op wire.OutPoint, id vigil.DelegateID, err error) error {
-		if err != nil {
-			c.find(Fault, "tombstone", "tombstones", fixRestore, "%v", err)
-			return nil
-		}
+	return c.snapshot.Tombstones(func(op wire.OutPoint, id vigil.DelegateID) error {
 		rec, err := c.snapshot.Record(id)
 		if err != nil && !missing(err) && !unreadable(err) {
 			return err
@@ -86,13 +74,9 @@ func (c *check) tombstones() error {
 }
 
 func (c *check) branches() error {
-	return c.snapshot.Branches(func(b *delegate.Branch, err error) error {
+	return c.snapshot.Branches(func(b *delegate.Branch) error {
 		c.report.Branches++
-		if err != nil {
-			c.find(Fault, "branch", "branches", fixRestore, "%v", err)
-			return nil
-		}
-		_, err = c.snapshot.Record(b.Delegate)
+		_, err := c.snapshot.Record(b.Delegate)
 		if !missing(err) {
 			if unreadable(err) {
 				err = nil
@@ -111,11 +95,7 @@ func (c *check) branches() error {
 // history checks that every line tells what its record says; the record may
 // have been pruned.
 func (c *check) history() error {
-	return c.snapshot.History(func(e *ledger.Entry, err error) error {
-		if err != nil {
-			c.find(Fault, "history", "ark_tx_history", fixRestore, "%v", err)
-			return nil
-		}
+	return c.snapshot.History(func(e *ledger.Entry) error {
 		rec, err := c.snapshot.Record(e.Delegate)
 		switch {
 		case missing(err) || unreadable(err):

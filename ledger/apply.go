@@ -7,7 +7,6 @@ import (
 	"github.com/btcsuite/btcd/wire/v2"
 
 	"github.com/vigil-ark/vigil/delegate"
-	"github.com/vigil-ark/vigil/kv"
 )
 
 // Change is one transition of one record with everything that must be written
@@ -95,7 +94,7 @@ func (l *Ledger) apply(ctx context.Context, c Change) (*delegate.Record, error) 
 // nothing was written.
 func (l *Ledger) Apply(ctx context.Context, changes ...Change) ([]Outcome, error) {
 	var out []Outcome
-	err := l.store.Update(ctx, func(w kv.Writer) error {
+	err := l.update(ctx, func(w writer) error {
 		out = make([]Outcome, len(changes))
 		for i := range changes {
 			t := &transition{w: w, at: l.now().Unix()}

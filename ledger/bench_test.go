@@ -39,8 +39,16 @@ func (s *synthetic) Close() error                                          { ret
 
 func (s *synthetic) Get(tree string, key []byte) ([]byte, error) {
 	s.rows.Add(1)
+	value, err := s.value(tree, key)
+	if err != nil {
+		return nil, err
+	}
+	return ledger.Seal(tree, key, value), nil
+}
+
+func (s *synthetic) value(tree string, key []byte) ([]byte, error) {
 	switch tree + "/" + string(key) {
-	case "meta/schema":
+	case "meta/schema", "meta/layout":
 		return binary.BigEndian.AppendUint32(nil, ledger.Schema), nil
 	case "meta/generation":
 		return make([]byte, 16), nil
@@ -72,7 +80,7 @@ func (s *synthetic) Scan(tree string, from, to []byte, f func(key, value []byte)
 		if to != nil && string(key) >= string(to) {
 			return nil
 		}
-		if err := f(key, nil); err == kv.ErrStop {
+		if err := f(key, ledger.Seal(tree, key, nil)); err == kv.ErrStop {
 			return nil
 		} else if err != nil {
 			return err

@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
@@ -12,8 +11,9 @@ import (
 	"github.com/vigil-ark/vigil/kv"
 )
 
-// Schema is the number of the layout that this version writes.
-const Schema uint32 = 1
+// Schema is the number of the layout that this version writes: 1 was without
+// checksums.
+const Schema uint32 = 2
 
 // Errors of the ledger, matched with errors.Is.
 var (
@@ -30,7 +30,8 @@ var (
 	ErrNoBranch = errors.New("ledger: no branch for this commitment")
 	// ErrNotWatched refuses a Late for a commitment that nobody waits for.
 	ErrNotWatched = errors.New("ledger: the commitment is not on the watch list")
-	// ErrUnreadable says that a stored value cannot be decoded.
+	// ErrUnreadable says that what is stored cannot be read; of a row, *Damage
+	// says which.
 	ErrUnreadable = errors.New("ledger: unreadable")
 )
 
@@ -58,15 +59,15 @@ type Options struct {
 // Create makes the ledger in an empty store.
 func Create(ctx context.Context, store kv.Store, generation Generation) error {
 	return store.Update(ctx, func(w kv.Writer) error {
-		for _, tree := range []string{treeMeta, treeSessions} {
-			if err := empty(w, tree); err != nil {
+		for _, t := range trees() {
+			if err := empty(w, t.name); err != nil {
 				return err
 			}
 		}
-		if err := w.Put(treeMeta, []byte(metaSchema), binary.BigEndian.AppendUint32(nil, Schema)); err != nil {
+		if err := putSchema(w, Schema); err != nil {
 			return err
 		}
-		return w.Put(treeMeta, []byte(metaGeneration), generation[:])
+		return (&edge{r: w, w: w}).Put(treeMeta, []byte(metaGeneration), generation[:])
 	})
 }
 
@@ -84,7 +85,7 @@ func Open(ctx context.Context, store kv.Store, o Options) (*Ledger, error) {
 	if l.now == nil {
 		l.now = time.Now
 	}
-	schema, err := readSchema(ctx, store)
+	schema, err := storedSchema(ctx, store)
 	if err != nil {
 		return nil, err
 	}
@@ -93,7 +94,7 @@ func Open(ctx context.Context, store kv.Store, o Options) (*Ledger, error) {
 			return nil, err
 		}
 	}
-	err = store.View(ctx, func(r kv.Reader) error {
+	err = l.view(ctx, func(r reader) error {
 		b, err := r.Get(treeMeta, []byte(metaGeneration))
 		if err != nil || len(b) != len(l.generation) {
 			return fmt.Errorf("%w: its generation is missing or malformed: %w", ErrUnreadable, err)
@@ -110,60 +111,8 @@ func Open(ctx context.Context, store kv.Store, o Options) (*Ledger, error) {
 // Generation returns the mark that the secret store must carry too.
 func (l *Ledger) Generation() Generation { return l.generation }
 
-func readSchema(ctx context.Context, store kv.Store) (uint32, error) {
-	var schema uint32
-	err := store.View(ctx, func(r kv.Reader) error {
-		b, err := r.Get(treeMeta, []byte(metaSchema))
-		if errors.Is(err, kv.ErrNotFound) {
-			return ErrNoLedger
-		}
-		if err != nil {
-			return err
-		}
-		if len(b) != 4 {
-			return fmt.Errorf("%w: schema number of %d bytes", ErrUnreadable, len(b))
-		}
-		schema = binary.BigEndian.Uint32(b)
-		return nil
-	})
-	if err != nil {
-		return 0, err
-	}
-	if schema > Schema {
-		return 0, fmt.Errorf("%w: ledger schema %d, this version knows %d", kv.ErrNewer, schema, Schema)
-	}
-	return schema, nil
-}
-
-// migration brings a ledger from its index in the list to the next schema.
-type migration func(kv.Writer) error
-
-// migrations lists them from schema 1 on. There is none yet.
-func migrations() []migration { return nil }
-
-// migrate runs every step to the wanted schema in one update, after the copy.
-func migrate(ctx context.Context, store kv.Store, from, to uint32, before func(context.Context, uint32) error, steps []migration) error {
-	if before == nil {
-		return fmt.Errorf("%w: schema %d must be migrated to %d and no copy can be made", ErrUnreadable, from, to)
-	}
-	if from == 0 || int(to-1) > len(steps) {
-		return fmt.Errorf("%w: no way from schema %d to %d", ErrUnreadable, from, to)
-	}
-	if err := before(ctx, from); err != nil {
-		return fmt.Errorf("copy before migration: %w", err)
-	}
-	return store.Update(ctx, func(w kv.Writer) error {
-		for n := from; n < to; n++ {
-			if err := steps[n-1](w); err != nil {
-				return fmt.Errorf("migrate from schema %d: %w", n, err)
-			}
-		}
-		return w.Put(treeMeta, []byte(metaSchema), binary.BigEndian.AppendUint32(nil, to))
-	})
-}
-
 // load reads one record.
-func load(r kv.Reader, id vigil.DelegateID) (*delegate.Record, error) {
+func load(r reader, id vigil.DelegateID) (*delegate.Record, error) {
 	b, err := r.Get(treeSessions, id[:])
 	if errors.Is(err, kv.ErrNotFound) {
 		return nil, fmt.Errorf("%w: %s", ErrNotFound, id)
@@ -171,22 +120,15 @@ func load(r kv.Reader, id vigil.DelegateID) (*delegate.Record, error) {
 	if err != nil {
 		return nil, err
 	}
-	return decodeRecord(id, b)
-}
-
-func decodeRecord(id vigil.DelegateID, b []byte) (*delegate.Record, error) {
-	rec, err := delegate.DecodeRecord(b)
+	rec, err := decodeRecord(id, b)
 	if err != nil {
-		return nil, fmt.Errorf("%w: delegate %s: %w", ErrUnreadable, id, err)
-	}
-	if rec.ID != id {
-		return nil, fmt.Errorf("%w: delegate %s lies under the key %s", ErrUnreadable, rec.ID, id)
+		return nil, r.damaged(treeSessions, id[:], err)
 	}
 	return rec, nil
 }
 
 // loadVTXO reads one VTXO row; a missing one is nil.
-func loadVTXO(r kv.Reader, key []byte) (*VTXO, error) {
+func loadVTXO(r reader, key []byte) (*VTXO, error) {
 	b, err := r.Get(treeVTXOs, key)
 	if errors.Is(err, kv.ErrNotFound) {
 		return nil, nil
@@ -194,18 +136,16 @@ func loadVTXO(r kv.Reader, key []byte) (*VTXO, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := new(VTXO)
-	op, ok := parseOutpointKey(key)
-	if err := decodeRow(b, v); err != nil || !ok {
-		return nil, fmt.Errorf("%w: VTXO %s: %w", ErrUnreadable, op, err)
+	v, err := decodeVTXO(key, b)
+	if err != nil {
+		return nil, r.damaged(treeVTXOs, key, err)
 	}
-	v.Outpoint = op
 	return v, nil
 }
 
-// legibleVTXO is loadVTXO for writers that replace the row: one that cannot be
-// read counts as missing, so that it holds up nobody's renewal.
-func legibleVTXO(r kv.Reader, key []byte) (*VTXO, error) {
+// legibleVTXO is loadVTXO for those whom one that cannot be read must not hold up:
+// it counts as missing.
+func legibleVTXO(r reader, key []byte) (*VTXO, error) {
 	v, err := loadVTXO(r, key)
 	if errors.Is(err, ErrUnreadable) {
 		return nil, nil
@@ -213,7 +153,7 @@ func legibleVTXO(r kv.Reader, key []byte) (*VTXO, error) {
 	return v, err
 }
 
-func putRow(w kv.Writer, tree string, key []byte, r row) error {
+func putRow(w writer, tree string, key []byte, r row) error {
 	b, err := encodeRow(r)
 	if err != nil {
 		return err

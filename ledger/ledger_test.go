@@ -130,10 +130,10 @@ func (f *fixture) rows(tree string) int {
 	return n
 }
 
-// put overwrites a row behind the ledger's back.
+// put overwrites a row behind the ledger's back, as if the ledger had written it.
 func (f *fixture) put(tree string, key, value []byte) {
 	f.t.Helper()
-	if err := f.store.Update(f.t.Context(), func(w kv.Writer) error { return w.Put(tree, key, value) }); err != nil {
+	if err := f.store.Update(f.t.Context(), func(w kv.Writer) error { return w.Put(tree, key, seal(tree, key, value)) }); err != nil {
 		f.t.Fatal(err)
 	}
 }

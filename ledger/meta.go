@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,7 +35,7 @@ func (p *Pinned) fields(c *canon.Coder) {
 // Operator returns the pinned operator, or ErrNotFound.
 func (l *Ledger) Operator(ctx context.Context) (Pinned, error) {
 	var p Pinned
-	err := l.store.View(ctx, func(r kv.Reader) error {
+	err := l.view(ctx, func(r reader) error {
 		b, err := r.Get(treeMeta, []byte(metaPinned))
 		if errors.Is(err, kv.ErrNotFound) {
 			return fmt.Errorf("%w: no operator is pinned", ErrNotFound)
@@ -43,7 +44,7 @@ func (l *Ledger) Operator(ctx context.Context) (Pinned, error) {
 			return err
 		}
 		if err := decodeRow(b, &p); err != nil {
-			return fmt.Errorf("%w: pinned operator: %w", ErrUnreadable, err)
+			return r.damaged(treeMeta, []byte(metaPinned), err)
 		}
 		return nil
 	})
@@ -52,7 +53,7 @@ func (l *Ledger) Operator(ctx context.Context) (Pinned, error) {
 
 // SetOperator pins an operator in the place of any other.
 func (l *Ledger) SetOperator(ctx context.Context, p Pinned) error {
-	return l.store.Update(ctx, func(w kv.Writer) error { return putRow(w, treeMeta, []byte(metaPinned), &p) })
+	return l.update(ctx, func(w writer) error { return putRow(w, treeMeta, []byte(metaPinned), &p) })
 }
 
 // Retired returns the service keys that new delegates may no longer name.
@@ -77,7 +78,7 @@ func (l *Ledger) NoteServiceKeys(ctx context.Context, keys ...bip340.PubKey) err
 	if len(keys) == 0 {
 		return nil
 	}
-	return l.store.Update(ctx, func(w kv.Writer) error {
+	return l.update(ctx, func(w writer) error {
 		for _, key := range keys {
 			if err := w.Put(treeMeta, []byte(metaService+key.String()), nil); err != nil {
 				return err
@@ -90,13 +91,13 @@ func (l *Ledger) NoteServiceKeys(ctx context.Context, keys ...bip340.PubKey) err
 // keys reads the public keys that stand under a prefix.
 func (l *Ledger) keys(ctx context.Context, prefix string) ([]bip340.PubKey, error) {
 	var keys []bip340.PubKey
-	err := l.store.View(ctx, func(r kv.Reader) error {
+	err := l.view(ctx, func(r reader) error {
 		keys = nil
-		return r.Scan(treeMeta, []byte(prefix), after([]byte(prefix)), func(key, _ []byte) error {
+		return r.Scan(treeMeta, []byte(prefix), after([]byte(prefix)), func(key, _ []byte, damage error) error {
 			text, _ := strings.CutPrefix(string(key), prefix)
 			k, err := bip340.ParsePubKeyHex(text)
-			if err != nil {
-				return fmt.Errorf("%w: key %q: %w", ErrUnreadable, key, err)
+			if damage != nil || err != nil {
+				return r.damaged(treeMeta, key, cmp.Or(damage, err))
 			}
 			keys = append(keys, k)
 			return nil
@@ -108,14 +109,14 @@ func (l *Ledger) keys(ctx context.Context, prefix string) ([]bip340.PubKey, erro
 // Retire marks a service key as one that new delegates may no longer name. The
 // delegates that name it are renewed as before.
 func (l *Ledger) Retire(ctx context.Context, key bip340.PubKey) error {
-	return l.store.Update(ctx, func(w kv.Writer) error { return w.Put(treeMeta, []byte(metaRetired+key.String()), nil) })
+	return l.update(ctx, func(w writer) error { return w.Put(treeMeta, []byte(metaRetired+key.String()), nil) })
 }
 
 // Hold returns why this ledger must not be acted upon until its operator has
 // confirmed it, or "": a restored backup starts held.
 func (l *Ledger) Hold(ctx context.Context) (string, error) {
 	var why string
-	err := l.store.View(ctx, func(r kv.Reader) error {
+	err := l.view(ctx, func(r reader) error {
 		b, err := r.Get(treeMeta, []byte(metaHold))
 		if errors.Is(err, kv.ErrNotFound) {
 			return nil
@@ -128,7 +129,7 @@ func (l *Ledger) Hold(ctx context.Context) (string, error) {
 
 // SetHold holds the ledger for the reason given; "" releases it.
 func (l *Ledger) SetHold(ctx context.Context, why string) error {
-	return l.store.Update(ctx, func(w kv.Writer) error {
+	return l.update(ctx, func(w writer) error {
 		if why == "" {
 			return w.Delete(treeMeta, []byte(metaHold))
 		}

@@ -11,19 +11,24 @@ import (
 
 // wake looks after the newer delegate that waits for rec, if there is one.
 func (t *transition) wake(rec *delegate.Record) error {
-	b, err := t.w.Get(treePending, rec.ID[:])
-	if errors.Is(err, kv.ErrNotFound) || rec.State.InFlight() {
+	if rec.State.InFlight() {
 		return nil
 	}
-	if err != nil {
+	b, err := t.w.Get(treePending, rec.ID[:])
+	switch {
+	case errors.Is(err, kv.ErrNotFound):
+		return nil
+	case err == nil && len(b) == idSize:
+	case err == nil, errors.Is(err, ErrUnreadable):
+		if b, err = t.next(rec); err != nil {
+			return err
+		}
+	default:
 		return err
-	}
-	if len(b) != idSize {
-		return t.w.Delete(treePending, rec.ID[:])
 	}
 	newer, err := load(t.w, vigil.DelegateID(b))
 	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrUnreadable) {
-		return t.w.Delete(treePending, rec.ID[:]) // it can never take over; fsck reports it
+		return t.w.Delete(treePending, rec.ID[:]) // it can never take over; it is marked
 	}
 	if err != nil {
 		return err
@@ -45,6 +50,61 @@ func (t *transition) wake(rec *delegate.Record) error {
 		err = t.promote(newer)
 	}
 	return err
+}
+
+// next finds the newer delegate that waits for rec by their coins, where the row
+// that names it cannot be read. It returns zeros when there is none.
+func (t *transition) next(rec *delegate.Record) ([]byte, error) {
+	var newer vigil.DelegateID
+	for _, in := range rec.Inputs {
+		v, err := legibleVTXO(t.w, outpointKey(in.Outpoint))
+		if err != nil {
+			return nil, err
+		}
+		if v != nil && v.Next != (vigil.DelegateID{}) {
+			newer = v.Next
+		}
+	}
+	return newer[:], nil
+}
+
+// orphan lets the newer delegate that waits for one that cannot be read take over:
+// no event of the older will come.
+func (t *transition) orphan(older vigil.DelegateID) error {
+	b, err := t.w.Get(treePending, older[:])
+	if errors.Is(err, kv.ErrNotFound) || errors.Is(err, ErrUnreadable) {
+		return nil
+	}
+	if err != nil || len(b) != idSize {
+		return err
+	}
+	newer, err := load(t.w, vigil.DelegateID(b))
+	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrUnreadable) {
+		return nil
+	}
+	if err != nil || newer.State != delegate.Pending {
+		return err
+	}
+	return t.promote(newer)
+}
+
+// given returns what must be watched of a delegate that cannot be read: its
+// branches tell for which commitments it may have given forfeits.
+func (t *transition) given(lost vigil.DelegateID) ([]delegate.Watched, error) {
+	var watch []delegate.Watched
+	err := t.w.Scan(treeBranches, lost[:], after(lost[:]), func(key, value []byte, damage error) error {
+		if damage != nil {
+			return nil
+		}
+		b, err := decodeBranch(key, value)
+		if err != nil {
+			_ = t.w.damaged(treeBranches, key, err)
+			return nil
+		}
+		watch = append(watch, delegate.Watched{Commitment: b.Commitment, Since: t.at, Branch: lost})
+		return nil
+	})
+	return watch, err
 }
 
 // stopWaiting takes an older delegate that is over off newer's list.
@@ -71,9 +131,15 @@ func (t *transition) forget(newer *delegate.Record) error {
 // them is still in flight.
 func (t *transition) promote(newer *delegate.Record) error {
 	var olders []*delegate.Record
+	var watch []delegate.Watched
 	for _, id := range newer.Replaces {
 		older, err := load(t.w, id)
 		if errors.Is(err, ErrNotFound) || errors.Is(err, ErrUnreadable) {
+			lost, err := t.given(id)
+			if err != nil {
+				return err
+			}
+			watch = append(watch, lost...)
 			continue
 		}
 		if err != nil {
@@ -86,6 +152,7 @@ func (t *transition) promote(newer *delegate.Record) error {
 	}
 	armed, err := t.step(newer, &Change{Prev: newer, Event: delegate.Promote, Mutate: func(r *delegate.Record) {
 		r.Replaces = nil
+		r.AddWatched(watch...)
 		for _, older := range olders {
 			r.AddWatched(older.Watch...)
 		}

@@ -1,9 +1,9 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/btcsuite/btcd/chainhash/v2"
@@ -20,13 +20,14 @@ import (
 // nor expired by then.
 func (l *Ledger) Prune(ctx context.Context, before time.Time, limit int) (int, error) {
 	n := 0
-	err := l.store.Update(ctx, func(w kv.Writer) error {
+	err := l.update(ctx, func(w writer) error {
 		n = 0
 		var ids []vigil.DelegateID
-		err := w.Scan(treeEnded, nil, timeKey(before.Unix(), vigil.DelegateID{}), func(key, _ []byte) error {
+		err := w.Scan(treeEnded, nil, timeKey(before.Unix(), vigil.DelegateID{}), func(key, _ []byte, damage error) error {
 			_, id, ok := parseTimeKey(key)
-			if !ok {
-				return fmt.Errorf("%w: ended row %x", ErrUnreadable, key)
+			if damage != nil || !ok {
+				_ = w.damaged(treeEnded, key, cmp.Or(damage, errKey))
+				return nil
 			}
 			if len(ids) == limit {
 				return kv.ErrStop
@@ -40,7 +41,7 @@ func (l *Ledger) Prune(ctx context.Context, before time.Time, limit int) (int, e
 		for _, id := range ids {
 			rec, err := load(w, id)
 			if errors.Is(err, ErrUnreadable) || errors.Is(err, ErrNotFound) {
-				continue // fsck reports it
+				continue // marked
 			}
 			if err != nil {
 				return err
@@ -55,7 +56,7 @@ func (l *Ledger) Prune(ctx context.Context, before time.Time, limit int) (int, e
 	return n, err
 }
 
-func prune(w kv.Writer, rec *delegate.Record, before int64) error {
+func prune(w writer, rec *delegate.Record, before int64) error {
 	for _, in := range rec.Inputs {
 		if err := dropVTXO(w, outpointKey(in.Outpoint), before); err != nil {
 			return err
@@ -75,9 +76,12 @@ func prune(w kv.Writer, rec *delegate.Record, before int64) error {
 }
 
 // pruneBranch deletes the exit data of a renewal whose VTXOs are all gone.
-func pruneBranch(w kv.Writer, rec *delegate.Record, before int64) error {
+func pruneBranch(w writer, rec *delegate.Record, before int64) error {
 	for _, leaf := range rec.Leaves {
 		v, err := loadVTXO(w, outpointKey(leaf))
+		if errors.Is(err, ErrUnreadable) {
+			return nil // it may be unspent
+		}
 		if err != nil {
 			return err
 		}
@@ -95,8 +99,8 @@ func pruneBranch(w kv.Writer, rec *delegate.Record, before int64) error {
 
 // dropVTXO deletes the row of a VTXO that nobody covers and that is gone, or
 // whose batch has expired.
-func dropVTXO(w kv.Writer, key []byte, before int64) error {
-	v, err := loadVTXO(w, key)
+func dropVTXO(w writer, key []byte, before int64) error {
+	v, err := legibleVTXO(w, key) // nothing unreadable is deleted
 	if err != nil || v == nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,19 +19,30 @@ import (
 // Delegate returns the record of that id, ErrNotFound or ErrUnreadable.
 func (l *Ledger) Delegate(ctx context.Context, id vigil.DelegateID) (*delegate.Record, error) {
 	var rec *delegate.Record
-	err := l.store.View(ctx, func(r kv.Reader) (err error) {
+	err := l.view(ctx, func(r reader) (err error) {
 		rec, err = load(r, id)
 		return err
 	})
 	return rec, err
 }
 
-// Due is one row of the due index with its record.
+// Due is one row of the due index with its record. When that cannot be read, Err
+// is ErrUnreadable or ErrNotFound, and Quarantine takes it out of the way; when it
+// is the row itself that cannot be believed, ID is zero, and nothing is to be done:
+// it is marked, and not told again.
 type Due struct {
 	ID     vigil.DelegateID
 	At     int64
 	Record *delegate.Record
-	Err    error // ErrUnreadable: call Quarantine
+	Err    error
+}
+
+// Flight is one row of the index of what is in flight with its record, or the
+// error that Due has.
+type Flight struct {
+	ID     vigil.DelegateID
+	Record *delegate.Record
+	Err    error
 }
 
 // Cursor says where a reading stopped; the zero value is the beginning. It is
@@ -39,24 +51,36 @@ type Cursor []byte
 
 // InFlight returns every delegate that is between registration and its end:
 // what a start takes up. Their number is bounded by what is joined at once, not
-// by what is stored. An unreadable one is left to fsck.
-func (l *Ledger) InFlight(ctx context.Context) ([]*delegate.Record, error) {
-	var records []*delegate.Record
-	err := l.store.View(ctx, func(r kv.Reader) error {
-		records = nil
-		return r.Scan(treeFlight, nil, nil, func(key, _ []byte) error {
-			if len(key) != idSize {
-				return fmt.Errorf("%w: in-flight row %x", ErrUnreadable, key)
+// by what is stored.
+func (l *Ledger) InFlight(ctx context.Context) ([]Flight, error) {
+	var flights []Flight
+	err := l.view(ctx, func(r reader) error {
+		flights = nil
+		return r.Scan(treeFlight, nil, nil, func(key, _ []byte, damage error) error {
+			if damage == nil && len(key) != idSize {
+				damage = r.damaged(treeFlight, key, errKey)
 			}
-			rec, err := load(r, vigil.DelegateID(key))
-			if errors.Is(err, ErrUnreadable) || errors.Is(err, ErrNotFound) {
+			if damage != nil {
+				flights = append(flights, Flight{Err: damage})
 				return nil
 			}
-			records = append(records, rec)
+			f := Flight{ID: vigil.DelegateID(key)}
+			var err error
+			f.Record, f.Err, err = recordOrDamage(r, f.ID)
+			flights = append(flights, f)
 			return err
 		})
 	})
-	return records, err
+	return flights, err
+}
+
+// recordOrDamage keeps apart what is wrong with one record, and with the store.
+func recordOrDamage(r reader, id vigil.DelegateID) (rec *delegate.Record, damage, err error) {
+	rec, err = load(r, id)
+	if errors.Is(err, ErrUnreadable) || errors.Is(err, ErrNotFound) {
+		return nil, err, nil
+	}
+	return rec, nil, err
 }
 
 // Due returns at most limit armed and due delegates whose time is at or before upTo, the
@@ -65,32 +89,31 @@ func (l *Ledger) InFlight(ctx context.Context) ([]*delegate.Record, error) {
 func (l *Ledger) Due(ctx context.Context, upTo time.Time, limit int, from Cursor) ([]Due, Cursor, error) {
 	var due []Due
 	var rest Cursor
-	err := l.store.View(ctx, func(r kv.Reader) error {
+	err := l.view(ctx, func(r reader) error {
 		due, rest = nil, nil
 		end := timeKey(upTo.Unix()+1, vigil.DelegateID{})
-		err := r.Scan(treeDue, from, end, func(key, _ []byte) error {
+		return r.Scan(treeDue, from, end, func(key, _ []byte, damage error) error {
 			if len(due) == limit {
 				rest = bytes.Clone(key)
 				return kv.ErrStop
 			}
 			at, id, ok := parseTimeKey(key)
-			if !ok {
-				return fmt.Errorf("%w: due row %x", ErrUnreadable, key)
+			if damage == nil && !ok {
+				damage = r.damaged(treeDue, key, errKey)
 			}
-			due = append(due, Due{ID: id, At: at})
-			return nil
-		})
-		if err != nil {
+			if damage != nil {
+				// It stays where it is, so that it is told once.
+				if _, err := r.Get(treeUnreadable, markKey(treeDue, key)); errors.Is(err, kv.ErrNotFound) {
+					due = append(due, Due{Err: damage})
+				}
+				return nil
+			}
+			d := Due{ID: id, At: at}
+			var err error
+			d.Record, d.Err, err = recordOrDamage(r, id)
+			due = append(due, d)
 			return err
-		}
-		for i := range due {
-			due[i].Record, err = load(r, due[i].ID)
-			if err != nil && !errors.Is(err, ErrUnreadable) && !errors.Is(err, ErrNotFound) {
-				return err
-			}
-			due[i].Err = err
-		}
-		return nil
+		})
 	})
 	return due, rest, err
 }
@@ -109,25 +132,32 @@ func (l *Ledger) NearestExpiry(ctx context.Context, from time.Time) (time.Time, 
 func (l *Ledger) first(ctx context.Context, tree string, from []byte) (time.Time, bool, error) {
 	var at int64
 	var found bool
-	err := l.store.View(ctx, func(r kv.Reader) error {
-		return r.Scan(tree, from, nil, func(key, _ []byte) error {
-			at, _, found = parseTimeKey(key)
-			if !found {
-				return fmt.Errorf("%w: %s row %x", ErrUnreadable, tree, key)
+	err := l.view(ctx, func(r reader) error {
+		found = false
+		return r.Scan(tree, from, nil, func(key, _ []byte, damage error) error {
+			if damage == nil {
+				at, _, found = parseTimeKey(key)
 			}
-			return kv.ErrStop
+			if found {
+				return kv.ErrStop
+			}
+			_ = r.damaged(tree, key, cmp.Or(damage, errKey))
+			return nil
 		})
 	})
 	return time.Unix(at, 0), found, err
 }
 
-// Counts returns how many delegates stand in each state. It reads one row a
-// state.
+// Counts returns how many delegates stand in each state, without those whose row
+// cannot be read. It reads one row a state.
 func (l *Ledger) Counts(ctx context.Context) (map[delegate.State]uint64, error) {
 	counts := make(map[delegate.State]uint64)
-	err := l.store.View(ctx, func(r kv.Reader) error {
+	err := l.view(ctx, func(r reader) error {
 		for _, s := range delegate.States() {
 			n, err := readCount(r, s)
+			if errors.Is(err, ErrUnreadable) {
+				continue // marked; fsck counts again
+			}
 			if err != nil {
 				return err
 			}
@@ -160,16 +190,16 @@ func (l *Ledger) List(ctx context.Context, f Filter, limit int, from Cursor) ([]
 	} else if bytes.Compare(from, prefix) < 0 || (end != nil && bytes.Compare(from, end) >= 0) {
 		return nil, nil, fmt.Errorf("%w: a cursor of another list", ErrNotFound)
 	}
-	err := l.store.View(ctx, func(r kv.Reader) error {
+	err := l.view(ctx, func(r reader) error {
 		records, rest = nil, nil
 		var ids []vigil.DelegateID
 		looked := 0
-		err := r.Scan(tree, from, end, func(key, _ []byte) error {
+		err := r.Scan(tree, from, end, func(key, _ []byte, damage error) error {
 			if looked == max(limit, 1) {
 				rest = bytes.Clone(key)
 				return kv.ErrStop
 			}
-			if looked++; len(key) >= idSize {
+			if looked++; damage == nil && len(key) >= idSize {
 				ids = append(ids, vigil.DelegateID(key[len(key)-idSize:]))
 			}
 			return nil
@@ -180,7 +210,7 @@ func (l *Ledger) List(ctx context.Context, f Filter, limit int, from Cursor) ([]
 		for _, id := range ids {
 			rec, err := load(r, id)
 			if errors.Is(err, ErrUnreadable) || errors.Is(err, ErrNotFound) {
-				continue // fsck reports it
+				continue // marked
 			}
 			if err != nil {
 				return err
@@ -219,7 +249,7 @@ func (l *Ledger) Each(ctx context.Context, f func(*delegate.Record) error) error
 // VTXO returns what is known of op, or ErrNotFound.
 func (l *Ledger) VTXO(ctx context.Context, op wire.OutPoint) (*VTXO, error) {
 	var v *VTXO
-	err := l.store.View(ctx, func(r kv.Reader) (err error) {
+	err := l.view(ctx, func(r reader) (err error) {
 		if v, err = loadVTXO(r, outpointKey(op)); err == nil && v == nil {
 			err = fmt.Errorf("%w: no VTXO %s", ErrNotFound, op)
 		}
@@ -231,7 +261,7 @@ func (l *Ledger) VTXO(ctx context.Context, op wire.OutPoint) (*VTXO, error) {
 // ByOutpoint returns the delegate that renews op, or ErrNotFound.
 func (l *Ledger) ByOutpoint(ctx context.Context, op wire.OutPoint) (*delegate.Record, error) {
 	var rec *delegate.Record
-	err := l.store.View(ctx, func(r kv.Reader) error {
+	err := l.view(ctx, func(r reader) error {
 		v, err := loadVTXO(r, outpointKey(op))
 		if err != nil {
 			return err
@@ -248,39 +278,51 @@ func (l *Ledger) ByOutpoint(ctx context.Context, op wire.OutPoint) (*delegate.Re
 // Branch returns the stored branch of a delegate's commitment, or ErrNotFound.
 func (l *Ledger) Branch(ctx context.Context, id vigil.DelegateID, commitment chainhash.Hash) (*delegate.Branch, error) {
 	var branch *delegate.Branch
-	err := l.store.View(ctx, func(r kv.Reader) error {
-		b, err := r.Get(treeBranches, branchKey(id, commitment))
-		if errors.Is(err, kv.ErrNotFound) {
-			return fmt.Errorf("%w: no branch of %s for %s", ErrNotFound, id, commitment)
-		}
-		if err != nil {
-			return err
-		}
-		if branch, err = delegate.DecodeBranch(b); err != nil {
-			return fmt.Errorf("%w: branch of %s: %w", ErrUnreadable, id, err)
-		}
-		return nil
+	err := l.view(ctx, func(r reader) (err error) {
+		branch, err = loadBranch(r, id, commitment)
+		return err
 	})
 	return branch, err
+}
+
+func loadBranch(r reader, id vigil.DelegateID, commitment chainhash.Hash) (*delegate.Branch, error) {
+	key := branchKey(id, commitment)
+	b, err := r.Get(treeBranches, key)
+	if errors.Is(err, kv.ErrNotFound) {
+		return nil, fmt.Errorf("%w: no branch of %s for %s", ErrNotFound, id, commitment)
+	}
+	if err != nil {
+		return nil, err
+	}
+	branch, err := decodeBranch(key, b)
+	if err != nil {
+		return nil, r.damaged(treeBranches, key, err)
+	}
+	return branch, nil
 }
 
 // PutBranch stores a branch by itself, for a commitment whose branch was
 // fetched afterwards.
 func (l *Ledger) PutBranch(ctx context.Context, b *delegate.Branch) error {
-	return l.store.Update(ctx, func(w kv.Writer) error {
+	return l.update(ctx, func(w writer) error {
 		return (&transition{w: w, at: l.now().Unix()}).putBranch(b)
 	})
 }
 
-// History calls f for every line of history of an owner key, oldest first.
+// History calls f for every line of history of an owner key that can be read,
+// oldest first.
 func (l *Ledger) History(ctx context.Context, owner [32]byte, f func(Entry) error) error {
-	return l.store.View(ctx, func(r kv.Reader) error {
-		return r.Scan(treeHistory, owner[:], after(owner[:]), func(key, value []byte) error {
-			var e Entry
-			if err := decodeRow(value, &e); err != nil {
-				return fmt.Errorf("%w: history row %x: %w", ErrUnreadable, key, err)
+	return l.view(ctx, func(r reader) error {
+		return r.Scan(treeHistory, owner[:], after(owner[:]), func(key, value []byte, damage error) error {
+			if damage != nil {
+				return nil // marked
 			}
-			return f(e)
+			e, err := decodeEntry(key, value)
+			if err != nil {
+				_ = r.damaged(treeHistory, key, err)
+				return nil
+			}
+			return f(*e)
 		})
 	})
 }

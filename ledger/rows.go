@@ -58,13 +58,6 @@ type Garbage struct {
 	Since    int64
 }
 
-// Unreadable marks a record that this version cannot read. Nothing deletes it.
-type Unreadable struct {
-	ID   vigil.DelegateID
-	Text string
-	At   int64
-}
-
 const (
 	rowFormat = 1
 	maxRow    = 64 << 10

@@ -16,37 +16,80 @@ import (
 
 // Snapshot reads the rows of a ledger one by one, the malformed ones too. It is
 // for fsck: everything else asks the Ledger.
-type Snapshot struct{ r kv.Reader }
+type Snapshot struct {
+	r   reader
+	raw kv.Reader
+}
 
 // Inspect runs f on one consistent state of the store, whether or not it can be
 // opened as a ledger.
 func Inspect(ctx context.Context, store kv.Store, f func(*Snapshot) error) error {
-	return store.View(ctx, func(r kv.Reader) error { return f(&Snapshot{r}) })
+	return store.View(ctx, func(r kv.Reader) error { return f(&Snapshot{r: &edge{r: r}, raw: r}) })
 }
 
-// Meta returns what is wrong with the schema number and the generation, or nil.
+// Schema returns an error unless the schema is this version's and the generation
+// is there: nothing else can then be read.
+func (s *Snapshot) Schema() error {
+	schema, err := readSchema(s.raw)
+	if err == nil && schema != Schema {
+		err = fmt.Errorf("%w: schema %d, which the next start migrates", ErrUnreadable, schema)
+	}
+	return err
+}
+
+// Meta returns what is missing of the ledger's own settings, or nil.
 func (s *Snapshot) Meta() error {
-	var bad []error
-	for name, size := range map[string]int{metaSchema: 4, metaGeneration: len(Generation{})} {
-		b, err := s.r.Get(treeMeta, []byte(name))
+	if _, err := s.r.Get(treeMeta, []byte(metaGeneration)); errors.Is(err, kv.ErrNotFound) {
+		return fmt.Errorf("%s: %w", metaGeneration, err)
+	} else if err != nil && !errors.Is(err, ErrUnreadable) {
+		return err
+	}
+	return nil
+}
+
+// Rows calls f for every row of every tree that means nothing by itself: whose
+// checksum is wrong, that does not decode, that lies under another's key. marked
+// says whether status and metrics tell of it.
+func (s *Snapshot) Rows(f func(d *Damage, marked bool) error) error {
+	for _, t := range trees() {
+		err := s.raw.Scan(t.name, nil, nil, func(key, stored []byte) error {
+			value, err := unseal(t.name, key, stored)
+			if err == nil {
+				err = t.read(key, value)
+			}
+			if err == nil {
+				return nil
+			}
+			d := new(Damage)
+			if !errors.As(err, &d) {
+				d = &Damage{Tree: t.name, Key: key, Cause: err}
+			}
+			marked, err := s.has(treeUnreadable, markKey(t.name, key))
+			if err != nil {
+				return err
+			}
+			return f(d, marked)
+		})
 		if err != nil {
-			bad = append(bad, fmt.Errorf("%s: %w", name, err))
-		} else if len(b) != size {
-			bad = append(bad, fmt.Errorf("%w: %s has %d bytes, want %d", ErrUnreadable, name, len(b), size))
+			return err
 		}
 	}
-	return errors.Join(bad...)
+	return nil
 }
 
-// Records calls f for every record, with the error of one that is unreadable.
-func (s *Snapshot) Records(f func(vigil.DelegateID, *delegate.Record, error) error) error {
-	return s.r.Scan(treeSessions, nil, nil, func(key, value []byte) error {
-		if len(key) != idSize {
-			return f(vigil.DelegateID{}, nil, fmt.Errorf("%w: key %x", ErrUnreadable, key))
+// The walks that follow leave out the rows of which Rows tells.
+
+// Records calls f for every record.
+func (s *Snapshot) Records(f func(*delegate.Record) error) error {
+	return s.r.Scan(treeSessions, nil, nil, func(key, value []byte, damage error) error {
+		if damage != nil || len(key) != idSize {
+			return nil
 		}
-		id := vigil.DelegateID(key)
-		rec, err := decodeRecord(id, value)
-		return f(id, rec, err)
+		rec, err := decodeRecord(vigil.DelegateID(key), value)
+		if err != nil {
+			return nil
+		}
+		return f(rec)
 	})
 }
 
@@ -58,7 +101,7 @@ func (s *Snapshot) Record(id vigil.DelegateID) (*delegate.Record, error) { retur
 func (s *Snapshot) MissingRows(r *delegate.Record) ([]string, error) {
 	var missing []string
 	for row := range derived(r) {
-		_, err := s.r.Get(row.tree, []byte(row.key))
+		_, err := s.raw.Get(row.tree, []byte(row.key))
 		if errors.Is(err, kv.ErrNotFound) {
 			missing = append(missing, row.tree+" "+hex.EncodeToString([]byte(row.key)))
 		} else if err != nil {
@@ -72,7 +115,10 @@ func (s *Snapshot) MissingRows(r *delegate.Record) ([]string, error) {
 // for. Rows of unreadable records are left out: they wait for Quarantine.
 func (s *Snapshot) StrayRows(f func(row string) error) error {
 	for _, tree := range []string{treeDue, treeFlight, treeExpiries, treeEnded, treeScripts} {
-		err := s.r.Scan(tree, nil, nil, func(key, _ []byte) error {
+		err := s.r.Scan(tree, nil, nil, func(key, _ []byte, damage error) error {
+			if damage != nil {
+				return nil
+			}
 			if len(key) >= idSize {
 				rec, err := load(s.r, vigil.DelegateID(key[len(key)-idSize:]))
 				if errors.Is(err, ErrUnreadable) || err == nil && derived(rec)[treeKey{tree, string(key)}] {
@@ -92,16 +138,13 @@ func (s *Snapshot) StrayRows(f func(row string) error) error {
 }
 
 // VTXOs calls f for every VTXO row.
-func (s *Snapshot) VTXOs(f func(*VTXO, error) error) error {
-	return s.r.Scan(treeVTXOs, nil, nil, func(key, value []byte) error {
-		v := new(VTXO)
-		op, ok := parseOutpointKey(key)
-		err := decodeRow(value, v)
-		if err != nil || !ok {
-			return f(nil, fmt.Errorf("%w: row %x: %w", ErrUnreadable, key, err))
+func (s *Snapshot) VTXOs(f func(*VTXO) error) error {
+	return s.r.Scan(treeVTXOs, nil, nil, func(key, value []byte, damage error) error {
+		v, err := decodeVTXO(key, value)
+		if damage != nil || err != nil {
+			return nil
 		}
-		v.Outpoint = op
-		return f(v, nil)
+		return f(v)
 	})
 }
 
@@ -110,12 +153,12 @@ func (s *Snapshot) VTXO(op wire.OutPoint) (*VTXO, error) { return loadVTXO(s.r, 
 
 // Pending calls f for every row that lets an older delegate find the newer one
 // that waits for it.
-func (s *Snapshot) Pending(f func(older, newer vigil.DelegateID, err error) error) error {
-	return s.r.Scan(treePending, nil, nil, func(key, value []byte) error {
-		if len(key) != idSize || len(value) != idSize {
-			return f(vigil.DelegateID{}, vigil.DelegateID{}, fmt.Errorf("%w: row %x", ErrUnreadable, key))
+func (s *Snapshot) Pending(f func(older, newer vigil.DelegateID) error) error {
+	return s.r.Scan(treePending, nil, nil, func(key, value []byte, damage error) error {
+		if damage != nil || readPending(key, value) != nil {
+			return nil
 		}
-		return f(vigil.DelegateID(key), vigil.DelegateID(value), nil)
+		return f(vigil.DelegateID(key), vigil.DelegateID(value))
 	})
 }
 
@@ -133,14 +176,14 @@ func (s *Snapshot) PendingFor(older vigil.DelegateID) (vigil.DelegateID, bool, e
 }
 
 // Tombstones calls f for every tombstone row.
-func (s *Snapshot) Tombstones(f func(op wire.OutPoint, id vigil.DelegateID, err error) error) error {
-	return s.r.Scan(treeTombstones, nil, nil, func(key, _ []byte) error {
-		if cut := len(key) - idSize; cut > 0 {
-			if op, ok := parseOutpointKey(key[:cut]); ok {
-				return f(op, vigil.DelegateID(key[cut:]), nil)
-			}
+func (s *Snapshot) Tombstones(f func(op wire.OutPoint, id vigil.DelegateID) error) error {
+	return s.r.Scan(treeTombstones, nil, nil, func(key, _ []byte, damage error) error {
+		cut := max(len(key)-idSize, 0)
+		op, ok := parseOutpointKey(key[:cut])
+		if damage != nil || !ok {
+			return nil
 		}
-		return f(wire.OutPoint{}, vigil.DelegateID{}, fmt.Errorf("%w: row %x", ErrUnreadable, key))
+		return f(op, vigil.DelegateID(key[cut:]))
 	})
 }
 
@@ -150,16 +193,13 @@ func (s *Snapshot) Buried(op wire.OutPoint, id vigil.DelegateID) (bool, error) {
 }
 
 // Branches calls f for every branch.
-func (s *Snapshot) Branches(f func(*delegate.Branch, error) error) error {
-	return s.r.Scan(treeBranches, nil, nil, func(key, value []byte) error {
-		b, err := delegate.DecodeBranch(value)
-		if err == nil && string(key) != string(branchKey(b.Delegate, b.Commitment)) {
-			err = errors.New("lies under another key")
+func (s *Snapshot) Branches(f func(*delegate.Branch) error) error {
+	return s.r.Scan(treeBranches, nil, nil, func(key, value []byte, damage error) error {
+		b, err := decodeBranch(key, value)
+		if damage != nil || err != nil {
+			return nil
 		}
-		if err != nil {
-			return f(nil, fmt.Errorf("%w: row %x: %w", ErrUnreadable, key, err))
-		}
-		return f(b, nil)
+		return f(b)
 	})
 }
 
@@ -169,17 +209,13 @@ func (s *Snapshot) HasBranch(id vigil.DelegateID, commitment chainhash.Hash) (bo
 }
 
 // History calls f for every line of history of every owner.
-func (s *Snapshot) History(f func(*Entry, error) error) error {
-	return s.r.Scan(treeHistory, nil, nil, func(key, value []byte) error {
-		e := new(Entry)
-		err := decodeRow(value, e)
-		if _, id, ok := parseTimeKey(key[min(len(key), 32):]); err == nil && (!ok || id != e.Delegate) {
-			err = errors.New("lies under another key")
+func (s *Snapshot) History(f func(*Entry) error) error {
+	return s.r.Scan(treeHistory, nil, nil, func(key, value []byte, damage error) error {
+		e, err := decodeEntry(key, value)
+		if damage != nil || err != nil {
+			return nil
 		}
-		if err != nil {
-			return f(nil, fmt.Errorf("%w: row %x: %w", ErrUnreadable, key, err))
-		}
-		return f(e, nil)
+		return f(e)
 	})
 }
 
@@ -189,24 +225,21 @@ func (s *Snapshot) HasHistory(r *delegate.Record) (bool, error) {
 }
 
 // SecretGarbage calls f for every secret that is to be deleted.
-func (s *Snapshot) SecretGarbage(f func(*Garbage, error) error) error {
-	return s.r.Scan(treeSecretGC, nil, nil, func(key, value []byte) error {
+func (s *Snapshot) SecretGarbage(f func(*Garbage) error) error {
+	return s.r.Scan(treeSecretGC, nil, nil, func(key, value []byte, damage error) error {
 		g := &Garbage{Name: string(key)}
-		if err := decodeRow(value, g); err != nil {
-			return f(nil, fmt.Errorf("%w: row %q: %w", ErrUnreadable, key, err))
+		if damage != nil || decodeRow(value, g) != nil {
+			return nil
 		}
-		return f(g, nil)
+		return f(g)
 	})
 }
 
 // Count returns the kept count of a state.
 func (s *Snapshot) Count(state delegate.State) (uint64, error) { return readCount(s.r, state) }
 
-// Marked says whether an unreadable record was quarantined.
-func (s *Snapshot) Marked(id vigil.DelegateID) (bool, error) { return s.has(treeUnreadable, id[:]) }
-
 func (s *Snapshot) has(tree string, key []byte) (bool, error) {
-	_, err := s.r.Get(tree, key)
+	_, err := s.raw.Get(tree, key)
 	if errors.Is(err, kv.ErrNotFound) {
 		return false, nil
 	}

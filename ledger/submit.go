@@ -32,7 +32,7 @@ type Receipt struct {
 // the older. Refusals are *vigil.Error.
 func (l *Ledger) Submit(ctx context.Context, s Submission) (Receipt, error) {
 	var receipt Receipt
-	err := l.store.Update(ctx, func(w kv.Writer) error {
+	err := l.update(ctx, func(w writer) error {
 		var err error
 		t := &transition{w: w, at: l.now().Unix()}
 		receipt, err = t.submit(s)
@@ -173,8 +173,8 @@ func (t *transition) room(s Submission, olders []*delegate.Record) error {
 		seen = append(seen, in.Script)
 		open := 0
 		prefix := scriptPrefix(in.Script, classOpen)
-		err := t.w.Scan(treeScripts, prefix, after(prefix), func(key, _ []byte) error {
-			replaced := slices.ContainsFunc(olders, func(o *delegate.Record) bool {
+		err := t.w.Scan(treeScripts, prefix, after(prefix), func(key, _ []byte, damage error) error {
+			replaced := damage != nil || slices.ContainsFunc(olders, func(o *delegate.Record) bool {
 				return !o.State.InFlight() && bytes.HasSuffix(key, o.ID[:])
 			})
 			if !replaced {

@@ -8,12 +8,11 @@ import (
 	"github.com/btcsuite/btcd/wire/v2"
 
 	"github.com/vigil-ark/vigil/delegate"
-	"github.com/vigil-ark/vigil/kv"
 )
 
 // transition is one change being written.
 type transition struct {
-	w  kv.Writer
+	w  writer
 	at int64
 }
 
@@ -146,19 +145,16 @@ func (t *transition) advance(cur *delegate.Record, c *Change) (*delegate.Record,
 }
 
 // recallLeaves takes the leaves of a record's commitment from the stored branch,
-// if that can be read; fsck reports one that cannot.
+// if that can be read; one that cannot is marked.
 func (t *transition) recallLeaves(rec *delegate.Record) error {
-	raw, err := t.w.Get(treeBranches, branchKey(rec.BranchOwner(), rec.Commitment))
-	if errors.Is(err, kv.ErrNotFound) {
+	branch, err := loadBranch(t.w, rec.BranchOwner(), rec.Commitment)
+	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrUnreadable) {
 		return nil
 	}
-	if err != nil {
-		return err
-	}
-	if branch, err := delegate.DecodeBranch(raw); err == nil {
+	if err == nil {
 		rec.Leaves = branch.Leaves
 	}
-	return nil
+	return err
 }
 
 func (t *transition) putBranch(b *delegate.Branch) error {
@@ -196,10 +192,10 @@ func (t *transition) end(rec *delegate.Record, c *Change) error {
 			return err
 		}
 	}
-	switch rec.State {
-	case delegate.Replaced, delegate.Cancelled, delegate.Expired:
+	switch {
+	case buries(rec.State):
 		return bury(t.w, rec)
-	case delegate.Settled:
+	case rec.State == delegate.Settled:
 		return dropBranches(t.w, rec.ID, rec.Commitment)
 	}
 	// Spent and unrolled are the operator's words. It holds a forfeit for every

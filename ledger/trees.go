@@ -29,12 +29,43 @@ const (
 	treeHistory    = "ark_tx_history"    // owner(32) time(8) id(16) -> Entry
 	treeSecretGC   = "secret_gc"         // secret name -> Garbage
 	treeCounts     = "counts"            // state(1) -> count(8)
-	treeUnreadable = "quarantine"        // id(16) -> Unreadable
+	treeUnreadable = "quarantine"        // tree 0 key -> Unreadable
 )
+
+// tree is what all of Vigil must know of a tree: a new one needs its name above
+// and its line below, and then its rows have checksums and a format byte, are read
+// by fsck and migrated. A tree that an older version may not overlook also needs a
+// new Schema, whose migration may do nothing.
+type tree struct {
+	name string
+	read func(key, value []byte) error // why a row means nothing, or nil
+}
+
+// trees lists them all.
+func trees() []tree {
+	return []tree{
+		{treeMeta, readMeta},
+		{treeSessions, readSession},
+		{treeDue, bareKey(8 + idSize)},
+		{treeFlight, bareKey(idSize)},
+		{treeExpiries, bareKey(8 + idSize)},
+		{treeEnded, bareKey(8 + idSize)},
+		{treeBranches, readBranch},
+		{treeVTXOs, rowsOf[VTXO](outpointSize)},
+		{treeScripts, bareKey(sha256.Size + 1 + idSize)},
+		{treeTombstones, bareKey(outpointSize + idSize)},
+		{treePending, readPending},
+		{treeHistory, readHistory},
+		{treeSecretGC, rowsOf[Garbage](0)},
+		{treeCounts, readCountRow},
+		{treeUnreadable, rowsOf[Unreadable](0)},
+	}
+}
 
 // Names in the meta tree.
 const (
-	metaSchema     = "schema"
+	metaSchema     = "schema" // four bytes, in every version
+	metaLayout     = "layout" // the schema number again, with a checksum
 	metaGeneration = "generation"
 	metaHold       = "hold"
 	metaPinned     = "operator"
@@ -49,7 +80,10 @@ const (
 	classEnded byte = 1
 )
 
-const idSize = len(vigil.DelegateID{})
+const (
+	idSize       = len(vigil.DelegateID{})
+	outpointSize = chainhash.HashSize + 4
+)
 
 func timeKey(at int64, id vigil.DelegateID) []byte {
 	key := make([]byte, 8, 8+idSize)
@@ -66,13 +100,13 @@ func parseTimeKey(key []byte) (int64, vigil.DelegateID, bool) {
 }
 
 func outpointKey(op wire.OutPoint) []byte {
-	key := make([]byte, 0, chainhash.HashSize+4+idSize)
+	key := make([]byte, 0, outpointSize+idSize)
 	key = append(key, op.Hash[:]...)
 	return binary.BigEndian.AppendUint32(key, op.Index)
 }
 
 func parseOutpointKey(key []byte) (wire.OutPoint, bool) {
-	if len(key) != chainhash.HashSize+4 {
+	if len(key) != outpointSize {
 		return wire.OutPoint{}, false
 	}
 	return wire.OutPoint{Hash: chainhash.Hash(key[:32]), Index: binary.BigEndian.Uint32(key[32:])}, true

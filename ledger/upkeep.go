@@ -1,10 +1,8 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
-	"errors"
-	"fmt"
-	"strings"
 
 	"github.com/btcsuite/btcd/wire/v2"
 
@@ -17,15 +15,19 @@ import (
 // stays until SecretDeleted confirms it.
 func (l *Ledger) SecretGarbage(ctx context.Context, limit int) ([]Garbage, error) {
 	var rows []Garbage
-	err := l.store.View(ctx, func(r kv.Reader) error {
+	err := l.view(ctx, func(r reader) error {
 		rows = nil
-		return r.Scan(treeSecretGC, nil, nil, func(key, value []byte) error {
+		return r.Scan(treeSecretGC, nil, nil, func(key, value []byte, damage error) error {
 			if len(rows) == limit {
 				return kv.ErrStop
 			}
 			g := Garbage{Name: string(key)}
-			if err := decodeRow(value, &g); err != nil {
-				return fmt.Errorf("%w: secret garbage %q: %w", ErrUnreadable, key, err)
+			if damage == nil {
+				damage = decodeRow(value, &g)
+			}
+			if damage != nil {
+				_ = r.damaged(treeSecretGC, key, damage)
+				return nil // a name that may be another's: nothing is deleted for it
 			}
 			rows = append(rows, g)
 			return nil
@@ -36,7 +38,7 @@ func (l *Ledger) SecretGarbage(ctx context.Context, limit int) ([]Garbage, error
 
 // SecretDeleted removes the row of a secret that the secret store has deleted.
 func (l *Ledger) SecretDeleted(ctx context.Context, names ...string) error {
-	return l.store.Update(ctx, func(w kv.Writer) error {
+	return l.update(ctx, func(w writer) error {
 		for _, name := range names {
 			if err := w.Delete(treeSecretGC, []byte(name)); err != nil {
 				return err
@@ -44,42 +46,6 @@ func (l *Ledger) SecretDeleted(ctx context.Context, names ...string) error {
 		}
 		return nil
 	})
-}
-
-// Quarantine marks a record that cannot be read and takes it out of the due
-// index, so that it neither fires nor disappears. A readable record is
-// quarantined by Transition.
-func (l *Ledger) Quarantine(ctx context.Context, due Due, why string) error {
-	return l.store.Update(ctx, func(w kv.Writer) error {
-		if _, err := load(w, due.ID); err == nil {
-			return fmt.Errorf("%w: delegate %s can be read", ErrConflict, due.ID)
-		} else if !errors.Is(err, ErrUnreadable) && !errors.Is(err, ErrNotFound) {
-			return err
-		}
-		if err := w.Delete(treeDue, timeKey(due.At, due.ID)); err != nil {
-			return err
-		}
-		why = strings.ToValidUTF8(why[:min(len(why), maxText)], "")
-		return putRow(w, treeUnreadable, due.ID[:], &Unreadable{Text: why, At: l.now().Unix()})
-	})
-}
-
-// Unreadable returns the marks that Quarantine left.
-func (l *Ledger) Unreadable(ctx context.Context) ([]Unreadable, error) {
-	var rows []Unreadable
-	err := l.store.View(ctx, func(r kv.Reader) error {
-		rows = nil
-		return r.Scan(treeUnreadable, nil, nil, func(key, value []byte) error {
-			var u Unreadable
-			if err := decodeRow(value, &u); err != nil || len(key) != idSize {
-				return fmt.Errorf("%w: quarantine row %x: %w", ErrUnreadable, key, err)
-			}
-			u.ID = vigil.DelegateID(key)
-			rows = append(rows, u)
-			return nil
-		})
-	})
-	return rows, err
 }
 
 // Cancel takes a delegate back. In flight it cannot be: then the wish is noted
@@ -103,15 +69,13 @@ func (l *Ledger) Cancel(ctx context.Context, prev *delegate.Record, deleted bool
 func (l *Ledger) Tombstones(ctx context.Context, limit int, from Cursor) ([]wire.OutPoint, Cursor, error) {
 	var outpoints []wire.OutPoint
 	var rest Cursor
-	err := l.store.View(ctx, func(r kv.Reader) error {
+	err := l.view(ctx, func(r reader) error {
 		outpoints, rest = nil, nil
-		return r.Scan(treeTombstones, from, nil, func(key, _ []byte) error {
-			if len(key) < idSize {
-				return fmt.Errorf("%w: tombstone row %x", ErrUnreadable, key)
-			}
-			op, ok := parseOutpointKey(key[:len(key)-idSize])
-			if !ok {
-				return fmt.Errorf("%w: tombstone row %x", ErrUnreadable, key)
+		return r.Scan(treeTombstones, from, nil, func(key, _ []byte, damage error) error {
+			op, ok := parseOutpointKey(key[:max(len(key)-idSize, 0)])
+			if damage != nil || !ok {
+				_ = r.damaged(treeTombstones, key, cmp.Or(damage, errKey))
+				return nil
 			}
 			if n := len(outpoints); n > 0 && outpoints[n-1] == op {
 				return nil
@@ -129,10 +93,10 @@ func (l *Ledger) Tombstones(ctx context.Context, limit int, from Cursor) ([]wire
 
 // Exhume forgets the tombstones over outpoints that are spent.
 func (l *Ledger) Exhume(ctx context.Context, spent ...Gone) error {
-	return l.store.Update(ctx, func(w kv.Writer) error {
+	return l.update(ctx, func(w writer) error {
 		for _, g := range spent {
 			key := outpointKey(g.Outpoint)
-			v, err := loadVTXO(w, key)
+			v, err := legibleVTXO(w, key)
 			if err != nil {
 				return err
 			}

@@ -16,7 +16,7 @@ import (
 // write stores a record and brings every index that is derived from it in step:
 // due times, flights, expiries, ends, scripts and counts. before is nil for a new record. It
 // is the only place that writes these trees.
-func write(w kv.Writer, before, after *delegate.Record) error {
+func write(w writer, before, after *delegate.Record) error {
 	b, err := after.Encode()
 	if err != nil {
 		return fmt.Errorf("delegate %s: %w", after.ID, err)
@@ -28,7 +28,7 @@ func write(w kv.Writer, before, after *delegate.Record) error {
 }
 
 // index moves the derived rows from before to after; either may be nil.
-func index(w kv.Writer, before, after *delegate.Record) error {
+func index(w writer, before, after *delegate.Record) error {
 	old, fresh := derived(before), derived(after)
 	for key := range old {
 		if !fresh[key] {
@@ -87,7 +87,7 @@ func derived(r *delegate.Record) map[treeKey]bool {
 
 // addCount counts on from nothing where the row cannot be read: a number for the
 // metrics must hold up no transition, and fsck counts again.
-func addCount(w kv.Writer, s delegate.State, by int64) error {
+func addCount(w writer, s delegate.State, by int64) error {
 	n, err := readCount(w, s)
 	if err != nil && !errors.Is(err, ErrUnreadable) {
 		return err
@@ -95,7 +95,7 @@ func addCount(w kv.Writer, s delegate.State, by int64) error {
 	return w.Put(treeCounts, []byte{byte(s)}, encodeCount(uint64(max(int64(n)+by, 0))))
 }
 
-func readCount(r kv.Reader, s delegate.State) (uint64, error) {
+func readCount(r reader, s delegate.State) (uint64, error) {
 	b, err := r.Get(treeCounts, []byte{byte(s)})
 	if errors.Is(err, kv.ErrNotFound) {
 		return 0, nil
@@ -105,13 +105,13 @@ func readCount(r kv.Reader, s delegate.State) (uint64, error) {
 	}
 	n, err := decodeCount(b)
 	if err != nil {
-		return 0, fmt.Errorf("%w: count of %s: %w", ErrUnreadable, s, err)
+		return 0, r.damaged(treeCounts, []byte{byte(s)}, err)
 	}
 	return n, nil
 }
 
 // cover puts the record's inputs under it; a pending one is noted as the next.
-func cover(w kv.Writer, r *delegate.Record) error {
+func cover(w writer, r *delegate.Record) error {
 	for _, in := range r.Inputs {
 		key := outpointKey(in.Outpoint)
 		v, err := legibleVTXO(w, key)
@@ -137,7 +137,7 @@ func cover(w kv.Writer, r *delegate.Record) error {
 // uncover takes the record off its inputs and notes what became of those that
 // are gone; of an input that another delegate renews, that one's own end will
 // tell. It deletes from gone what it has not noted.
-func uncover(w kv.Writer, r *delegate.Record, gone map[wire.OutPoint]Gone, at int64) error {
+func uncover(w writer, r *delegate.Record, gone map[wire.OutPoint]Gone, at int64) error {
 	for _, in := range r.Inputs {
 		key := outpointKey(in.Outpoint)
 		v, err := legibleVTXO(w, key)
@@ -179,21 +179,17 @@ func uncover(w kv.Writer, r *delegate.Record, gone map[wire.OutPoint]Gone, at in
 
 // dropBranchOf deletes the branch of the renewal that made v once no VTXO of it
 // is unspent: until then it is its owner's exit data.
-func dropBranchOf(w kv.Writer, v *VTXO) error {
+func dropBranchOf(w writer, v *VTXO) error {
 	if v.Origin == (vigil.DelegateID{}) {
 		return nil
 	}
 	key := branchKey(v.Origin, v.Commitment)
-	b, err := w.Get(treeBranches, key)
-	if errors.Is(err, kv.ErrNotFound) {
-		return nil
+	branch, err := loadBranch(w, v.Origin, v.Commitment)
+	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrUnreadable) {
+		return nil // nothing unreadable is deleted
 	}
 	if err != nil {
 		return err
-	}
-	branch, err := delegate.DecodeBranch(b)
-	if err != nil {
-		return nil // fsck reports it; nothing unreadable is deleted
 	}
 	for _, leaf := range branch.Leaves {
 		sibling, err := legibleVTXO(w, outpointKey(leaf))
@@ -207,9 +203,14 @@ func dropBranchOf(w kv.Writer, v *VTXO) error {
 	return w.Delete(treeBranches, key)
 }
 
+// buries says whether a delegate that ended so leaves coins that are not spent.
+func buries(s delegate.State) bool {
+	return s == delegate.Replaced || s == delegate.Cancelled || s == delegate.Expired
+}
+
 // bury leaves tombstones for a record whose inputs are not spent: while they
 // stand, an old body is known again.
-func bury(w kv.Writer, r *delegate.Record) error {
+func bury(w writer, r *delegate.Record) error {
 	for _, in := range r.Inputs {
 		if err := w.Put(treeTombstones, tombstoneKey(in.Outpoint, r.ID), nil); err != nil {
 			return err
@@ -223,11 +224,11 @@ func bury(w kv.Writer, r *delegate.Record) error {
 // only said that something else spent it, one that gave forfeits away is kept as
 // ended by that, with its branches, until it is pruned: whoever says so may hold
 // back the commitment that they are for.
-func exhume(w kv.Writer, g Gone, keep chainhash.Hash, at int64) error {
+func exhume(w writer, g Gone, keep chainhash.Hash, at int64) error {
 	var ids []vigil.DelegateID
 	prefix := outpointKey(g.Outpoint)
-	err := w.Scan(treeTombstones, prefix, after(prefix), func(key, _ []byte) error {
-		if len(key) == len(prefix)+idSize {
+	err := w.Scan(treeTombstones, prefix, after(prefix), func(key, _ []byte, damage error) error {
+		if damage == nil && len(key) == len(prefix)+idSize {
 			ids = append(ids, vigil.DelegateID(key[len(prefix):]))
 		}
 		return nil
@@ -238,7 +239,7 @@ func exhume(w kv.Writer, g Gone, keep chainhash.Hash, at int64) error {
 	for _, id := range ids {
 		r, err := load(w, id)
 		if errors.Is(err, ErrNotFound) || errors.Is(err, ErrUnreadable) {
-			continue // fsck reports it
+			continue // marked
 		}
 		if err != nil {
 			return err
@@ -268,7 +269,7 @@ func exhume(w kv.Writer, g Gone, keep chainhash.Hash, at int64) error {
 }
 
 // endBuried makes a buried record one that ended by its coin's fate.
-func endBuried(w kv.Writer, r *delegate.Record, g Gone, at int64) error {
+func endBuried(w writer, r *delegate.Record, g Gone, at int64) error {
 	ended := r.Clone()
 	ended.State, ended.StateSince, ended.Version = delegate.Spent, at, r.Version+1
 	if g.Unrolled {
@@ -278,10 +279,10 @@ func endBuried(w kv.Writer, r *delegate.Record, g Gone, at int64) error {
 }
 
 // dropBranches deletes the branches stored under id, but that of keep.
-func dropBranches(w kv.Writer, id vigil.DelegateID, keep chainhash.Hash) error {
+func dropBranches(w writer, id vigil.DelegateID, keep chainhash.Hash) error {
 	var keys [][]byte
-	err := w.Scan(treeBranches, id[:], after(id[:]), func(key, _ []byte) error {
-		if !bytes.Equal(key, branchKey(id, keep)) {
+	err := w.Scan(treeBranches, id[:], after(id[:]), func(key, _ []byte, damage error) error {
+		if damage == nil && !bytes.Equal(key, branchKey(id, keep)) {
 			keys = append(keys, key)
 		}
 		return nil

@@ -144,6 +144,7 @@ func (m *Metrics) Committed(d time.Duration) { m.commits.Observe(d.Seconds()) }
 type Ledger interface {
 	Counts(ctx context.Context) (map[delegate.State]uint64, error)
 	NearestExpiry(ctx context.Context, from time.Time) (time.Time, bool, error)
+	UnreadableRows(ctx context.Context) (int, error)
 }
 
 // Watch registers what the ledger tells. A nil now is time.Now.
@@ -156,6 +157,8 @@ func Watch(reg prometheus.Registerer, led Ledger, now func() time.Time) error {
 		delegates: prometheus.NewDesc("vigil_delegates", "Delegates kept, by state (docs/states.md).", []string{"state"}, nil),
 		nearest: prometheus.NewDesc("vigil_nearest_expiry_seconds",
 			"Seconds until the first VTXO of a delegate that has not ended expires; absent when there is none.", nil, nil),
+		unreadable: prometheus.NewDesc("vigil_unreadable_rows",
+			"Stored rows that were met and are damaged or cannot be read; kept as they are, and told until a day after they are whole again.", nil, nil),
 		up: prometheus.NewDesc("vigil_ledger_up", "1 when the ledger could be read for this scrape, else 0.", nil, nil),
 	})
 }
@@ -164,13 +167,13 @@ func Watch(reg prometheus.Registerer, led Ledger, now func() time.Time) error {
 const scrapeWithin = 5 * time.Second
 
 type ledgerCollector struct {
-	ledger                 Ledger
-	now                    func() time.Time
-	delegates, nearest, up *prometheus.Desc
+	ledger                             Ledger
+	now                                func() time.Time
+	delegates, nearest, unreadable, up *prometheus.Desc
 }
 
 func (c *ledgerCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.delegates, c.nearest, c.up} {
+	for _, d := range []*prometheus.Desc{c.delegates, c.nearest, c.unreadable, c.up} {
 		ch <- d
 	}
 }
@@ -186,11 +189,13 @@ func (c *ledgerCollector) Collect(ch chan<- prometheus.Metric) {
 	now := c.now()
 	counts, err := c.ledger.Counts(ctx)
 	at, some, failed := c.ledger.NearestExpiry(ctx, now)
-	if err != nil || failed != nil {
+	unreadable, unknown := c.ledger.UnreadableRows(ctx)
+	if err != nil || failed != nil || unknown != nil {
 		gauge(c.up, 0)
 		return
 	}
 	gauge(c.up, 1)
+	gauge(c.unreadable, float64(unreadable))
 	for _, s := range delegate.States() {
 		gauge(c.delegates, float64(counts[s]), s.String())
 	}

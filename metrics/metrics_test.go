@@ -33,10 +33,13 @@ var (
 )
 
 type fakeLedger struct {
-	counts map[delegate.State]uint64
-	at     time.Time
-	err    error
+	counts     map[delegate.State]uint64
+	at         time.Time
+	unreadable int
+	err        error
 }
+
+func (f *fakeLedger) UnreadableRows(context.Context) (int, error) { return f.unreadable, f.err }
 
 func (f *fakeLedger) Counts(context.Context) (map[delegate.State]uint64, error) {
 	return f.counts, f.err
@@ -56,7 +59,7 @@ func everything(t *testing.T) (*prometheus.Registry, *metrics.Metrics, *fakeLedg
 	if err != nil {
 		t.Fatal(err)
 	}
-	led := &fakeLedger{counts: map[delegate.State]uint64{delegate.Armed: 7}, at: now.Add(90 * time.Second)}
+	led := &fakeLedger{counts: map[delegate.State]uint64{delegate.Armed: 7}, at: now.Add(90 * time.Second), unreadable: 2}
 	if err := metrics.Watch(reg, led, func() time.Time { return now }); err != nil {
 		t.Fatal(err)
 	}
@@ -89,6 +92,7 @@ func TestHooks(t *testing.T) {
 		`vigil_delegates{state="armed"}`:              "7",
 		`vigil_delegates{state="quarantined"}`:        "0",
 		"vigil_nearest_expiry_seconds":                "90",
+		"vigil_unreadable_rows":                       "2",
 		"vigil_ledger_up":                             "1",
 		`vigil_refusals_total{code="SOMETHING_ELSE"}`: "",
 		`vigil_refusals_total{code="INTERNAL"}`:       "1",

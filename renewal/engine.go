@@ -12,6 +12,7 @@ import (
 	"github.com/vigil-ark/vigil"
 	"github.com/vigil-ark/vigil/ark/batch"
 	"github.com/vigil-ark/vigil/delegate"
+	"github.com/vigil-ark/vigil/ledger"
 	"github.com/vigil-ark/vigil/operator"
 )
 
@@ -132,13 +133,21 @@ func (e *Engine) learn(ctx context.Context) {
 
 // load takes up what the last process left in flight.
 func (e *Engine) load(ctx context.Context) error {
-	recs, err := e.ledger.InFlight(ctx)
+	found, err := e.ledger.InFlight(ctx)
 	if err != nil {
 		return fmt.Errorf("load delegates in flight: %w", err)
 	}
-	changes := make([]change, 0, len(recs))
-	for _, rec := range recs {
-		changes = append(changes, change{Prev: rec, Event: delegate.Recover})
+	var recs []*delegate.Record
+	var changes []change
+	for _, f := range found {
+		if f.Err != nil {
+			if err := e.quarantine(ctx, ledger.Due{ID: f.ID}, f.Err); err != nil {
+				e.cfg.Log.Error("an unreadable record could not be quarantined", "delegate", f.ID, "err", err)
+			}
+			continue
+		}
+		recs = append(recs, f.Record)
+		changes = append(changes, change{Prev: f.Record, Event: delegate.Recover})
 	}
 	for i, out := range e.apply(ctx, changes) {
 		rec := recs[i]

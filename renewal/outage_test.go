@@ -75,13 +75,13 @@ type watchful struct {
 func (w *watchful) SubmitForfeits(ctx context.Context, forfeits []string, commitment string) error {
 	stored := map[string]bool{}
 	err := ledger.Inspect(w.r.ctx, w.r.kv, func(s *ledger.Snapshot) error {
-		return s.Branches(func(b *delegate.Branch, err error) error {
-			if err == nil && len(b.Nodes) > 0 && len(b.Leaves) > 0 {
+		return s.Branches(func(b *delegate.Branch) error {
+			if len(b.Nodes) > 0 && len(b.Leaves) > 0 {
 				for _, f := range b.Forfeits {
 					stored[base64.StdEncoding.EncodeToString(f.PSBT)] = true
 				}
 			}
-			return err
+			return nil
 		})
 	})
 	if err != nil {
@@ -132,11 +132,9 @@ func (r *rig) whole(recs []*delegate.Record, w *watchful) {
 	r.t.Helper()
 	history := map[vigil.DelegateID]int{}
 	if err := ledger.Inspect(r.ctx, r.kv, func(s *ledger.Snapshot) error {
-		return s.History(func(e *ledger.Entry, err error) error {
-			if err == nil {
-				history[e.Delegate]++
-			}
-			return err
+		return s.History(func(e *ledger.Entry) error {
+			history[e.Delegate]++
+			return nil
 		})
 	}); err != nil {
 		r.t.Fatal(err)

@@ -103,8 +103,7 @@ func (e *Engine) reload(ctx context.Context, id vigil.DelegateID) {
 			})
 			return
 		case errors.Is(err, ledger.ErrUnreadable):
-			e.cfg.Log.Error("a delegate in flight cannot be read and is quarantined", "delegate", id, "err", err)
-			if err := e.ledger.Quarantine(ctx, ledger.Due{ID: id}, err.Error()); err != nil && !errors.Is(err, ledger.ErrConflict) {
+			if e.quarantine(ctx, ledger.Due{ID: id}, err) != nil {
 				break // the store is down: again
 			}
 			e.post(ctx, func() { e.flights.drop(id) })
@@ -119,6 +118,25 @@ func (e *Engine) reload(ctx context.Context, id vigil.DelegateID) {
 		case <-time.After(time.Second):
 		}
 	}
+}
+
+// quarantine marks a record that cannot be read, so that it is told of and in
+// nobody's way. A row of an index that cannot be believed, which has no id, is
+// marked already. The error is the store's.
+func (e *Engine) quarantine(ctx context.Context, due ledger.Due, why error) error {
+	if due.ID == (vigil.DelegateID{}) {
+		e.cfg.Log.Error("a stored row cannot be read: some delegate may not be renewed; see vigil fsck", "err", why)
+		return nil
+	}
+	err := e.ledger.Quarantine(ctx, due, why.Error())
+	if errors.Is(err, ledger.ErrConflict) {
+		return nil // whole again
+	}
+	if err == nil {
+		e.cfg.Log.Error("a delegate cannot be read and is quarantined", "delegate", due.ID, "err", why)
+		e.observer.Renewal(delegate.Quarantined.String())
+	}
+	return err
 }
 
 // take reads due delegates from the index and starts their registration.
@@ -137,7 +155,7 @@ func (e *Engine) take(ctx context.Context, room int) {
 		for _, row := range rows {
 			switch {
 			case row.Err != nil:
-				if err := e.ledger.Quarantine(ctx, row, row.Err.Error()); err != nil {
+				if err := e.quarantine(ctx, row, row.Err); err != nil {
 					e.cfg.Log.Error("an unreadable record could not be quarantined", "delegate", row.ID, "err", err)
 				}
 			case row.Record.State == delegate.Armed:

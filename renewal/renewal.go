@@ -83,7 +83,7 @@ type Session interface {
 // Ledger is the durable state that the engine reads and moves; *ledger.Ledger
 // implements it.
 type Ledger interface {
-	InFlight(ctx context.Context) ([]*delegate.Record, error)
+	InFlight(ctx context.Context) ([]ledger.Flight, error)
 	Delegate(ctx context.Context, id vigil.DelegateID) (*delegate.Record, error)
 	Due(ctx context.Context, upTo time.Time, limit int, from ledger.Cursor) ([]ledger.Due, ledger.Cursor, error)
 	NextDue(ctx context.Context) (time.Time, bool, error)

@@ -571,10 +571,7 @@ func (s *story) leaks() error {
 // keep remembers every forfeit that is stored with the branch of its commitment.
 func (s *story) keep(ctx context.Context, stores *stores) error {
 	return ledger.Inspect(ctx, stores.kv, func(snap *ledger.Snapshot) error {
-		return snap.Branches(func(b *delegate.Branch, err error) error {
-			if err != nil {
-				return err
-			}
+		return snap.Branches(func(b *delegate.Branch) error {
 			for _, f := range b.Forfeits {
 				s.kept[base64.StdEncoding.EncodeToString(f.PSBT)] = true
 			}
@@ -595,11 +592,11 @@ func (s *story) judge(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, stores.Close()) }()
 	rows := map[vigil.DelegateID]int{}
 	if err := ledger.Inspect(ctx, stores.kv, func(snap *ledger.Snapshot) error {
-		return snap.History(func(e *ledger.Entry, err error) error {
-			if err == nil && e.Type == "settle" {
+		return snap.History(func(e *ledger.Entry) error {
+			if e.Type == "settle" {
 				rows[e.Delegate]++
 			}
-			return err
+			return nil
 		})
 	}); err != nil {
 		return err

@@ -56,7 +56,7 @@ func statusText(s admin.Status, now time.Time) string {
 	}
 	line("delegates", "%d live (%s)", s.Live, strings.Join(states, ", "))
 	if s.Unreadable > 0 {
-		line("UNREADABLE", "%d records; see `vigil fsck`", s.Unreadable)
+		line("UNREADABLE", "%d stored rows; see `vigil fsck`", s.Unreadable)
 	}
 	line("next due", "%s", until(s.NextDue, now))
 	line("next expiry", "%s", until(s.NextExpiry, now))

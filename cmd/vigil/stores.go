@@ -141,7 +141,9 @@ func (p places) open(env *environment, committed func(time.Duration)) (_ *stores
 		return nil, fmt.Errorf("open the secret store in %s: %w", p.secretDir(), err)
 	}
 	backup := func(ctx context.Context, from uint32) error {
-		return s.kv.Backup(ctx, filepath.Join(p.DataDir, fmt.Sprintf("kv-before-migration-from-%d.db", from)))
+		// A start that was cut short, or a store brought back later, makes another copy.
+		name := fmt.Sprintf("kv-before-migration-from-%d-%s.db", from, time.Now().UTC().Format("20060102T150405.000Z"))
+		return s.kv.Backup(ctx, filepath.Join(p.DataDir, name))
 	}
 	if s.ledger, err = ledger.Open(ctx, s.kv, ledger.Options{BeforeMigration: backup}); err != nil {
 		return nil, fmt.Errorf("open the ledger: %w", err)
