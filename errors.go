@@ -153,6 +153,18 @@ const (
 	CodeWatchExpired      Code = "WATCH_EXPIRED"
 )
 
+// The codes of what a wallet is asked to sign, and of its policy.
+const (
+	CodeDocumentInvalid   Code = "DOCUMENT_INVALID"
+	CodeInputNotOurs      Code = "INPUT_NOT_OURS"
+	CodePolicyAssets      Code = "POLICY_ASSETS"
+	CodePolicyBearer      Code = "POLICY_BEARER"
+	CodePolicyDestination Code = "POLICY_DESTINATION"
+	CodePolicyInvalid     Code = "POLICY_INVALID"
+	CodePolicyPerTx       Code = "POLICY_PER_TX"
+	CodePolicyWindow      Code = "POLICY_WINDOW"
+)
+
 // Table lists every code, sorted by name; a test holds that.
 var Table = []Entry{
 	{CodeAssetsNotConserved, KindInvalid, false, "An input holds assets and the outputs do not return every unit to the owner in one extension output. Delegates never burn or issue assets."},
@@ -166,6 +178,7 @@ var Table = []Entry{
 	{CodeDelegateKeyMissing, KindInvalid, false, "An input's script has no collaborative leaf with this server's key and the operator's. Move the VTXO to an address that names this server as delegate."},
 	{CodeDestinationNotOwner, KindInvalid, false, "An output pays a script that is neither one of the inputs' nor the server's fee address. A delegate returns coins to where they were."},
 	{CodeDiskLow, KindUnavailable, true, "The server is short of disk and takes nothing new; what it has is kept alive. Retry later, or use another server."},
+	{CodeDocumentInvalid, KindInvalid, false, "A document to be signed is not well formed, or is not what its kind says, or the batch that it names does not verify. The sentence says which part; nothing was signed."},
 	{CodeDuplicateInput, KindInvalid, false, "The proof names an input twice."},
 	{CodeEpochUnknown, KindState, false, "The request names an epoch of the key's shares that may not sign here, or not any more. Recover, and use the epoch that is active."},
 	{CodeExitLeafSequence, KindInvalid, false, "An input is signed on an exit leaf with a sequence other than that leaf's delay."},
@@ -181,6 +194,7 @@ var Table = []Entry{
 	{CodeIdentityKeyNeeded, KindDenied, false, "This call takes an identity key of the wallet, not its host key."},
 	{CodeInputMismatch, KindInvalid, false, "The amount or script in the proof differs from what the operator knows of the VTXO."},
 	{CodeInputNotDelegable, KindInvalid, false, "An input cannot be renewed by a delegate: it is a note or a boarding output, or all inputs together are below dust."},
+	{CodeInputNotOurs, KindInvalid, false, "A document spends a coin whose script is none of this wallet's, or on a leaf that the group does not sign."},
 	{CodeInputSpent, KindState, false, "An input is already spent or renewed. Refresh the wallet's VTXOs."},
 	{CodeInputUnknown, KindState, true, "The operator does not know an input. A new VTXO may take a moment to appear; boarding outputs cannot be delegated."},
 	{CodeInputUnrolled, KindState, false, "An input is on chain, or on its way there, and cannot be renewed."},
@@ -197,6 +211,12 @@ var Table = []Entry{
 	{CodeOperatorKey, KindUnavailable, true, "The Ark operator's signer key differs from the one that this server was set up with. Intake stops until its operator confirms the change."},
 	{CodeOperatorDown, KindUnavailable, true, "The Ark operator cannot be reached, so the request could not be checked. Nothing was stored. Retry later."},
 	{CodeOutputAmount, KindInvalid, false, "An output is below the operator's dust or above its largest VTXO, or has no Taproot script."},
+	{CodePolicyAssets, KindState, false, "Units of assets would leave the wallet or be burned, or nothing is known of a coin's assets, and the wallet's policy does not allow assets to leave."},
+	{CodePolicyBearer, KindState, false, "A forfeit signed ahead on the leaf of group and operator is bound to no batch: whoever holds it may have the coin. The wallet's policy has not opted in to that; move the coin to the wallet's address instead."},
+	{CodePolicyDestination, KindState, false, "An output pays a script that is not on the allow-list of the wallet's policy. The host key may change the list."},
+	{CodePolicyInvalid, KindInvalid, false, "The policy contradicts itself, exceeds a bound, or was made for another version than the one in force. Read the policy again."},
+	{CodePolicyPerTx, KindState, false, "More would leave the wallet in one transaction than its policy allows. The host key may change the policy."},
+	{CodePolicyWindow, KindState, true, "More would leave the wallet in the policy's window of time than it allows. Retry later with what is free again, or change the policy with the host key."},
 	{CodeProofTooHeavy, KindInvalid, false, "The finished proof would weigh more than the operator takes. Use fewer inputs."},
 	{CodeRateLimited, KindLimit, true, "Too many requests from this address. Retry after the time given."},
 	{CodeRegistrationClosed, KindDenied, false, "This server takes no new wallets."},
