@@ -232,9 +232,10 @@ func (c *walletCheck) checkOutputs() error {
 }
 
 // checkDeletion: the proof that takes the registration back is over one of the
-// inputs, signed like the other, and asks for nothing.
+// inputs, signed like the other, and asks for nothing. It weighs less than the
+// other.
 func (c *walletCheck) checkDeletion() error {
-	proof, err := intent.Verify(c.body.deletion, c.body.deleteText, intent.Options{Skip: c.signers(), MaxWeight: c.params.MaxTxWeight, Reader: c.reader})
+	proof, err := intent.Verify(c.body.deletion, c.body.deleteText, intent.Options{Skip: c.signers(), Reader: c.reader})
 	if err != nil {
 		return proofRefusal(err)
 	}
