@@ -68,6 +68,9 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, code vigil.Code,
 		w.Header().Set("Retry-After", seconds(wait))
 	}
 	st := statusOf(&vigil.Error{Code: code, Message: vigil.Lookup(code).Meaning}, wait)
+	if s.refuseWallet(w, r, st) {
+		return
+	}
 	if isGRPC(r) {
 		// A response of trailers only, as the gRPC protocol has it for calls that
 		// are refused unread. Meanings are plain text that needs no escaping.
@@ -126,17 +129,25 @@ func (s *Server) trusted(addr netip.Addr) bool {
 	return false
 }
 
-// sources counts what each address asks. Its memory is bounded: addresses that
-// have been silent long enough to have a full bucket are forgotten, and when
-// too many are active at once, strangers share one bucket.
-type sources struct {
-	limits Limits
-	now    func() time.Time
+// sources counts what each address, or wallet, asks. Its memory is bounded:
+// those that have been silent long enough to have a full bucket are forgotten,
+// and when too many are active at once, strangers share one bucket.
+type sources[K comparable] struct {
+	bound bound
+	now   func() time.Time
 
 	mu     sync.Mutex
-	byAddr map[netip.Addr]*source
+	byKey  map[K]*source
 	swept  time.Time
 	shared *source
+}
+
+// bound is what one source may ask, and what it is told beyond that.
+type bound struct {
+	rate          float64 // a second
+	burst, active int
+	tooFast       vigil.Code
+	tooMany       vigil.Code
 }
 
 type source struct {
@@ -145,41 +156,41 @@ type source struct {
 	last   time.Time
 }
 
-// maxSources is the most addresses that are told apart: about 20 MB.
+// maxSources is the most that are told apart: about 20 MB.
 const maxSources = 100_000
 
-func newSources(l Limits, now func() time.Time) *sources {
-	s := &sources{limits: l, now: now, byAddr: map[netip.Addr]*source{}, swept: now()}
+func newSources[K comparable](b bound, now func() time.Time) *sources[K] {
+	s := &sources[K]{bound: b, now: now, byKey: map[K]*source{}, swept: now()}
 	s.shared = s.fresh()
 	return s
 }
 
-func (s *sources) fresh() *source {
-	return &source{bucket: rate.NewLimiter(rate.Limit(s.limits.Rate), s.limits.Burst)}
+func (s *sources[K]) fresh() *source {
+	return &source{bucket: rate.NewLimiter(rate.Limit(s.bound.rate), s.bound.burst)}
 }
 
-// enter counts a request of addr. It returns what to call when the request
+// enter counts a request of key. It returns what to call when the request
 // ends, or the code of the limit that it would exceed and how long to wait.
-func (s *sources) enter(addr netip.Addr) (done func(), wait time.Duration, code vigil.Code) {
+func (s *sources[K]) enter(key K) (done func(), wait time.Duration, code vigil.Code) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now()
 	s.sweep(now)
-	src := s.byAddr[addr]
+	src := s.byKey[key]
 	if src == nil {
 		src = s.shared
-		if len(s.byAddr) < maxSources {
+		if len(s.byKey) < maxSources {
 			src = s.fresh()
-			s.byAddr[addr] = src
+			s.byKey[key] = src
 		}
 	}
 	src.last = now
-	if src.active >= s.limits.Streams {
-		return nil, time.Second, vigil.CodeTooManyStreams
+	if src.active >= s.bound.active {
+		return nil, time.Second, s.bound.tooMany
 	}
 	if !src.bucket.AllowN(now, 1) {
 		missing := 1 - src.bucket.TokensAt(now)
-		return nil, time.Duration(missing / s.limits.Rate * float64(time.Second)), vigil.CodeRateLimited
+		return nil, time.Duration(missing / s.bound.rate * float64(time.Second)), s.bound.tooFast
 	}
 	src.active++
 	return func() {
@@ -189,16 +200,16 @@ func (s *sources) enter(addr netip.Addr) (done func(), wait time.Duration, code 
 	}, 0, ""
 }
 
-// sweep forgets addresses whose bucket is full again, now and then.
-func (s *sources) sweep(now time.Time) {
-	full := time.Duration(float64(s.limits.Burst) / s.limits.Rate * float64(time.Second))
+// sweep forgets those whose bucket is full again, now and then.
+func (s *sources[K]) sweep(now time.Time) {
+	full := time.Duration(float64(s.bound.burst) / s.bound.rate * float64(time.Second))
 	if now.Sub(s.swept) < max(full, time.Second) {
 		return
 	}
 	s.swept = now
-	for addr, src := range s.byAddr {
+	for key, src := range s.byKey {
 		if src.active == 0 && now.Sub(src.last) > full {
-			delete(s.byAddr, addr)
+			delete(s.byKey, key)
 		}
 	}
 }

@@ -89,8 +89,16 @@ func (e edge) status(method string, err error) error {
 		e.log.Warn("a request failed", "method", method, "code", known.Code, "err", err)
 	}
 	var wait time.Duration
-	if entry.Retry {
+	var knows *waitError
+	switch {
+	case errors.As(err, &knows):
+		wait = knows.wait
+	case entry.Retry:
 		wait = retryAfter
+	}
+	var skew *clockError
+	if errors.As(err, &skew) {
+		return statusOf(known, wait, protoadapt.MessageV1Of(skew.clock)).Err()
 	}
 	return statusOf(known, wait).Err()
 }
@@ -98,14 +106,10 @@ func (e edge) status(method string, err error) error {
 // statusOf writes code, sentence and, when the same request may pass later, the
 // wait. What went wrong inside is for the log: the caller gets the table's own
 // sentence.
-func statusOf(err *vigil.Error, wait time.Duration) *status.Status {
+func statusOf(err *vigil.Error, wait time.Duration, more ...protoadapt.MessageV1) *status.Status {
 	entry := vigil.Lookup(err.Code)
-	message := err.Message
-	if entry.Kind == vigil.KindInternal || message == "" {
-		message = entry.Meaning
-	}
-	s := status.New(grpcCode(entry.Kind), string(err.Code)+": "+clip(message))
-	details := []protoadapt.MessageV1{&errdetails.ErrorInfo{Reason: string(err.Code), Domain: domain}}
+	s := status.New(grpcCode(entry.Kind), string(err.Code)+": "+sentence(err))
+	details := append([]protoadapt.MessageV1{&errdetails.ErrorInfo{Reason: string(err.Code), Domain: domain}}, more...)
 	if wait > 0 {
 		details = append(details, &errdetails.RetryInfo{RetryDelay: durationpb.New(wait)})
 	}
@@ -114,6 +118,15 @@ func statusOf(err *vigil.Error, wait time.Duration) *status.Status {
 		return s // without details rather than not at all
 	}
 	return with
+}
+
+// sentence is what a caller may read of an error.
+func sentence(err *vigil.Error) string {
+	entry := vigil.Lookup(err.Code)
+	if entry.Kind == vigil.KindInternal || err.Message == "" {
+		return entry.Meaning
+	}
+	return clip(err.Message)
 }
 
 // clip bounds a sentence, which may quote what the caller sent, and keeps it

@@ -156,7 +156,7 @@ func wantCode(t testing.TB, w *httptest.ResponseRecorder, status int, code vigil
 }
 
 // roomy are limits that one test's requests do not meet.
-func roomy() rpc.Limits { return rpc.Limits{Rate: 1e6, Burst: 1e6} }
+func roomy() rpc.Limits { return rpc.Limits{Rate: 1e6, Burst: 1e6, WalletRate: 1e6, WalletBurst: 1e6} }
 
 // recorder collects log lines.
 type recorder struct {

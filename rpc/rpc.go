@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"connectrpc.com/connect"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
@@ -22,7 +23,7 @@ import (
 	"github.com/vigil-ark/vigil/vigilpb"
 )
 
-// Limits bound what one source may ask. Zero fields take their defaults.
+// Limits bound what one source, or one wallet, may ask. Zero fields take their defaults.
 type Limits struct {
 	Body    int64          // bytes of a request; default 1 MiB
 	Header  int            // bytes of a request's head; default 16 KiB
@@ -32,6 +33,12 @@ type Limits struct {
 	Proxies []netip.Prefix // whose X-Forwarded-For is believed; default none
 	Timeout time.Duration  // of one request, from its head to its answer; default 30 s
 	Head    time.Duration  // for a request's head to arrive; default 10 s
+
+	WalletRate   float64       // requests a second of one wallet; default 20
+	WalletBurst  int           // default 60
+	WalletAtOnce int           // concurrent requests of one wallet; default 16
+	Watches      int           // open watches of one wallet; default 8
+	WatchAge     time.Duration // after which a watch ends; default 1 h
 }
 
 func (l Limits) withDefaults() Limits {
@@ -56,12 +63,42 @@ func (l Limits) withDefaults() Limits {
 	if l.Head <= 0 {
 		l.Head = 10 * time.Second
 	}
+	if l.WalletRate <= 0 {
+		l.WalletRate = 20
+	}
+	if l.WalletBurst <= 0 {
+		l.WalletBurst = 60
+	}
+	if l.WalletAtOnce <= 0 {
+		l.WalletAtOnce = 16
+	}
+	if l.Watches <= 0 {
+		l.Watches = 8
+	}
+	if l.WatchAge <= 0 {
+		l.WatchAge = time.Hour
+	}
 	return l
+}
+
+func (l Limits) ofSource() bound {
+	return bound{rate: l.Rate, burst: l.Burst, active: l.Streams, tooFast: vigil.CodeRateLimited, tooMany: vigil.CodeTooManyStreams}
+}
+
+func (l Limits) ofWallet() bound {
+	return bound{rate: l.WalletRate, burst: l.WalletBurst, active: l.WalletAtOnce, tooFast: vigil.CodeWalletRate, tooMany: vigil.CodeWalletBusy}
+}
+
+// ofWatches bounds how many are open; how fast they open is bounded with the
+// wallet's other requests.
+func (l Limits) ofWatches() bound {
+	return bound{rate: l.WalletRate, burst: l.WalletBurst, active: l.Watches, tooFast: vigil.CodeWalletRate, tooMany: vigil.CodeTooManyWatches}
 }
 
 // Config of a Server. Its functions must not block.
 type Config struct {
 	Limits  Limits
+	Wallets *WalletService // nil: wallets are not served
 	Ready   []Check
 	Metrics http.Handler          // served at /metrics; nil for none
 	OpenAPI []byte                // served at /openapi.json; nil for none
@@ -84,23 +121,25 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// Server answers gRPC and REST on one port. It has no goroutine of its own.
+// Server answers gRPC, gRPC-Web, Connect and REST on one port. It has no goroutine of its own.
 type Server struct {
 	cfg      Config
 	edge     edge
 	grpc     *grpc.Server
 	health   *health.Server
 	handler  http.Handler
-	sources  *sources
+	sources  *sources[netip.Addr]
+	errors   *connect.ErrorWriter
+	stopped  chan struct{} // closed by Stop: watches end
 	ready    readiness
 	stopping atomic.Bool
 }
 
 // New makes a server over what it serves. Close releases it.
 func New(cfg Config, delegates vigil.Delegates) (*Server, error) {
-	s := &Server{cfg: cfg.withDefaults(), health: health.NewServer()}
+	s := &Server{cfg: cfg.withDefaults(), health: health.NewServer(), errors: connect.NewErrorWriter(), stopped: make(chan struct{})}
 	s.edge = edge{refused: s.cfg.Refused, log: s.cfg.Log}
-	s.sources = newSources(s.cfg.Limits, s.cfg.Now)
+	s.sources = newSources[netip.Addr](s.cfg.Limits.ofSource(), s.cfg.Now)
 	s.ready = readiness{checks: s.cfg.Ready, log: s.cfg.Log, now: s.cfg.Now}
 
 	stock, owner := &stockService{delegates: delegates}, &ownerService{delegates: delegates}
@@ -112,19 +151,25 @@ func New(cfg Config, delegates vigil.Delegates) (*Server, error) {
 	fulminev1.RegisterDelegateServiceServer(s.grpc, stock)
 	vigilpb.RegisterOwnerServiceServer(s.grpc, owner)
 	healthpb.RegisterHealthServer(s.grpc, s.health)
-	reflection.Register(s.grpc)
-
 	rest, err := gateway(s.edge, stock, owner)
 	if err != nil {
 		return nil, err
 	}
-	s.handler = s.routes(rest)
+	wallets, err := s.wallets()
+	if err != nil {
+		return nil, err
+	}
+	if wallets != nil {
+		s.health.SetServingStatus(vigilpb.WalletService_ServiceDesc.ServiceName, healthpb.HealthCheckResponse_SERVING)
+	}
+	reflection.Register(described{Server: s.grpc, wallets: wallets != nil})
+	s.handler = s.routes(rest, wallets)
 	return s, nil
 }
 
 // routes puts every path behind what bounds it. Liveness and readiness are
 // asked by whoever runs the server and cost nothing, so they are not counted.
-func (s *Server) routes(rest http.Handler) http.Handler {
+func (s *Server) routes(rest, wallets http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
 	mux.HandleFunc("GET /readyz", s.readyz)
@@ -136,6 +181,10 @@ func (s *Server) routes(rest http.Handler) http.Handler {
 	}
 	if s.cfg.Metrics != nil {
 		mux.Handle("GET /metrics", s.bounded(s.cfg.Metrics))
+	}
+	if wallets != nil {
+		mux.Handle(walletPrefix, cors(s.bounded(s.whole(wallets))))
+		mux.Handle(walletREST, cors(s.bounded(s.whole(wallets))))
 	}
 	mux.Handle("/", cors(s.bounded(s.split(s.whole(rest)))))
 	return mux
@@ -168,7 +217,9 @@ func (s *Server) HTTP() *http.Server {
 // Stop refuses new requests and says so to whoever watches: the first step of a
 // graceful stop. Then shut the http.Server down, then Close.
 func (s *Server) Stop() {
-	s.stopping.Store(true)
+	if !s.stopping.Swap(true) {
+		close(s.stopped)
+	}
 	s.health.Shutdown()
 }
 
@@ -193,8 +244,8 @@ func isGRPC(r *http.Request) bool {
 	return r.ProtoMajor == 2 && strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc")
 }
 
-// watches says whether r is the one call that stays open by design: a load
-// balancer that watches the server's health.
+// watches says whether r is a load balancer that watches the server's health,
+// which stays open by design.
 func watches(r *http.Request) bool {
 	return isGRPC(r) && r.URL.Path == healthpb.Health_Watch_FullMethodName
 }
@@ -204,7 +255,7 @@ func cors(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Access-Control-Allow-Origin", "*")
-		h.Set("Access-Control-Expose-Headers", "Retry-After")
+		h.Set("Access-Control-Expose-Headers", "Retry-After, Grpc-Status, Grpc-Message, Grpc-Status-Details-Bin")
 		if r.Method == http.MethodOptions {
 			h.Set("Access-Control-Allow-Methods", "GET, POST, OPTIONS")
 			h.Set("Access-Control-Allow-Headers", "*, Content-Type")
@@ -216,8 +267,26 @@ func cors(next http.Handler) http.Handler {
 	})
 }
 
+// described is the gRPC server with what is served beside it, for reflection.
+type described struct {
+	*grpc.Server
+	wallets bool
+}
+
+// GetServiceInfo lists the services.
+func (d described) GetServiceInfo() map[string]grpc.ServiceInfo {
+	list := d.Server.GetServiceInfo()
+	if d.wallets {
+		list[vigilpb.WalletService_ServiceDesc.ServiceName] = grpc.ServiceInfo{Metadata: vigilpb.WalletService_ServiceDesc.Metadata}
+	}
+	return list
+}
+
 // timed gives a request its time, but for a watch, which ends with its caller.
 func (s *Server) timed(w http.ResponseWriter, r *http.Request) (context.Context, context.CancelFunc) {
+	if watchesWallet(r) {
+		return lasting(w, r)
+	}
 	if !watches(r) {
 		return context.WithTimeout(r.Context(), s.cfg.Limits.Timeout)
 	}

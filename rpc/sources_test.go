@@ -17,7 +17,7 @@ func addr(n int) netip.Addr {
 // forgotten; those with a request under way are not.
 func TestSourcesAreForgotten(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
-	s := newSources(Limits{}.withDefaults(), func() time.Time { return now })
+	s := newSources[netip.Addr](Limits{}.withDefaults().ofSource(), func() time.Time { return now })
 	stays, _, _ := s.enter(addr(1))
 	for n := 2; n <= 1000; n++ {
 		done, _, code := s.enter(addr(n))
@@ -26,26 +26,26 @@ func TestSourcesAreForgotten(t *testing.T) {
 		}
 		done()
 	}
-	if len(s.byAddr) != 1000 {
-		t.Fatalf("%d sources", len(s.byAddr))
+	if len(s.byKey) != 1000 {
+		t.Fatalf("%d sources", len(s.byKey))
 	}
 	now = now.Add(time.Minute)
 	done, _, _ := s.enter(addr(2000))
-	if len(s.byAddr) != 2 {
-		t.Errorf("%d sources are remembered, want the busy one and the new one", len(s.byAddr))
+	if len(s.byKey) != 2 {
+		t.Errorf("%d sources are remembered, want the busy one and the new one", len(s.byKey))
 	}
 	done()
 	stays()
 	now = now.Add(time.Minute)
-	if _, _, _ = s.enter(addr(2001)); len(s.byAddr) != 1 {
-		t.Errorf("%d sources are remembered", len(s.byAddr))
+	if _, _, _ = s.enter(addr(2001)); len(s.byKey) != 1 {
+		t.Errorf("%d sources are remembered", len(s.byKey))
 	}
 }
 
 // However many ask at once, what is remembered is bounded; the last ones share.
 func TestSourcesAreBounded(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
-	s := newSources(Limits{Rate: .001, Burst: 1, Streams: 2}, func() time.Time { return now })
+	s := newSources[netip.Addr](Limits{Rate: .001, Burst: 1, Streams: 2}.ofSource(), func() time.Time { return now })
 	for n := range maxSources {
 		if _, _, code := s.enter(addr(n)); code != "" {
 			t.Fatalf("source %d: %s", n, code)
@@ -57,7 +57,7 @@ func TestSourcesAreBounded(t *testing.T) {
 	if _, wait, code := s.enter(addr(maxSources + 1)); code != vigil.CodeRateLimited || wait <= 0 {
 		t.Errorf("the second that shares: %q, %v", code, wait)
 	}
-	if len(s.byAddr) != maxSources {
-		t.Errorf("%d sources", len(s.byAddr))
+	if len(s.byKey) != maxSources {
+		t.Errorf("%d sources", len(s.byKey))
 	}
 }
