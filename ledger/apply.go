@@ -97,7 +97,7 @@ func (l *Ledger) Apply(ctx context.Context, changes ...Change) ([]Outcome, error
 	err := l.update(ctx, func(w writer) error {
 		out = make([]Outcome, len(changes))
 		for i := range changes {
-			t := &transition{w: w, at: l.now().Unix()}
+			t := l.transition(w)
 			var err error
 			if out[i], err = t.change(&changes[i]); err != nil {
 				return err

@@ -43,6 +43,7 @@ type Generation [16]byte
 type Ledger struct {
 	store      kv.Store
 	now        func() time.Time
+	garbage    func(*delegate.Record) []string
 	generation Generation
 }
 
@@ -50,6 +51,9 @@ type Ledger struct {
 type Options struct {
 	// Now tells the time; nil is time.Now.
 	Now func() time.Time
+	// Garbage names the secrets that a delegate which has ended needs no longer:
+	// they are noted in the write that ends it. Nil: none has any.
+	Garbage func(*delegate.Record) []string
 	// BeforeMigration is called with the old schema number before an older ledger
 	// is migrated, to copy the store; its error stops the start. Nil refuses to
 	// migrate.
@@ -81,9 +85,12 @@ func empty(r kv.Reader, tree string) error {
 // whatever the store holds. A newer schema is kv.ErrNewer, a store without one
 // ErrNoLedger: neither is ever mended by itself.
 func Open(ctx context.Context, store kv.Store, o Options) (*Ledger, error) {
-	l := &Ledger{store: store, now: o.Now}
+	l := &Ledger{store: store, now: o.Now, garbage: o.Garbage}
 	if l.now == nil {
 		l.now = time.Now
+	}
+	if l.garbage == nil {
+		l.garbage = func(*delegate.Record) []string { return nil }
 	}
 	schema, err := storedSchema(ctx, store)
 	if err != nil {

@@ -168,6 +168,6 @@ func (l *Ledger) Quarantine(ctx context.Context, due Due, why string) error {
 		if err := putMark(w, treeSessions, due.ID[:], why, l.now().Unix()); err != nil {
 			return err
 		}
-		return (&transition{w: w, at: l.now().Unix()}).orphan(due.ID)
+		return l.transition(w).orphan(due.ID)
 	})
 }

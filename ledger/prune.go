@@ -104,6 +104,9 @@ func dropVTXO(w writer, key []byte, before int64) error {
 	if err != nil || v == nil {
 		return err
 	}
+	if _, ours, err := aliasOf(w, scriptAlias(v.Script)); err != nil || ours {
+		return err // a wallet's VTXOs go with its syncs: it may still claim this one
+	}
 	nobody := v.Cover == (vigil.DelegateID{}) && v.Next == (vigil.DelegateID{})
 	if !nobody || v.Fate == Unspent && v.ExpiresAt >= before {
 		return nil

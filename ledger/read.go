@@ -305,7 +305,7 @@ func loadBranch(r reader, id vigil.DelegateID, commitment chainhash.Hash) (*dele
 // fetched afterwards.
 func (l *Ledger) PutBranch(ctx context.Context, b *delegate.Branch) error {
 	return l.update(ctx, func(w writer) error {
-		return (&transition{w: w, at: l.now().Unix()}).putBranch(b)
+		return l.transition(w).putBranch(b)
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/vigil-ark/vigil"
@@ -16,6 +17,7 @@ type Submission struct {
 	Record        *delegate.Record // its state and version are the ledger's
 	RejectReplace bool             // refuse rather than replace an older delegate
 	PerScript     int              // how many live delegates a script may have; 0: no bound
+	Audit         []Link           // written with it, unless the same body was here before
 }
 
 // Receipt is the answer to a Submission.
@@ -29,14 +31,18 @@ type Receipt struct {
 // before is answered with the record as it stands, whatever became of it. Over
 // inputs that another live delegate renews, the new one takes its place, or
 // waits as pending while that one is in flight; it must cover every input of
-// the older. Refusals are *vigil.Error.
+// the older. A wallet's delegate takes up the plan of its id; what is not planned
+// any more is ErrLapsed, and an id that names another delegate is ErrTaken.
+// Refusals are *vigil.Error.
 func (l *Ledger) Submit(ctx context.Context, s Submission) (Receipt, error) {
 	var receipt Receipt
 	err := l.update(ctx, func(w writer) error {
 		var err error
-		t := &transition{w: w, at: l.now().Unix()}
-		receipt, err = t.submit(s)
-		return err
+		t := l.transition(w)
+		if receipt, err = t.submit(s); err != nil || receipt.Known {
+			return err
+		}
+		return appendAudit(w, s.Audit...)
 	})
 	if err != nil {
 		return Receipt{}, err
@@ -47,9 +53,15 @@ func (l *Ledger) Submit(ctx context.Context, s Submission) (Receipt, error) {
 func (t *transition) submit(s Submission) (Receipt, error) {
 	known, err := load(t.w, s.Record.ID)
 	if err == nil {
+		if known.Wallet != s.Record.Wallet || known.ProofTxid != s.Record.ProofTxid {
+			return Receipt{}, fmt.Errorf("%w: delegate %s", ErrTaken, known.ID)
+		}
 		return Receipt{Record: known, Known: true}, nil
 	}
 	if !errors.Is(err, ErrNotFound) {
+		return Receipt{}, err
+	}
+	if err := t.issued(s.Record); err != nil {
 		return Receipt{}, err
 	}
 	olders, err := t.overlapping(s.Record)
@@ -80,6 +92,33 @@ func (t *transition) submit(s Submission) (Receipt, error) {
 		return Receipt{}, err
 	}
 	return receipt, cover(t.w, rec)
+}
+
+// issued takes up the plan of a wallet's delegate.
+func (t *transition) issued(rec *delegate.Record) error {
+	if rec.Kind != delegate.Wallet {
+		return nil
+	}
+	owner, err := loadWallet(t.w, rec.Wallet)
+	if err != nil {
+		return err
+	}
+	if owner.State != WalletActive {
+		return fmt.Errorf("%w: wallet %s is not active", ErrNotFound, owner.ID)
+	}
+	for _, in := range rec.Inputs {
+		if !slices.ContainsFunc(owner.Scripts, func(b []byte) bool { return bytes.Equal(b, in.Script) }) {
+			return vigil.Errorf(vigil.CodeInputMismatch, "%s does not pay this wallet", in.Outpoint)
+		}
+	}
+	p, err := loadPlan(t.w, rec.Wallet, rec.ID)
+	if err != nil {
+		return err
+	}
+	if p.TreeKey != rec.TreeKey {
+		return fmt.Errorf("%w: delegate %s was issued with another tree key", ErrLapsed, rec.ID)
+	}
+	return takePlan(t.w, rec.Wallet, rec.ID, t.at)
 }
 
 // wait stores rec as pending beside olders; a pending one among them gives way.

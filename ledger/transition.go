@@ -3,6 +3,7 @@ package ledger
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/btcsuite/btcd/chainhash/v2"
 	"github.com/btcsuite/btcd/wire/v2"
@@ -12,8 +13,13 @@ import (
 
 // transition is one change being written.
 type transition struct {
-	w  writer
-	at int64
+	w       writer
+	at      int64
+	garbage func(*delegate.Record) []string
+}
+
+func (l *Ledger) transition(w writer) *transition {
+	return &transition{w: w, at: l.now().Unix(), garbage: l.garbage}
 }
 
 // change carries out c. What speaks against it is found before anything is
@@ -86,7 +92,11 @@ func (t *transition) enact(cur, rec *delegate.Record, c *Change) error {
 	if err := write(t.w, cur, rec); err != nil {
 		return err
 	}
-	for _, name := range c.Garbage {
+	names := c.Garbage
+	if rec.State.Ended() {
+		names = append(slices.Clone(names), t.garbage(rec)...)
+	}
+	for _, name := range names {
 		if err := putRow(t.w, treeSecretGC, []byte(name), &Garbage{Delegate: rec.ID, Since: t.at}); err != nil {
 			return err
 		}
@@ -217,6 +227,11 @@ func (t *transition) settle(rec *delegate.Record, leaves []VTXO) error {
 		}
 		leaf.Origin, leaf.Commitment = rec.BranchOwner(), rec.Commitment
 		if err := putRow(t.w, treeVTXOs, key, &leaf); err != nil {
+			return err
+		}
+	}
+	if rec.Kind == delegate.Wallet {
+		if err := t.renewed(rec, leaves); err != nil {
 			return err
 		}
 	}

@@ -43,7 +43,7 @@ type tree struct {
 
 // trees lists them all.
 func trees() []tree {
-	return []tree{
+	return append([]tree{
 		{treeMeta, readMeta},
 		{treeSessions, readSession},
 		{treeDue, bareKey(8 + idSize)},
@@ -59,7 +59,7 @@ func trees() []tree {
 		{treeSecretGC, rowsOf[Garbage](0)},
 		{treeCounts, readCountRow},
 		{treeUnreadable, rowsOf[Unreadable](0)},
-	}
+	}, walletTrees()...)
 }
 
 // Names in the meta tree.
@@ -130,8 +130,8 @@ func scriptKey(script []byte, class byte, id vigil.DelegateID) []byte {
 }
 
 func historyKey(r *delegate.Record, at int64) []byte {
-	var owner [32]byte
-	if len(r.Owners) > 0 {
+	owner := [32]byte(r.Wallet)
+	if r.Kind != delegate.Wallet && len(r.Owners) > 0 {
 		owner = r.Owners[0]
 	}
 	return append(owner[:], timeKey(at, r.ID)...)

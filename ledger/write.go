@@ -130,6 +130,11 @@ func cover(w writer, r *delegate.Record) error {
 		if err := putRow(w, treeVTXOs, key, v); err != nil {
 			return err
 		}
+		if r.Kind == delegate.Wallet {
+			if err := hold(w, r.Wallet, v, r.CreatedAt); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
