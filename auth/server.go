@@ -22,6 +22,10 @@ type Call struct {
 	Nonce   [16]byte
 	Hash    [32]byte // identifies the request: all its fields, this server and method
 	Payload []byte
+	// Source is where the request came from, as far as limits tell sources apart:
+	// an IPv4 address or an IPv6 /64. It is no part of the request and set by the
+	// transport; empty in process.
+	Source string
 }
 
 // Verify checks a request to the server with the given host key: its form, its

@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"math"
@@ -25,7 +26,8 @@ func (s *Server) bounded(next http.Handler) http.Handler {
 			s.refuse(w, r, vigil.CodeStopping, retryAfter)
 			return
 		}
-		done, wait, code := s.sources.enter(s.source(r))
+		from := s.source(r)
+		done, wait, code := s.sources.enter(from)
 		if code != "" {
 			s.refuse(w, r, code, wait)
 			return
@@ -38,9 +40,12 @@ func (s *Server) bounded(next http.Handler) http.Handler {
 		r.Body = http.MaxBytesReader(w, r.Body, s.cfg.Limits.Body)
 		ctx, cancel := s.timed(w, r)
 		defer cancel()
-		next.ServeHTTP(w, r.WithContext(ctx))
+		next.ServeHTTP(w, r.WithContext(context.WithValue(ctx, sourceKey{}, from)))
 	})
 }
+
+// sourceKey finds a request's source in its context.
+type sourceKey struct{}
 
 // whole reads the body before anything is decoded: past this point a body is
 // complete and within its bound, or the request is refused.

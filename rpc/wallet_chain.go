@@ -3,6 +3,7 @@ package rpc
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -86,6 +87,9 @@ func (w *walletEdge) take(ctx context.Context, m *method, r in) (c auth.Call, do
 	}
 	if err != nil {
 		return c, nil, nil, err
+	}
+	if from, ok := ctx.Value(sourceKey{}).(netip.Addr); ok && from.IsValid() {
+		c.Source = from.String()
 	}
 	if host := c.Wallet == (vigil.WalletID{}); host != (m.scope == ofHost) {
 		return c, nil, nil, vigil.Errorf(vigil.CodeMalformed, "field wallet: keygen and recovery take the device's host key, all other calls the wallet's id")

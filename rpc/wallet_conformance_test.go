@@ -140,7 +140,7 @@ func TestEveryMethodOnEveryTransport(t *testing.T) {
 				t.Errorf("%s: %s: arrived as %v", tr.name, m.name, got.request)
 			}
 			c := got.call
-			if c.Key != r.device.PubKey() || c.Epoch != 3 || c.Hash != hash || c.Method != m.full || !bytes.Equal(c.Nonce[:], q.GetNonce()) || !c.At.Equal(r.clock.now()) {
+			if c.Key != r.device.PubKey() || c.Epoch != 3 || c.Hash != hash || c.Method != m.full || !bytes.Equal(c.Nonce[:], q.GetNonce()) || !c.At.Equal(r.clock.now()) || c.Source != "127.0.0.1" {
 				t.Errorf("%s: %s: the sender is %+v", tr.name, m.name, c)
 			}
 			if ofHost[m.full] != (c.Host == c.Key) || ofHost[m.full] == (c.Wallet[0] == 7) {
