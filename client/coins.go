@@ -1,0 +1,233 @@
+package client
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/btcsuite/btcd/wire/v2"
+
+	"github.com/vigil-ark/vigil"
+	"github.com/vigil-ark/vigil/ark"
+	"github.com/vigil-ark/vigil/ark/descriptor"
+	"github.com/vigil-ark/vigil/operator"
+	"github.com/vigil-ark/vigil/vigilpb"
+)
+
+// Coin is a VTXO of the wallet.
+type Coin struct {
+	ark.VTXO
+	// Covered says that a delegate renews it with nobody home; Delegate is its id,
+	// and Why a code of what is in the way when there is none.
+	Covered  bool
+	Delegate vigil.DelegateID
+	Why      string
+	// WithoutVigil says that its script has the recovery leaf, ExitData that what
+	// brings it on chain is on this device.
+	WithoutVigil bool
+	ExitData     bool
+}
+
+// Balance is what the wallet has, in satoshis.
+type Balance struct {
+	// Settled coins are in a batch of the wallet's own; Preconfirmed ones can be
+	// double-spent by their sender and the operator together until they are.
+	Settled, Preconfirmed int64
+	// Recoverable coins are expired, swept or below dust: a batch renews them, a
+	// payment cannot spend them.
+	Recoverable int64
+	// Boarding coins are on chain, at the boarding address; Board takes them in.
+	Boarding int64
+}
+
+// Total is the sum.
+func (b Balance) Total() int64 { return b.Settled + b.Preconfirmed + b.Recoverable + b.Boarding }
+
+// Balance reads the wallet's coins and adds them up. Without an Esplora, what
+// stands at the boarding address is not counted.
+func (w *Wallet) Balance(ctx context.Context) (b Balance, err error) {
+	coins, err := w.coins(ctx)
+	if err != nil {
+		return b, err
+	}
+	now := w.now().Unix()
+	for _, v := range coins {
+		switch {
+		case v.Recoverable(now):
+			b.Recoverable += v.Amount
+		case v.Preconfirmed:
+			b.Preconfirmed += v.Amount
+		default:
+			b.Settled += v.Amount
+		}
+	}
+	if w.chain == nil {
+		return b, nil
+	}
+	utxos, err := w.chain.UTXOs(ctx, w.desc.BoardingAddress())
+	for _, u := range utxos {
+		b.Boarding += u.Amount
+	}
+	return b, err
+}
+
+// VTXOs are the wallet's coins that are neither spent nor unrolled, those that
+// expire first coming first, as the operator tells, with what Vigil says of their
+// cover. With ErrUnreachable the coins are returned all the same, and nothing is
+// known of their cover.
+func (w *Wallet) VTXOs(ctx context.Context) ([]Coin, error) {
+	return w.list(ctx, 0)
+}
+
+// list is VTXOs; count delegates are prepared with Vigil's answer.
+func (w *Wallet) list(ctx context.Context, count int) ([]Coin, error) {
+	seen, err := w.coins(ctx)
+	if err != nil {
+		return nil, err
+	}
+	stored, err := w.store.exits(ctx)
+	if err != nil {
+		return nil, err
+	}
+	own := w.desc.Tree()
+	coins := make([]Coin, len(seen))
+	for i, v := range seen {
+		coins[i] = Coin{VTXO: v, WithoutVigil: string(v.Script) == string(own.PkScript()), ExitData: stored[v.Outpoint]}
+	}
+	var answer vigilpb.ListVtxosAnswer
+	if err := w.ask(ctx, "ListVtxos", &vigilpb.ListVtxosRequest{Prepare: uint32(count)}, &answer); err != nil {
+		if errors.Is(err, ErrUnreachable) {
+			return coins, err
+		}
+		return nil, err
+	}
+	if err := w.keepPrepared(ctx, answer.Prepared); err != nil {
+		return nil, err
+	}
+	said := map[string]*vigilpb.Vtxo{}
+	for _, v := range answer.Vtxos {
+		said[v.Outpoint] = v
+	}
+	for i := range coins {
+		c := &coins[i]
+		v := said[c.Outpoint.String()]
+		c.Covered, c.Why = v.GetCovered(), v.GetUncoveredWhy()
+		copy(c.Delegate[:], v.GetDelegateId())
+	}
+	return coins, nil
+}
+
+// coins reads the coins from the operator, at the wallet's own script and at the
+// two-leaf one that is never offered but may be paid to.
+func (w *Wallet) coins(ctx context.Context) ([]ark.VTXO, error) {
+	if err := w.confirmed(); err != nil {
+		return nil, err
+	}
+	if _, err := w.params(ctx); err != nil {
+		return nil, err
+	}
+	list, err := w.op.VTXOsByScript(ctx, [][]byte{w.desc.PkScript(), w.desc.TwoLeaf().PkScript()}, operator.OnlyRenewable)
+	if err != nil {
+		return nil, err
+	}
+	slices.SortStableFunc(list, func(a, b ark.VTXO) int {
+		return cmp.Or(cmp.Compare(a.ExpiresAt, b.ExpiresAt), cmp.Compare(a.Outpoint.String(), b.Outpoint.String()))
+	})
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.known = list
+	return list, nil
+}
+
+// owned gives a VTXO its script, to be spent by group and operator.
+func (w *Wallet) owned(v ark.VTXO) (coin, error) {
+	for _, t := range w.trees() {
+		if string(t.PkScript()) == string(v.Script) {
+			return coin{VTXO: v, tree: t, leaf: descriptor.LeafForfeit}, nil
+		}
+	}
+	return coin{}, fmt.Errorf("%w: %s", ErrUnknownScript, v.Outpoint)
+}
+
+// pick reads the coins and returns those named, or all when none is.
+func (w *Wallet) pick(ctx context.Context, ops []wire.OutPoint) ([]coin, error) {
+	list, err := w.coins(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var out []coin
+	for _, v := range list {
+		if len(ops) > 0 && !slices.Contains(ops, v.Outpoint) {
+			continue
+		}
+		c, err := w.owned(v)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, c)
+	}
+	if len(out) == 0 || len(ops) > 0 && len(out) != len(ops) {
+		return nil, fmt.Errorf("%w: %d of %d coins found", ErrFunds, len(out), len(ops))
+	}
+	return out, nil
+}
+
+// Entry is a line of the wallet's history.
+type Entry struct {
+	Seq       uint64
+	At        int64  // unix seconds
+	Kind      string // receive, send, settle, …
+	Txid      string
+	Amount    int64 // satoshis, negative for what left
+	Outpoints []string
+}
+
+// History lists what happened to the wallet, oldest first, from after the entry
+// with number after; limit 0 is the server's own.
+func (w *Wallet) History(ctx context.Context, after uint64, limit int) (entries []Entry, more bool, err error) {
+	var answer vigilpb.HistoryAnswer
+	if err := w.ask(ctx, "History", &vigilpb.HistoryRequest{After: after, Limit: uint32(limit)}, &answer); err != nil {
+		return nil, false, err
+	}
+	for _, e := range answer.Entries {
+		entries = append(entries, Entry{Seq: e.Seq, At: e.At, Kind: e.Kind, Txid: e.Txid, Amount: e.Amount, Outpoints: e.Outpoints})
+	}
+	return entries, answer.More, nil
+}
+
+// Cover says until when the wallet is safe with nobody home.
+type Cover struct {
+	Until        int64    // unix seconds; 0: nothing covers it, or it is empty
+	KnownAt      int64    // when Vigil last asked the operator
+	LastSafeExit int64    // when to begin to leave without Vigil, at the latest; 0: no coins
+	Uncovered    []string // outpoints
+	Active       bool     // whether there is a delegate at all
+}
+
+// Coverage asks Vigil.
+func (w *Wallet) Coverage(ctx context.Context) (Cover, error) {
+	var a vigilpb.CoverageAnswer
+	if err := w.ask(ctx, "Coverage", &vigilpb.CoverageRequest{}, &a); err != nil {
+		return Cover{}, err
+	}
+	return Cover{Until: a.CoveredUntil, KnownAt: a.KnownAt, LastSafeExit: a.LastSafeExit, Uncovered: a.Uncovered, Active: a.HasActiveDelegate}, nil
+}
+
+// Deletion is how far the end of the wallet at Vigil is.
+type Deletion struct {
+	Deleted bool
+	After   int64 // unix seconds: announced, call again then
+}
+
+// Delete ends the wallet at Vigil: every secret and record of it goes. Vigil
+// refuses while coins remain, unless forced, which takes a cool-down that it
+// announces; a second call after that deletes. The device's own store stays.
+func (w *Wallet) Delete(ctx context.Context, force bool) (Deletion, error) {
+	var a vigilpb.DeleteWalletAnswer
+	if err := w.askHost(ctx, "DeleteWallet", &vigilpb.DeleteWalletRequest{Force: force}, &a); err != nil {
+		return Deletion{}, err
+	}
+	return Deletion{a.Deleted, a.DeleteAfter}, nil
+}

@@ -1,0 +1,270 @@
+package client
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/btcsuite/btcd/psbt/v2"
+	"github.com/btcsuite/btcd/wire/v2"
+
+	"github.com/vigil-ark/vigil"
+	"github.com/vigil-ark/vigil/ark"
+	"github.com/vigil-ark/vigil/ark/descriptor"
+	"github.com/vigil-ark/vigil/ark/forfeit"
+	"github.com/vigil-ark/vigil/ark/intent"
+	"github.com/vigil-ark/vigil/bip340"
+	"github.com/vigil-ark/vigil/vigilpb"
+)
+
+// How delegates are cut and timed. Times are seconds.
+const (
+	// maxPrepared is how many ids a wallet may have prepared.
+	maxPrepared = 8
+	// inputWeight and proofWeight are what an input and the rest add to a proof's
+	// weight, rounded up, so that a proof stays under half of the operator's limit
+	// whatever that is.
+	inputWeight, proofWeight = 500, 1000
+	// maxInputs is what a delegate may have whatever the operator's limit is.
+	maxInputs = 100
+	// operatorBan is how long an operator bans scripts by default: a renewal begins
+	// early enough to outlive a ban.
+	operatorBan = 300
+	minLead     = 30 * 60
+	maxLead     = 3 * 86_400
+	// soon is when coins are renewed that cannot wait: recoverable ones.
+	soon = 60
+)
+
+// DelegateOptions choose what is signed ahead; the zero value covers every coin
+// that no delegate covers.
+type DelegateOptions struct {
+	// Coins are those to be covered; a delegate over one of them is replaced by one
+	// that must have all of its coins.
+	Coins []wire.OutPoint
+	// Single makes one delegate for each coin: a coin that is spent ends no other's
+	// cover.
+	Single bool
+	// At is when the delegates may run; zero is early enough before each one's
+	// first coin expires.
+	At time.Time
+	// KeepOlder has Vigil refuse rather than replace an older delegate.
+	KeepOlder bool
+}
+
+// Delegated is one delegate that Vigil stored.
+type Delegated struct {
+	ID    vigil.DelegateID
+	Coins []wire.OutPoint
+	At    int64 // unix seconds: valid_at
+	Fee   int64 // satoshis
+}
+
+// Delegate signs renewals ahead, for Vigil to carry out with nobody home: for
+// every group of coins that expire together an intent, its forfeits and the proof
+// that takes it back. Each costs one round trip to sign and one to submit; ids
+// and tree keys came with earlier answers. What is returned is stored durably.
+func (w *Wallet) Delegate(ctx context.Context, opt DelegateOptions) ([]Delegated, error) {
+	w.spending.Lock()
+	defer w.spending.Unlock()
+	coins, err := w.list(ctx, 0)
+	if err != nil {
+		return nil, err
+	}
+	p, err := w.params(ctx)
+	if err != nil {
+		return nil, err
+	}
+	now := w.now().Unix()
+	var chosen []coin
+	for _, c := range coins {
+		if len(opt.Coins) > 0 && !slices.Contains(opt.Coins, c.Outpoint) || len(opt.Coins) == 0 && c.Covered || !c.WithoutVigil {
+			continue
+		}
+		own, err := w.owned(c.VTXO)
+		if err != nil {
+			return nil, err
+		}
+		chosen = append(chosen, own)
+	}
+	groups := group(chosen, p, now, opt.Single)
+	var done []Delegated
+	for i, g := range groups {
+		d, err := w.delegate(ctx, p, g, opt, len(groups)-i)
+		if err != nil {
+			return done, err
+		}
+		done = append(done, d)
+	}
+	return done, nil
+}
+
+// group parts coins by expiry, so that no coin of a group loses much of its life
+// to the first one's renewal, and by the weight of the proof. Recoverable ones
+// form groups of their own, to be renewed soon.
+func group(coins []coin, p ark.Params, now int64, single bool) (groups [][]coin) {
+	most := min(max(int((p.MaxTxWeight/2-proofWeight)/inputWeight), 1), maxInputs)
+	if single {
+		most = 1
+	}
+	expiry := func(c coin) int64 {
+		if c.Recoverable(now) {
+			return 0
+		}
+		return c.ExpiresAt
+	}
+	coins = slices.Clone(coins)
+	slices.SortStableFunc(coins, func(a, b coin) int { return cmp.Compare(expiry(a), expiry(b)) })
+	var first coin
+	for _, c := range coins {
+		if n := len(groups) - 1; n >= 0 && len(groups[n]) < most && expiry(c)-expiry(first) <= lead(first, p, now)/4 && (expiry(c) == 0) == (expiry(first) == 0) {
+			groups[n] = append(groups[n], c)
+			continue
+		}
+		first, groups = c, append(groups, []coin{c})
+	}
+	return groups
+}
+
+// lead is how long before its expiry a coin is renewed (spec section 6, When).
+func lead(c coin, p ark.Params, now int64) int64 {
+	least := max(12*p.SessionSeconds, operatorBan+4*p.SessionSeconds, minLead)
+	want := min(max((c.ExpiresAt-c.CreatedAt)/10, least), maxLead)
+	return max(min(want, (c.ExpiresAt-now)/2), 0)
+}
+
+// delegate signs and submits one delegate; more is how many are still to come.
+func (w *Wallet) delegate(ctx context.Context, p ark.Params, coins []coin, opt DelegateOptions, more int) (Delegated, error) {
+	now := w.now().Unix()
+	at := opt.At.Unix()
+	if opt.At.IsZero() {
+		if at = now + soon; !coins[0].Recoverable(now) {
+			at = max(coins[0].ExpiresAt-lead(coins[0], p, now), now+1)
+		}
+	}
+	id, err := w.takePrepared(ctx, more)
+	if err != nil {
+		return Delegated{}, err
+	}
+	b, err := buildDelegate(p, w.desc, coins, id, at, now)
+	if err != nil {
+		return Delegated{}, err
+	}
+	if err := w.sign(ctx, b.docs...); err != nil {
+		return Delegated{}, err
+	}
+	req, err := b.request()
+	if err != nil {
+		return Delegated{}, err
+	}
+	req.Id, req.RejectReplace, req.Prepare = id.ID, opt.KeepOlder, uint32(min(max(more-1, 1), maxPrepared))
+	var a vigilpb.SubmitDelegateAnswer
+	if err := w.ask(ctx, "SubmitDelegate", req, &a); err != nil {
+		return Delegated{}, err
+	}
+	d := Delegated{ID: vigil.DelegateID(id.ID), At: at, Fee: b.fee}
+	if !a.Stored || a.Delegate.GetId() != d.ID.String() {
+		return d, fmt.Errorf("%w: delegate %s is not stored", ErrVigil, d.ID)
+	}
+	for _, c := range coins {
+		d.Coins = append(d.Coins, c.Outpoint)
+	}
+	return d, w.keepPrepared(ctx, a.Prepared)
+}
+
+// signedAhead is a delegate as the device builds it.
+type signedAhead struct {
+	register, remove proof
+	forfeits         []*psbt.Packet
+	docs             []*document
+	fee              int64
+}
+
+// buildDelegate builds all that is signed for one delegate (spec section 6, What
+// one is).
+func buildDelegate(p ark.Params, d descriptor.Descriptor, coins []coin, id prepared, at, now int64) (b signedAhead, err error) {
+	treeKey, err := bip340.ParsePubKey(id.TreeKey)
+	if err != nil {
+		return b, fmt.Errorf("%w: tree key: %w", ErrVigil, err)
+	}
+	outs, err := single(p, coins, d.PkScript(), at, true)
+	if err != nil {
+		return b, err
+	}
+	for _, c := range coins {
+		b.fee += c.Amount
+	}
+	b.fee -= outs[0].Value
+	if b.register, err = newProof(intent.NewRegister(at, 0, treeKey), coins, outs); err != nil {
+		return b, err
+	}
+	b.docs = append(b.docs, intentDocument(b.register))
+	for _, c := range coins {
+		if !c.NeedsForfeit(now) {
+			continue
+		}
+		f, _, err := forfeit.Build(forfeit.Terms{
+			Outpoint: c.Outpoint, Amount: c.Amount, Tree: c.tree, Dust: p.Dust, Script: p.ForfeitScript,
+			Delegate: d.Delegate, Signers: []bip340.XOnly{d.Signer},
+		}, descriptor.LeafDelegate)
+		if err != nil {
+			return b, err
+		}
+		j, err := newJob(f, 0, forfeit.OwnerSighash)
+		if err != nil {
+			return b, err
+		}
+		b.forfeits, b.docs = append(b.forfeits, f), append(b.docs, delegateForfeitDocument(f, j))
+	}
+	if b.remove, err = newProof(intent.Message{Kind: intent.Delete}, coins[:1], nil); err != nil {
+		return b, err
+	}
+	b.docs = append(b.docs, intentDocument(b.remove))
+	return b, nil
+}
+
+// request is the signed delegate as it is submitted.
+func (b signedAhead) request() (*vigilpb.SubmitDelegateRequest, error) {
+	register, err := b.register.document()
+	if err != nil {
+		return nil, err
+	}
+	remove, err := b.remove.document()
+	if err != nil {
+		return nil, err
+	}
+	forfeits, err := encodedAll(b.forfeits)
+	return &vigilpb.SubmitDelegateRequest{
+		Message: register.Message, Proof: register.Proof, Forfeits: forfeits,
+		DeleteMessage: remove.Message, DeleteProof: remove.Proof,
+	}, err
+}
+
+// Cancel takes a delegate back. One that is being carried out ends only if its
+// batch fails.
+func (w *Wallet) Cancel(ctx context.Context, id vigil.DelegateID) (state string, err error) {
+	var a vigilpb.CancelWalletDelegateAnswer
+	if err := w.ask(ctx, "CancelWalletDelegate", &vigilpb.CancelWalletDelegateRequest{Id: id[:]}, &a); err != nil {
+		return "", err
+	}
+	return a.Delegate.GetState(), nil
+}
+
+// Delegates lists the wallet's delegates at Vigil by id with their states.
+func (w *Wallet) Delegates(ctx context.Context) (map[vigil.DelegateID]string, error) {
+	var a vigilpb.WalletDelegatesAnswer
+	if err := w.ask(ctx, "WalletDelegates", &vigilpb.WalletDelegatesRequest{}, &a); err != nil {
+		return nil, err
+	}
+	out := map[vigil.DelegateID]string{}
+	for _, d := range a.Delegates {
+		id, err := vigil.ParseDelegateID(d.GetId())
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrVigil, err)
+		}
+		out[id] = d.GetState()
+	}
+	return out, nil
+}

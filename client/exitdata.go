@@ -1,0 +1,306 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/btcsuite/btcd/chainhash/v2"
+	"github.com/btcsuite/btcd/txscript/v2"
+	"github.com/btcsuite/btcd/wire/v2"
+
+	"github.com/vigil-ark/vigil/ark"
+	"github.com/vigil-ark/vigil/ark/descriptor"
+	"github.com/vigil-ark/vigil/ark/script"
+	"github.com/vigil-ark/vigil/ark/tree"
+	"github.com/vigil-ark/vigil/operator"
+	"github.com/vigil-ark/vigil/vigilpb"
+)
+
+// ErrExitData is returned for transactions that do not lead from a commitment
+// transaction to the coin, or are not wholly signed.
+var ErrExitData = errors.New("client: the transactions do not bring the coin on chain")
+
+// ExitData is what brings one coin on chain without anybody's help: the signed
+// transactions between commitment transaction and coin. It is public to the
+// operator, and a secret to nobody who may know of the coin.
+type ExitData struct {
+	Outpoint   string `json:"outpoint"`
+	Amount     int64  `json:"amount"` // satoshis
+	Script     []byte `json:"script"`
+	ExpiresAt  int64  `json:"expires_at,omitempty"` // unix seconds, as far as known
+	Commitment string `json:"commitment"`           // txid, of one of them
+	// Txs are raw transactions, every parent before its children; each pays no fee
+	// and has an anchor that anybody may spend.
+	Txs [][]byte `json:"txs"`
+}
+
+// transactions decodes the transactions.
+func (d ExitData) transactions() ([]*wire.MsgTx, error) {
+	out := make([]*wire.MsgTx, len(d.Txs))
+	for i, raw := range d.Txs {
+		tx, r := &wire.MsgTx{}, bytes.NewReader(raw)
+		if err := tx.Deserialize(r); err != nil || r.Len() > 0 {
+			return nil, fmt.Errorf("%w: transaction %d does not decode", ErrExitData, i)
+		}
+		out[i] = tx
+	}
+	return out, nil
+}
+
+// verify runs every script: with the outputs of the commitment transactions
+// that commitment knows, the coin comes on chain. commitment returns nil for a
+// transaction that it does not know.
+func (d ExitData) verify(commitment func(chainhash.Hash) (*wire.MsgTx, error)) error {
+	txs, err := d.transactions()
+	if err != nil {
+		return err
+	}
+	known := map[chainhash.Hash]*wire.MsgTx{}
+	for _, tx := range txs {
+		outs := txscript.NewMultiPrevOutFetcher(nil)
+		for _, in := range tx.TxIn {
+			op := in.PreviousOutPoint
+			parent := known[op.Hash]
+			if parent == nil {
+				if parent, err = commitment(op.Hash); err != nil {
+					return err
+				}
+				if parent == nil {
+					return fmt.Errorf("%w: %s is unknown", ErrExitData, op.Hash)
+				}
+				known[op.Hash] = parent
+			}
+			if int(op.Index) >= len(parent.TxOut) {
+				return fmt.Errorf("%w: no output %s", ErrExitData, op)
+			}
+			outs.AddPrevOut(op, parent.TxOut[op.Index])
+		}
+		hashes := txscript.NewTxSigHashes(tx, outs)
+		for i, in := range tx.TxIn {
+			out := outs.FetchPrevOutput(in.PreviousOutPoint)
+			vm, err := txscript.NewEngine(out.PkScript, tx, i, txscript.StandardVerifyFlags, nil, hashes, out.Value, outs)
+			if err == nil {
+				err = vm.Execute()
+			}
+			if err != nil {
+				return fmt.Errorf("%w: %s input %d: %w", ErrExitData, tx.TxHash(), i, err)
+			}
+		}
+		known[tx.TxHash()] = tx
+	}
+	op, err := ark.ParseOutpoint(d.Outpoint)
+	if err != nil {
+		return err
+	}
+	last := known[op.Hash]
+	if len(txs) == 0 || last == nil || int(op.Index) >= len(last.TxOut) ||
+		last.TxOut[op.Index].Value != d.Amount || !bytes.Equal(last.TxOut[op.Index].PkScript, d.Script) {
+		return fmt.Errorf("%w: %s is not among them", ErrExitData, d.Outpoint)
+	}
+	return nil
+}
+
+// Backup is what its owner needs beside the seed to leave without Vigil. It holds
+// no secret, but tells all that the wallet has: keep it as a bank statement.
+type Backup struct {
+	Descriptor string `json:"descriptor"`
+	// Record is the key's public recovery data: with it and a seed, a share of the
+	// key can be made again.
+	Record []byte     `json:"record"`
+	Coins  []ExitData `json:"coins"`
+}
+
+// Export is the wallet's Backup as of now. Fetch what is missing with Keep first.
+func (w *Wallet) Export(ctx context.Context) (b Backup, err error) {
+	if err := w.confirmed(); err != nil {
+		return b, err
+	}
+	b.Descriptor = w.desc.String()
+	e, err := w.st.active()
+	if err != nil {
+		return b, err
+	}
+	b.Record = e.Record
+	have, err := w.store.exits(ctx)
+	if err != nil {
+		return b, err
+	}
+	ops := slices.SortedFunc(maps.Keys(have), func(a, b wire.OutPoint) int { return bytes.Compare([]byte(a.String()), []byte(b.String())) })
+	for _, op := range ops {
+		d, err := w.store.exit(ctx, op)
+		if err != nil {
+			return b, err
+		}
+		b.Coins = append(b.Coins, d)
+	}
+	return b, nil
+}
+
+// ParseBackup reads what json.Marshal made of a Backup.
+func ParseBackup(raw []byte) (b Backup, d descriptor.Descriptor, err error) {
+	if err := json.Unmarshal(raw, &b); err != nil {
+		return b, d, fmt.Errorf("client: backup: %w", err)
+	}
+	d, err = descriptor.Parse(b.Descriptor)
+	return b, d, err
+}
+
+// fetchExits gets what brings coins on chain that the device does not have yet:
+// from Vigil, which keeps the branches of its renewals, else from the operator.
+// Nothing is kept unverified. It also forgets that of coins which are gone.
+func (w *Wallet) fetchExits(ctx context.Context, coins []Coin) error {
+	have, err := w.store.exits(ctx)
+	if err != nil {
+		return err
+	}
+	var lacking []Coin
+	for _, c := range coins {
+		if !have[c.Outpoint] && !c.Swept {
+			lacking = append(lacking, c)
+		}
+		delete(have, c.Outpoint)
+	}
+	for op := range have {
+		if err := w.forgetExit(ctx, op); err != nil {
+			return err
+		}
+	}
+	if len(lacking) == 0 {
+		return nil
+	}
+	branches, err := w.branches(ctx)
+	if err != nil && !errors.Is(err, ErrUnreachable) {
+		return err
+	}
+	var got []string
+	for _, c := range lacking {
+		d, commitments, err := w.exitOf(ctx, c, branches)
+		if err == nil {
+			err = d.verify(func(id chainhash.Hash) (*wire.MsgTx, error) { return w.commitment(ctx, id, commitments) })
+		}
+		if err != nil {
+			w.cfg.Log.Warn("exit data not to be had", "outpoint", c.Outpoint, "reason", err)
+			continue
+		}
+		if err := w.store.putExit(ctx, d); err != nil {
+			return err
+		}
+		got = append(got, d.Outpoint)
+	}
+	if len(got) == 0 || branches == nil {
+		return nil
+	}
+	return w.ask(ctx, "AcknowledgeBranches", &vigilpb.AcknowledgeBranchesRequest{Outpoints: got}, &vigilpb.AcknowledgeBranchesAnswer{})
+}
+
+// forgetExit drops the exit data of a coin, unless it may still be needed: a
+// coin that was unrolled has left the list of coins and is being brought out.
+func (w *Wallet) forgetExit(ctx context.Context, op wire.OutPoint) error {
+	known, err := w.op.VTXOs(ctx, []wire.OutPoint{op})
+	if err != nil {
+		return err
+	}
+	if len(known) == 1 && known[0].Spent {
+		return w.store.dropExit(ctx, op)
+	}
+	return nil
+}
+
+func (w *Wallet) branches(ctx context.Context) (map[string]*vigilpb.Branch, error) {
+	var a vigilpb.BranchesAnswer
+	if err := w.ask(ctx, "Branches", &vigilpb.BranchesRequest{}, &a); err != nil {
+		return nil, err
+	}
+	out := map[string]*vigilpb.Branch{}
+	for _, b := range a.Branches {
+		out[b.Outpoint] = b
+	}
+	return out, nil
+}
+
+// exitOf makes the exit data of a coin, with the commitment transaction when it
+// came along.
+func (w *Wallet) exitOf(ctx context.Context, c Coin, branches map[string]*vigilpb.Branch) (ExitData, *wire.MsgTx, error) {
+	d := ExitData{Outpoint: c.Outpoint.String(), Amount: c.Amount, Script: c.Script, ExpiresAt: c.ExpiresAt}
+	if len(c.CommitmentTxs) > 0 {
+		d.Commitment = c.CommitmentTxs[0].String()
+	}
+	b := branches[d.Outpoint]
+	if b == nil {
+		txs, err := virtualTxs(ctx, w.op, c.Outpoint)
+		d.Txs = txs
+		return d, nil, err
+	}
+	for _, n := range b.Nodes {
+		children := map[uint32]string{}
+		for _, child := range n.Children {
+			children[child.Output] = child.Txid
+		}
+		node, err := tree.ParseNode(n.Tx, children)
+		if err != nil {
+			return d, nil, err
+		}
+		tx := node.SignedTx()
+		if tx == nil {
+			return d, nil, fmt.Errorf("%w: node %s is not signed", ErrExitData, node.Txid)
+		}
+		d.Txs = append(d.Txs, rawTx(tx))
+	}
+	if b.Commitment == "" {
+		return d, nil, nil
+	}
+	p, err := script.ParsePSBT(b.Commitment, script.OperatorLimits())
+	if err != nil {
+		return d, nil, err
+	}
+	return d, p.UnsignedTx, nil
+}
+
+// commitment finds a commitment transaction: on chain, where it has to be, or as
+// it came, whose id then proves it.
+func (w *Wallet) commitment(ctx context.Context, id chainhash.Hash, came *wire.MsgTx) (*wire.MsgTx, error) {
+	if came != nil && came.TxHash() == id {
+		return came, nil
+	}
+	if w.chain == nil {
+		return nil, nil
+	}
+	return w.chain.Tx(ctx, id)
+}
+
+// virtualTxs reads the signed transactions of a coin from the operator, every
+// parent before its children.
+func virtualTxs(ctx context.Context, op *operator.Client, at wire.OutPoint) ([][]byte, error) {
+	steps, err := op.VtxoChain(ctx, at)
+	if err != nil {
+		return nil, err
+	}
+	var ids []chainhash.Hash
+	for _, s := range slices.Backward(steps) {
+		if s.Kind != operator.KindCommitment && !slices.Contains(ids, s.Txid) {
+			ids = append(ids, s.Txid)
+		}
+	}
+	packets, err := op.VirtualTxs(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	var out [][]byte
+	for _, id := range ids {
+		p, err := script.ParsePSBT(packets[id], script.OperatorLimits())
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", id, err)
+		}
+		tx, err := finalTx(p)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", id, err)
+		}
+		out = append(out, rawTx(tx))
+	}
+	return out, nil
+}

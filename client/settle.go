@@ -1,0 +1,461 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/btcsuite/btcd/chainhash/v2"
+	"github.com/btcsuite/btcd/psbt/v2"
+	"github.com/btcsuite/btcd/txscript/v2"
+	"github.com/btcsuite/btcd/wire/v2"
+
+	"github.com/vigil-ark/vigil/ark"
+	"github.com/vigil-ark/vigil/ark/batch"
+	"github.com/vigil-ark/vigil/ark/fee"
+	"github.com/vigil-ark/vigil/ark/intent"
+	"github.com/vigil-ark/vigil/ark/script"
+	"github.com/vigil-ark/vigil/bip340"
+	"github.com/vigil-ark/vigil/musig2"
+	"github.com/vigil-ark/vigil/operator"
+)
+
+var (
+	// ErrStream is returned when the event stream ends in the middle of a batch.
+	ErrStream = errors.New("client: event stream lost")
+	// ErrOperator is returned when the operator's part of a transaction is not what
+	// was asked for.
+	ErrOperator = errors.New("client: the operator changed the transaction")
+)
+
+// BatchError says that a batch failed; trying again may help.
+type BatchError struct{ Reason string }
+
+// Error gives the operator's reason.
+func (e *BatchError) Error() string { return "client: the batch failed: " + e.Reason }
+
+// Settled is what a batch gave.
+type Settled struct {
+	Commitment chainhash.Hash
+	Coins      []wire.OutPoint // the new VTXOs, in order
+	Amount     int64           // satoshis in them
+	Fee        int64           // satoshis
+}
+
+// cosigner makes the signatures that documents lack, and puts them in.
+type cosigner interface {
+	sign(ctx context.Context, docs ...*document) error
+}
+
+// settlement is one intent of the device's own and the batch that carries it.
+type settlement struct {
+	op      *operator.Client
+	params  ark.Params
+	signer  cosigner
+	coins   []coin
+	outs    []*wire.TxOut // off-chain, an extension last
+	onchain []*wire.TxOut
+	// keep makes the branch and commitment durable; only then forfeits leave.
+	keep func(ctx context.Context, commitment *psbt.Packet, r batch.TaskResult) error
+
+	key    *bip340.Key // of this settlement alone, forgotten afterwards
+	task   batch.Task
+	intent proof
+	signed string // the proof
+	expiry uint32
+	batch  *batch.Batch
+	nonces map[chainhash.Hash]*musig2.SecNonce
+	result Settled
+}
+
+// run registers the intent and follows the batches until one has carried it.
+func (s *settlement) run(ctx context.Context) (Settled, error) {
+	if err := s.prepare(ctx); err != nil {
+		return Settled{}, err
+	}
+	defer s.forget()
+	if err := s.follow(ctx); err != nil {
+		s.withdraw(ctx)
+		return Settled{}, err
+	}
+	return s.result, s.await(ctx)
+}
+
+// prepare signs the intent.
+func (s *settlement) prepare(ctx context.Context) error {
+	message := intent.NewRegister(0, 0)
+	message.Cosigners = []string{}
+	s.task = batch.Task{ID: "own", Onchain: s.onchain}
+	if len(s.outs) > 0 {
+		key, scalar, err := bip340.GenerateKey()
+		if err != nil {
+			return err
+		}
+		scalar.Burn()
+		s.key, s.task.Cosigner = key, key.PubKey()
+		message = intent.NewRegister(0, 0, key.PubKey())
+	}
+	for i := range s.onchain {
+		message.OnchainOutputs = append(message.OnchainOutputs, s.onchainAt()+i)
+	}
+	for _, c := range s.coins {
+		s.task.Inputs = append(s.task.Inputs, batch.Input{Outpoint: c.Outpoint, Amount: c.Amount, Boarding: c.boarding, HasForfeit: !c.boarding})
+		s.result.Fee += c.Amount
+	}
+	for _, o := range slices.Concat(s.outs, s.onchain) {
+		s.result.Fee -= o.Value
+	}
+	var err error
+	at := s.onchainAt()
+	if s.intent, err = newProof(message, s.coins, slices.Concat(s.outs[:at], s.onchain, s.outs[at:])); err != nil {
+		return err
+	}
+	if s.task.Outputs, err = inLeaf(s.outs, s.intent.txid()); err != nil {
+		return err
+	}
+	if err := s.signer.sign(ctx, intentDocument(s.intent)); err != nil {
+		return err
+	}
+	s.signed, err = encoded(s.intent.packet)
+	return err
+}
+
+// onchainAt is where on-chain outputs stand in the proof: after the off-chain
+// ones that an extension may name, before the extension.
+func (s *settlement) onchainAt() int {
+	if n := len(s.outs); n > 0 && txscript.IsUnspendable(s.outs[n-1].PkScript) {
+		return n - 1
+	}
+	return len(s.outs)
+}
+
+func (s *settlement) forget() {
+	for _, n := range s.nonces {
+		n.Burn()
+	}
+	s.nonces = nil
+	if s.key != nil {
+		s.key.Burn()
+	}
+}
+
+func (s *settlement) follow(ctx context.Context) error {
+	stream, err := s.op.Events(ctx)
+	if err != nil {
+		return err
+	}
+	defer stream.Close()
+	if err := stream.Add(ctx, batch.Topics([]batch.Task{s.task})...); err != nil {
+		return err
+	}
+	// Only now: whatever names the intent is then heard.
+	if s.task.IntentID, err = s.op.RegisterIntent(ctx, s.signed, s.intent.message); err != nil {
+		return err
+	}
+	for {
+		var ev operator.Event
+		var open bool
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case ev, open = <-stream.C():
+		}
+		if !open {
+			return ErrStream
+		}
+		switch ev := ev.(type) {
+		case operator.StreamDown:
+			if s.batch != nil {
+				return fmt.Errorf("%w: %w", ErrStream, ev.Err)
+			}
+		case operator.Malformed:
+			if s.batch != nil {
+				return fmt.Errorf("%w: %w", ErrStream, ev.Err)
+			}
+		case batch.Event:
+			done, err := s.handle(ctx, ev)
+			if done || err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// handle feeds one event to the batch and carries out what it asks for.
+func (s *settlement) handle(ctx context.Context, ev batch.Event) (done bool, err error) {
+	if started, ok := ev.(batch.Started); ok {
+		return false, s.start(ctx, started)
+	}
+	if s.batch == nil {
+		return false, nil
+	}
+	step, err := s.batch.Handle(ev)
+	for err == nil && step != (batch.StepNone{}) {
+		switch st := step.(type) {
+		case batch.StepNonces:
+			step, err = s.makeNonces(ctx, st)
+			continue
+		case batch.StepSign:
+			err = s.signTree(ctx, st)
+		case batch.StepForfeits:
+			err = s.forfeit(ctx, st)
+		case batch.StepFinalized:
+			return true, nil
+		case batch.StepFailed:
+			return false, &BatchError{st.Reason}
+		}
+		if err == nil {
+			step, err = s.batch.Next()
+		}
+	}
+	return false, err
+}
+
+// start joins a batch that lists the intent. A batch that lacked confirmations
+// ends without a word: the next one that lists us replaces it.
+func (s *settlement) start(ctx context.Context, started batch.Started) error {
+	if s.task.IntentID == "" || !slices.Contains(started.IntentHashes, batch.IntentHash(s.task.IntentID)) {
+		return nil
+	}
+	if err := batch.CheckExpiry(s.params.Network, started.Expiry, 1); err != nil {
+		return err
+	}
+	var err error
+	s.nonces, s.expiry = nil, started.Expiry
+	s.batch, err = batch.New(
+		batch.Config{ForfeitKey: s.params.ForfeitKey.XOnly(), Dust: s.params.Dust},
+		started, []batch.Task{s.task})
+	if err != nil {
+		return err
+	}
+	return s.op.ConfirmRegistration(ctx, s.task.IntentID)
+}
+
+func (s *settlement) makeNonces(ctx context.Context, st batch.StepNonces) (batch.Step, error) {
+	s.nonces = map[chainhash.Hash]*musig2.SecNonce{}
+	public := map[chainhash.Hash]musig2.PubNonce{}
+	for _, n := range st.Nodes {
+		sec, pub, err := musig2.NewNonce(s.key, n.Context, &n.Sighash, nil)
+		if err != nil {
+			return nil, err
+		}
+		s.nonces[n.Txid], public[n.Txid] = sec, pub
+	}
+	key := s.key.PubKey()
+	if err := s.op.SubmitTreeNonces(ctx, s.batch.ID(), key, public); err != nil {
+		return nil, err
+	}
+	return s.batch.NoncesMade(map[bip340.PubKey]map[chainhash.Hash]musig2.PubNonce{key: public})
+}
+
+func (s *settlement) signTree(ctx context.Context, st batch.StepSign) error {
+	sigs := map[chainhash.Hash]musig2.PartialSig{}
+	for _, n := range st.Nodes {
+		sig, err := n.Session.Sign(s.key, s.nonces[n.Txid])
+		if err != nil {
+			return err
+		}
+		sigs[n.Txid] = sig
+	}
+	s.nonces = nil
+	return s.op.SubmitTreeSignatures(ctx, s.batch.ID(), s.key.PubKey(), sigs)
+}
+
+// forfeit hands over what the batch costs, once all that it gives is kept.
+func (s *settlement) forfeit(ctx context.Context, st batch.StepForfeits) error {
+	if len(st.Tasks) != 1 {
+		return fmt.Errorf("%w: it wants forfeits that it was not promised: %v", ErrOperator, st.Withheld)
+	}
+	r := st.Tasks[0]
+	s.result.Commitment = st.Txid
+	for _, o := range r.Outputs {
+		if !txscript.IsUnspendable(o.Out.PkScript) { // an extension is no coin
+			s.result.Coins, s.result.Amount = append(s.result.Coins, o.Outpoint), s.result.Amount+o.Out.Value
+		}
+	}
+	if s.keep != nil {
+		if err := s.keep(ctx, st.Commitment, r); err != nil {
+			return err
+		}
+	}
+	docs, forfeits, commitment, err := s.give(st, r)
+	if err != nil || len(docs) == 0 {
+		return err
+	}
+	if err := s.signer.sign(ctx, docs...); err != nil {
+		return err
+	}
+	var list []string
+	for _, f := range forfeits {
+		text, err := encoded(f)
+		if err != nil {
+			return err
+		}
+		list = append(list, text)
+	}
+	var text string
+	if commitment != nil {
+		if text, err = encoded(commitment); err != nil {
+			return err
+		}
+	}
+	return s.op.SubmitForfeits(ctx, list, text)
+}
+
+// give builds what is to be signed last: forfeits of the inputs that received a
+// connector, and the boarding inputs of the commitment transaction.
+func (s *settlement) give(st batch.StepForfeits, r batch.TaskResult) (docs []*document, forfeits []*psbt.Packet, commitment *psbt.Packet, err error) {
+	evidence, err := s.evidence(st.CommitmentPSBT, r)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	var jobs []job
+	for _, c := range s.coins {
+		connector, ok := r.Connectors[c.Outpoint]
+		if !ok {
+			continue
+		}
+		f, err := newForfeit(c, connector, s.params.ForfeitScript)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		j, err := newJob(f, 0, txscript.SigHashDefault)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		forfeits, jobs = append(forfeits, f), append(jobs, j)
+	}
+	if len(forfeits) > 0 {
+		doc, err := forfeitDocument(forfeits, evidence, jobs)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		docs = append(docs, doc)
+	}
+	commitment, inputs, jobs, err := s.boarding(st.CommitmentPSBT)
+	if err == nil && commitment != nil {
+		docs = append(docs, boardingDocument(evidence, inputs, jobs))
+	}
+	return docs, forfeits, commitment, err
+}
+
+// boarding prepares the device's on-chain coins in the commitment transaction;
+// nil when it has none there.
+func (s *settlement) boarding(b64 string) (p *psbt.Packet, inputs []int, jobs []job, err error) {
+	if !slices.ContainsFunc(s.coins, func(c coin) bool { return c.boarding }) {
+		return nil, nil, nil, nil
+	}
+	if p, err = script.ParsePSBT(b64, script.OperatorLimits()); err != nil {
+		return nil, nil, nil, err
+	}
+	for i, in := range p.UnsignedTx.TxIn {
+		at := slices.IndexFunc(s.coins, func(c coin) bool { return c.boarding && c.Outpoint == in.PreviousOutPoint })
+		if at < 0 {
+			continue
+		}
+		if err := script.SetLeaf(&p.Inputs[i], s.coins[at].tree, s.coins[at].leaf); err != nil {
+			return nil, nil, nil, err
+		}
+		j, err := newJob(p, i, txscript.SigHashDefault)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		inputs, jobs = append(inputs, i), append(jobs, j)
+	}
+	return p, inputs, jobs, nil
+}
+
+// newForfeit gives c to the operator against the connector (protocol section
+// 5.7).
+func newForfeit(c coin, connector batch.Connector, forfeitScript []byte) (*psbt.Packet, error) {
+	tx := wire.NewMsgTx(arkVersion)
+	tx.AddTxIn(wire.NewTxIn(&c.Outpoint, nil, nil))
+	tx.AddTxIn(wire.NewTxIn(&connector.Outpoint, nil, nil))
+	tx.AddTxOut(wire.NewTxOut(c.Amount+connector.Out.Value, forfeitScript))
+	tx.AddTxOut(ark.AnchorOut())
+	p, err := psbt.NewFromUnsignedTx(tx)
+	if err != nil {
+		return nil, fmt.Errorf("client: forfeit: %w", err)
+	}
+	p.Inputs[0].WitnessUtxo = wire.NewTxOut(c.Amount, c.tree.PkScript())
+	p.Inputs[1].WitnessUtxo = connector.Out
+	return p, script.SetLeaf(&p.Inputs[0], c.tree, c.leaf)
+}
+
+// withdrawTimeout bounds the clean-up after a settlement that failed.
+const withdrawTimeout = 5 * time.Second
+
+// withdraw takes a registered intent back after a failure. Mostly there is none
+// any more, so nobody is told of an error.
+func (s *settlement) withdraw(ctx context.Context) {
+	if s.task.IntentID == "" || !slices.ContainsFunc(s.coins, func(c coin) bool { return !c.boarding }) {
+		return // intents over on-chain coins alone cannot be taken back
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), withdrawTimeout)
+	defer cancel()
+	_ = withdraw(ctx, s.op, s.signer, s.coins)
+}
+
+// withdraw deletes at the operator whatever is registered over any of the coins.
+func withdraw(ctx context.Context, op *operator.Client, signer cosigner, coins []coin) error {
+	p, err := newProof(intent.Message{Kind: intent.Delete}, coins[:1], nil)
+	if err != nil {
+		return err
+	}
+	if err := signer.sign(ctx, intentDocument(p)); err != nil {
+		return err
+	}
+	text, err := encoded(p.packet)
+	if err != nil {
+		return err
+	}
+	return op.DeleteIntent(ctx, text, p.message)
+}
+
+// awaitEvery is how often the indexer is asked for a new coin.
+const awaitEvery = 100 * time.Millisecond
+
+// await returns once the operator's indexer shows the new coins: it stores them
+// only after it has said that the batch is final.
+func (s *settlement) await(ctx context.Context) error {
+	tick := time.NewTicker(awaitEvery)
+	defer tick.Stop()
+	for len(s.result.Coins) > 0 {
+		found, err := s.op.VTXOs(ctx, s.result.Coins)
+		if err != nil {
+			return err
+		}
+		if len(found) == len(s.result.Coins) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+		}
+	}
+	return nil
+}
+
+// single fills the one output that takes everything but the fee, with the coins'
+// assets behind it.
+func single(p ark.Params, coins []coin, pkScript []byte, now int64, worst bool) ([]*wire.TxOut, error) {
+	if len(coins) == 0 {
+		return nil, fmt.Errorf("%w: there are none", ErrFunds)
+	}
+	e, err := fee.Compile(p.Fees)
+	if err != nil {
+		return nil, err
+	}
+	out := wire.NewTxOut(0, pkScript)
+	outs := []*wire.TxOut{out}
+	if err := balance(e, coins, outs, nil, out, now, worst); err != nil {
+		return nil, err
+	}
+	if out.Value < p.Dust {
+		return nil, fmt.Errorf("%w: %d", ErrDust, out.Value)
+	}
+	return carry(coins, outs, 0, 1)
+}

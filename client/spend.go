@@ -1,0 +1,452 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/btcsuite/btcd/address/v2"
+	"github.com/btcsuite/btcd/chainhash/v2"
+	"github.com/btcsuite/btcd/psbt/v2"
+	"github.com/btcsuite/btcd/txscript/v2"
+	"github.com/btcsuite/btcd/wire/v2"
+
+	"github.com/vigil-ark/vigil/ark"
+	"github.com/vigil-ark/vigil/ark/batch"
+	"github.com/vigil-ark/vigil/ark/descriptor"
+	"github.com/vigil-ark/vigil/ark/fee"
+	"github.com/vigil-ark/vigil/ark/intent"
+	"github.com/vigil-ark/vigil/ark/script"
+	"github.com/vigil-ark/vigil/bip340"
+	"github.com/vigil-ark/vigil/operator"
+)
+
+// trees are the scripts whose coins the wallet spends, the one that it offers
+// first.
+func (w *Wallet) trees() []script.Tree { return []script.Tree{w.desc.Tree(), w.desc.TwoLeaf()} }
+
+// Board takes the confirmed coins at the boarding address into Ark: they become
+// one VTXO. ErrFunds says that there is none.
+func (w *Wallet) Board(ctx context.Context) (Settled, error) {
+	if w.chain == nil {
+		return Settled{}, fmt.Errorf("%w: boarding needs an Esplora", ErrConfig)
+	}
+	at, err := w.BoardingAddress()
+	if err != nil {
+		return Settled{}, err
+	}
+	utxos, err := w.chain.UTXOs(ctx, at)
+	if err != nil {
+		return Settled{}, err
+	}
+	tree := w.desc.Boarding()
+	var coins []coin
+	for _, u := range utxos {
+		if !u.Confirmed {
+			continue
+		}
+		coins = append(coins, coin{
+			VTXO: ark.VTXO{Outpoint: u.Outpoint, Amount: u.Amount, Script: tree.PkScript()},
+			tree: tree, leaf: descriptor.LeafForfeit, boarding: true,
+		})
+	}
+	return w.settle(ctx, coins)
+}
+
+// Renew swaps coins for one new VTXO, in a batch, now; all of them when none is
+// named.
+func (w *Wallet) Renew(ctx context.Context, ops ...wire.OutPoint) (Settled, error) {
+	coins, err := w.pick(ctx, ops)
+	if err != nil {
+		return Settled{}, err
+	}
+	return w.settle(ctx, coins)
+}
+
+// settle swaps coins for one VTXO at the wallet's own script.
+func (w *Wallet) settle(ctx context.Context, coins []coin) (Settled, error) {
+	p, err := w.params(ctx)
+	if err != nil {
+		return Settled{}, err
+	}
+	outs, err := single(p, coins, w.desc.PkScript(), w.now().Unix(), false)
+	if err != nil {
+		return Settled{}, err
+	}
+	return w.carryOut(ctx, p, coins, outs, nil)
+}
+
+func (w *Wallet) carryOut(ctx context.Context, p ark.Params, coins []coin, outs, onchain []*wire.TxOut) (Settled, error) {
+	w.spending.Lock()
+	defer w.spending.Unlock()
+	s := &settlement{op: w.op, params: p, signer: w, coins: coins, outs: outs, onchain: onchain, keep: w.keepBranch}
+	settled, err := s.run(ctx)
+	if errors.Is(err, operator.ErrDuplicate) && !coins[0].boarding {
+		// An intent over one of the coins is in the queue: a delegate that is being
+		// carried out, or an own one that was lost.
+		if err := withdraw(ctx, w.op, w, coins); err != nil {
+			return Settled{}, err
+		}
+		s = &settlement{op: w.op, params: p, signer: w, coins: coins, outs: outs, onchain: onchain, keep: w.keepBranch}
+		settled, err = s.run(ctx)
+	}
+	return settled, err
+}
+
+// keepBranch makes what a batch gave durable before anything is given for it.
+func (w *Wallet) keepBranch(ctx context.Context, commitment *psbt.Packet, r batch.TaskResult) error {
+	var txs [][]byte
+	for _, n := range r.Branch {
+		tx := n.SignedTx()
+		if tx == nil {
+			return fmt.Errorf("%w: node %s is not signed", ErrOperator, n.Txid)
+		}
+		txs = append(txs, rawTx(tx))
+	}
+	for _, o := range r.Outputs {
+		if string(o.Out.PkScript) != string(w.desc.PkScript()) {
+			continue
+		}
+		d := ExitData{
+			Outpoint: o.Outpoint.String(), Amount: o.Out.Value, Script: o.Out.PkScript,
+			Commitment: commitment.UnsignedTx.TxHash().String(), Txs: txs,
+		}
+		if err := w.store.putExit(ctx, d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Exit leaves Ark with the operator's and Vigil's help: sats, or everything when
+// sats is 0, go to an on-chain address in a batch, and what is left stays a VTXO.
+func (w *Wallet) Exit(ctx context.Context, to string, sats int64) (Settled, error) {
+	p, err := w.params(ctx)
+	if err != nil {
+		return Settled{}, err
+	}
+	pkScript, err := onchainScript(to, w.st.Network)
+	if err != nil {
+		return Settled{}, err
+	}
+	coins, err := w.pick(ctx, nil)
+	if err != nil {
+		return Settled{}, err
+	}
+	if slices.ContainsFunc(coins, func(c coin) bool { return len(c.Assets) > 0 }) {
+		coins = slices.DeleteFunc(coins, func(c coin) bool { return len(c.Assets) > 0 }) // assets live in Ark alone
+	}
+	outs, onchain, coins, err := leaveWith(p, coins, pkScript, w.desc.PkScript(), sats, w.now().Unix())
+	if err != nil {
+		return Settled{}, err
+	}
+	return w.carryOut(ctx, p, coins, outs, onchain)
+}
+
+// leaveWith shares coins between an on-chain output and the wallet's own script;
+// of the coins it takes as few as cover the amount, those that expire first.
+func leaveWith(p ark.Params, coins []coin, to, own []byte, sats, now int64) (outs, onchain []*wire.TxOut, used []coin, err error) {
+	e, err := fee.Compile(p.Fees)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	out := wire.NewTxOut(sats, to)
+	onchain = []*wire.TxOut{out}
+	if sats == 0 {
+		if err := balance(e, coins, nil, onchain, out, now, false); err != nil {
+			return nil, nil, nil, err
+		}
+		return nil, onchain, coins, within(out.Value, p)
+	}
+	if err := within(sats, p); err != nil {
+		return nil, nil, nil, err
+	}
+	rest := wire.NewTxOut(0, own)
+	for n := range coins {
+		outs = []*wire.TxOut{rest}
+		if err = balance(e, coins[:n+1], outs, onchain, rest, now, false); err == nil && rest.Value >= p.Dust {
+			return outs, onchain, coins[:n+1], nil
+		}
+	}
+	return nil, nil, nil, fmt.Errorf("%w: %d sats and a change of at least %d (leave with everything instead)", ErrFunds, sats, p.Dust)
+}
+
+func within(sats int64, p ark.Params) error {
+	if sats < p.UtxoMin || p.UtxoMax >= 0 && sats > p.UtxoMax {
+		return fmt.Errorf("%w: the operator pays %d to %d sats on chain, not %d", ErrDust, p.UtxoMin, p.UtxoMax, sats)
+	}
+	return nil
+}
+
+func onchainScript(to string, network ark.Network) ([]byte, error) {
+	a, err := address.DecodeAddress(to, network.ChainParams())
+	if err != nil || !a.IsForNet(network.ChainParams()) {
+		return nil, fmt.Errorf("%w: %q on %s", ErrAddress, to, network)
+	}
+	s, err := txscript.PayToAddrScript(a)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrAddress, err)
+	}
+	return s, nil
+}
+
+// Send pays sats to an Ark address off-chain and returns the payee's coin. Coins
+// that expire first are spent first; coins with assets stay. What is left comes
+// back to the wallet, preconfirmed and uncovered until it is delegated.
+func (w *Wallet) Send(ctx context.Context, to ark.Address, sats int64) (wire.OutPoint, error) {
+	w.spending.Lock()
+	defer w.spending.Unlock()
+	p, err := w.params(ctx)
+	if err != nil {
+		return wire.OutPoint{}, err
+	}
+	if err := payable(to, p); err != nil {
+		return wire.OutPoint{}, err
+	}
+	if err := w.finishPayment(ctx); err != nil {
+		return wire.OutPoint{}, err
+	}
+	coins, sum, err := w.choose(ctx, sats)
+	if err != nil {
+		return wire.OutPoint{}, err
+	}
+	outs := []*wire.TxOut{payTo(to.Key, sats, p.Dust)}
+	if sum > sats {
+		outs = append(outs, payTo(w.desc.Tree().OutputKey(), sum-sats, p.Dust))
+	}
+	pay, err := newPayment(coins, outs, p.CheckpointScript)
+	if err != nil {
+		return wire.OutPoint{}, err
+	}
+	err = w.submit(ctx, pay, p)
+	if registered(err) {
+		// A delegate of ours waits in the operator's queue; the delete proof frees
+		// its coins. The delegate ends when Vigil sees them spent.
+		if err = withdraw(ctx, w.op, w, coins); err == nil {
+			err = w.submit(ctx, pay, p)
+		}
+	}
+	return wire.OutPoint{Hash: pay.id}, err
+}
+
+// codeRegistered is the operator's number for a coin that an intent holds.
+const codeRegistered = 4
+
+func registered(err error) bool {
+	var e *operator.Error
+	return errors.As(err, &e) && e.Code == codeRegistered
+}
+
+// payable accepts addresses of this operator's.
+func payable(to ark.Address, p ark.Params) error {
+	if to.HRP != p.Network.HRP() {
+		return fmt.Errorf("%w: of another network", ErrAddress)
+	}
+	if to.Signer == p.SignerKey.XOnly() {
+		return nil
+	}
+	if slices.ContainsFunc(p.DeprecatedSigners, func(d ark.DeprecatedSigner) bool { return d.Key.XOnly() == to.Signer }) {
+		return nil
+	}
+	return fmt.Errorf("%w: of another operator", ErrAddress)
+}
+
+// choose takes spendable coins up to an amount.
+func (w *Wallet) choose(ctx context.Context, sats int64) (chosen []coin, sum int64, err error) {
+	list, err := w.coins(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	now := w.now().Unix()
+	for _, v := range list {
+		if sum >= sats || v.Recoverable(now) || len(v.Assets) > 0 {
+			continue
+		}
+		c, err := w.owned(v)
+		if err != nil {
+			return nil, 0, err
+		}
+		chosen, sum = append(chosen, c), sum+v.Amount
+	}
+	if sum < sats || sats <= 0 {
+		return nil, 0, fmt.Errorf("%w: %d of %d", ErrFunds, sum, sats)
+	}
+	return chosen, sum, nil
+}
+
+// submit signs a payment, has the operator accept it, and finalizes it.
+func (w *Wallet) submit(ctx context.Context, pay payment, p ark.Params) error {
+	doc, err := paymentDocument(pay)
+	if err != nil {
+		return err
+	}
+	if err := w.sign(ctx, doc); err != nil {
+		return err
+	}
+	signed, err := encoded(pay.tx)
+	if err != nil {
+		return err
+	}
+	unsigned, err := encodedAll(pay.checkpoints)
+	if err != nil {
+		return err
+	}
+	var inputs []string
+	for _, cp := range pay.checkpoints {
+		inputs = append(inputs, cp.UnsignedTx.TxIn[0].PreviousOutPoint.String())
+	}
+	// Should the device stop between the operator's answer and the last word, the
+	// coins are found again by this note.
+	if err := w.update(ctx, func(st *state) error { st.Submitted = inputs; return nil }); err != nil {
+		return err
+	}
+	answer, err := w.op.SubmitTx(ctx, signed, unsigned)
+	if err == nil {
+		err = w.finalize(ctx, answer, pay.id, p)
+	} else if operator.ClassOf(err).Retry() && !registered(err) {
+		return err // it may have been accepted: the note stays
+	}
+	return errors.Join(err, w.update(ctx, func(st *state) error { st.Submitted = nil; return nil }))
+}
+
+// finalize signs the checkpoints that the operator signed, all in one round trip,
+// and hands them over. What it is about is the ark transaction that this wallet
+// signed before, and the checkpoints that it spends.
+func (w *Wallet) finalize(ctx context.Context, answer operator.OffchainTx, id chainhash.Hash, p ark.Params) error {
+	tx, err := signedBy(answer.Tx, p.SignerKey.XOnly(), w.desc.Group.XOnly())
+	if err != nil {
+		return fmt.Errorf("%w: ark transaction: %w", ErrOperator, err)
+	}
+	if answer.Txid != id || tx.UnsignedTx.TxHash() != id {
+		return fmt.Errorf("%w: txid %s, not %s", ErrOperator, answer.Txid, id)
+	}
+	came := map[chainhash.Hash]*psbt.Packet{}
+	for _, text := range answer.Checkpoints {
+		cp, err := signedBy(text, p.SignerKey.XOnly())
+		if err != nil {
+			return fmt.Errorf("%w: checkpoint: %w", ErrOperator, err)
+		}
+		came[cp.UnsignedTx.TxHash()] = cp
+	}
+	var cps []*psbt.Packet
+	for _, in := range tx.UnsignedTx.TxIn {
+		cp := came[in.PreviousOutPoint.Hash]
+		if cp == nil {
+			return fmt.Errorf("%w: checkpoint %s is missing", ErrOperator, in.PreviousOutPoint.Hash)
+		}
+		cps = append(cps, cp)
+	}
+	if len(came) != len(cps) {
+		return fmt.Errorf("%w: %d checkpoints of %d", ErrOperator, len(came), len(cps))
+	}
+	doc, err := checkpointDocument(cps, answer.Tx)
+	if err != nil {
+		return err
+	}
+	if err := w.sign(ctx, doc); err != nil {
+		return err
+	}
+	final, err := encodedAll(cps)
+	if err != nil {
+		return err
+	}
+	return w.op.FinalizeTx(ctx, id, final)
+}
+
+// signedBy parses what all of the keys are to have signed, and verifies their
+// signatures on every input.
+func signedBy(b64 string, keys ...bip340.XOnly) (*psbt.Packet, error) {
+	tx, err := script.ParsePSBT(b64, script.OperatorLimits())
+	if err != nil {
+		return nil, err
+	}
+	outs := make([]*wire.TxOut, len(tx.Inputs))
+	for i := range tx.Inputs {
+		outs[i] = tx.Inputs[i].WitnessUtxo
+	}
+	h, err := script.NewSighasher(tx.UnsignedTx, outs)
+	if err != nil {
+		return nil, err
+	}
+	r := script.NewReader()
+	for i := range tx.Inputs {
+		s, err := r.Spend(&tx.Inputs[i])
+		if err == nil {
+			err = r.Verify(h, i, s)
+		}
+		for _, key := range keys {
+			if err == nil && !s.Signed(key) {
+				err = fmt.Errorf("%s has not signed", key)
+			}
+		}
+		if err != nil {
+			return nil, fmt.Errorf("input %d: %w", i, err)
+		}
+	}
+	return tx, nil
+}
+
+// finishPayment takes up a payment that was accepted and never finalized.
+func (w *Wallet) finishPayment(ctx context.Context) error {
+	w.mu.Lock()
+	inputs := w.st.Submitted
+	w.mu.Unlock()
+	if len(inputs) == 0 {
+		return nil
+	}
+	p, err := w.params(ctx)
+	if err != nil {
+		return err
+	}
+	var ops []wire.OutPoint
+	for _, text := range inputs {
+		op, err := ark.ParseOutpoint(text)
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrState, err)
+		}
+		ops = append(ops, op)
+	}
+	vtxos, err := w.op.VTXOs(ctx, ops)
+	if err != nil {
+		return err
+	}
+	var coins []coin
+	for _, v := range vtxos {
+		c, err := w.owned(v)
+		if err != nil {
+			return err
+		}
+		coins = append(coins, c)
+	}
+	if len(coins) > 0 {
+		if err := w.finishOver(ctx, coins, p); err != nil {
+			return err
+		}
+	}
+	return w.update(ctx, func(st *state) error { st.Submitted = nil; return nil })
+}
+
+func (w *Wallet) finishOver(ctx context.Context, coins []coin, p ark.Params) error {
+	q, err := newProof(intent.Message{Kind: intent.GetPendingTx}, coins, nil)
+	if err != nil {
+		return err
+	}
+	if err := w.sign(ctx, intentDocument(q)); err != nil {
+		return err
+	}
+	text, err := encoded(q.packet)
+	if err != nil {
+		return err
+	}
+	pending, err := w.op.PendingTx(ctx, text, q.message)
+	if err != nil {
+		return err
+	}
+	for _, tx := range pending {
+		if err := w.finalize(ctx, tx, tx.Txid, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,335 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/vigil-ark/vigil"
+	"github.com/vigil-ark/vigil/ark"
+	"github.com/vigil-ark/vigil/ark/descriptor"
+	"github.com/vigil-ark/vigil/bip340"
+	"github.com/vigil-ark/vigil/esplora"
+	"github.com/vigil-ark/vigil/frost"
+	"github.com/vigil-ark/vigil/operator"
+	"github.com/vigil-ark/vigil/secret"
+)
+
+var (
+	// ErrPinned is returned when the server or operator is not the one that the
+	// wallet was made with.
+	ErrPinned = errors.New("client: not the server or operator that is pinned")
+	// ErrPending is returned for what a wallet may not do before Vigil has taken its
+	// acknowledgment, such as showing an address. Create again.
+	ErrPending = errors.New("client: the wallet is not confirmed yet")
+	// ErrConfig is returned for a Config that lacks something.
+	ErrConfig = errors.New("client: incomplete configuration")
+)
+
+// vigilID is Vigil's number among a key's participants; the device's is 0 and
+// cold shares are numbered from 2.
+const vigilID = 1
+
+// Config says with whom a device speaks. Server, HostKey, Operator and Store are
+// required.
+type Config struct {
+	// Server is Vigil's URL, HostKey its key, known from elsewhere: a pairing code,
+	// or whoever runs it. Nothing that is not signed by it is believed.
+	Server  string
+	HostKey bip340.PubKey
+	// Operator is the Ark operator's URL.
+	Operator string
+	// Esplora is the URL of a chain's API; boarding and exits need it.
+	Esplora string
+	// Store keeps the device's keys and state: secret/sealed in a directory of its
+	// own. It stays the caller's to close.
+	Store secret.Store
+	// HTTP makes the calls to Vigil; nil is a client of its own.
+	HTTP connect.HTTPClient
+	// Now is the clock; nil is the wall clock.
+	Now func() time.Time
+	// Log receives what happens without being asked for; nil discards it.
+	Log *slog.Logger
+}
+
+func (c *Config) check() error {
+	if c.Server == "" || c.Operator == "" || c.Store == nil || c.HostKey == (bip340.PubKey{}) {
+		return fmt.Errorf("%w: Server, HostKey, Operator and Store are needed", ErrConfig)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return nil
+}
+
+// Wallet is the device's side of a wallet. Its methods are safe for concurrent
+// use.
+type Wallet struct {
+	cfg   Config
+	store store
+	vigil *vigilConn
+	op    *operator.Client
+	chain *esplora.Client // nil without an Esplora
+
+	spending sync.Mutex // one payment, settlement or delegation at a time: they share coins
+
+	mu       sync.Mutex
+	st       *state
+	desc     descriptor.Descriptor
+	identity *bip340.Key
+	share    *frost.Share
+	context  *frost.Context
+	known    []ark.VTXO // as last seen
+}
+
+// Open takes up the wallet of a store, or returns ErrNoWallet. It talks to
+// nobody yet.
+func Open(ctx context.Context, cfg Config) (*Wallet, error) {
+	w, err := open(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	if len(w.st.Wallet) == 0 {
+		w.Close()
+		return nil, fmt.Errorf("%w: its key was not made to the end; create it again", ErrPending)
+	}
+	return w, nil
+}
+
+// open takes up whatever is in the store.
+func open(ctx context.Context, cfg Config) (*Wallet, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	w := &Wallet{cfg: cfg, store: store{cfg.Store}}
+	var err error
+	if w.st, err = w.store.load(ctx); err != nil {
+		return nil, err
+	}
+	if string(w.st.Server) != string(cfg.HostKey[:]) {
+		return nil, fmt.Errorf("%w: the host key is %x, not %s", ErrPinned, w.st.Server, cfg.HostKey)
+	}
+	if err := w.connect(); err != nil {
+		return nil, err
+	}
+	if err := w.reload(ctx); err != nil {
+		w.Close()
+		return nil, err
+	}
+	return w, nil
+}
+
+// connect opens the ways to operator, chain and Vigil.
+func (w *Wallet) connect() (err error) {
+	if w.cfg.Esplora != "" {
+		if w.chain, err = esplora.New(w.cfg.Esplora, nil); err != nil {
+			return err
+		}
+	}
+	w.vigil = dialVigil(w.cfg, w.st.Network)
+	w.op, err = operator.Dial(operator.Config{URL: w.cfg.Operator, Log: w.cfg.Log})
+	return err
+}
+
+// reload makes keys and scripts of what the state says.
+func (w *Wallet) reload(ctx context.Context) error {
+	scalar, err := w.store.Get(ctx, nameIdentity)
+	if err != nil {
+		return fmt.Errorf("client: identity key: %w", err)
+	}
+	defer scalar.Burn()
+	if w.identity, err = bip340.NewKey(scalar); err != nil {
+		return err
+	}
+	if len(w.st.Wallet) == 0 {
+		return nil
+	}
+	if w.desc, err = descriptor.Decode(w.st.Descriptor); err != nil {
+		return fmt.Errorf("%w: %w", ErrState, err)
+	}
+	return w.loadShare(ctx)
+}
+
+// loadShare loads the share of the active epoch.
+func (w *Wallet) loadShare(ctx context.Context) error {
+	e, err := w.st.active()
+	if err != nil {
+		return err
+	}
+	info, err := e.info()
+	if err != nil {
+		return err
+	}
+	scalar, err := w.store.Get(ctx, named(nameShare, e.Number))
+	if err != nil {
+		return fmt.Errorf("client: share of epoch %d: %w", e.Number, err)
+	}
+	defer scalar.Burn()
+	share, err := frost.NewShare(info, w.st.ID, scalar)
+	if err != nil {
+		return err
+	}
+	signers, err := info.Signers(signerIDs(w.st.ID)...)
+	if err != nil {
+		return err
+	}
+	w.share, w.context = share, signers.Untweaked()
+	return nil
+}
+
+// signerIDs are the device and Vigil, ascending.
+func signerIDs(own int) []int {
+	if own < vigilID {
+		return []int{own, vigilID}
+	}
+	return []int{vigilID, own}
+}
+
+// Close ends all connections and wipes the keys from memory.
+func (w *Wallet) Close() {
+	if w.op != nil {
+		_ = w.op.Close()
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.identity != nil {
+		w.identity.Burn()
+	}
+	if w.share != nil {
+		w.share.Burn()
+	}
+}
+
+// ID is the wallet's id.
+func (w *Wallet) ID() vigil.WalletID { return vigil.WalletID(w.st.Wallet) }
+
+// Descriptor is the public description of the wallet's scripts.
+func (w *Wallet) Descriptor() descriptor.Descriptor { return w.desc }
+
+// Address is where the wallet receives in Ark. Before Vigil has taken the
+// device's acknowledgment it is ErrPending: coins paid earlier could be lost.
+func (w *Wallet) Address() (ark.Address, error) {
+	if err := w.confirmed(); err != nil {
+		return ark.Address{}, err
+	}
+	return w.desc.Address(), nil
+}
+
+// BoardingAddress is the on-chain address whose coins Board takes into Ark.
+func (w *Wallet) BoardingAddress() (string, error) {
+	if err := w.confirmed(); err != nil {
+		return "", err
+	}
+	return w.desc.BoardingAddress(), nil
+}
+
+func (w *Wallet) confirmed() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.st.Acknowledged {
+		return ErrPending
+	}
+	return nil
+}
+
+func (w *Wallet) now() time.Time { return w.cfg.Now() }
+
+// params are the operator's parameters, whose signer must be the one that the
+// wallet's scripts name.
+func (w *Wallet) params(ctx context.Context) (ark.Params, error) {
+	p, err := w.op.Params(ctx)
+	if err != nil {
+		return p, err
+	}
+	if string(p.SignerKey[:]) != string(w.st.Signer) || p.Network != w.st.Network {
+		return p, fmt.Errorf("%w: the operator's signer is %s on %s", ErrPinned, p.SignerKey, p.Network)
+	}
+	return p, nil
+}
+
+// signing is the share with the set of signers that it signs in.
+func (w *Wallet) signing() (*frost.Share, *frost.Context, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.share == nil || !w.st.Acknowledged {
+		return nil, nil, ErrPending
+	}
+	return w.share, w.context, nil
+}
+
+func (w *Wallet) signers() []uint32 {
+	ids := signerIDs(w.st.ID)
+	return []uint32{uint32(ids[0]), uint32(ids[1])}
+}
+
+// ask makes a call in the name of the device's identity key. A call whose
+// repetition is not harmless is Sign, which takes care of that by itself.
+func (w *Wallet) ask(ctx context.Context, method string, payload, answer proto.Message) error {
+	who := w.caller()
+	if method == "Sign" {
+		return w.vigil.once(ctx, method, who, payload, answer)
+	}
+	return w.vigil.ask(ctx, method, who, payload, answer)
+}
+
+func (w *Wallet) caller() caller {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return caller{w.st.Wallet, w.identity, w.st.Cutover.Active}
+}
+
+// askHost makes a call in the name of the host key of the active epoch.
+func (w *Wallet) askHost(ctx context.Context, method string, payload, answer proto.Message) error {
+	return w.askEpoch(ctx, w.st.Cutover.Active, method, payload, answer)
+}
+
+func (w *Wallet) askEpoch(ctx context.Context, epoch uint32, method string, payload, answer proto.Message) error {
+	key, err := w.hostKey(ctx, epoch)
+	if err != nil {
+		return err
+	}
+	defer key.Burn()
+	return w.vigil.ask(ctx, method, caller{w.st.Wallet, key, epoch}, payload, answer)
+}
+
+func (w *Wallet) hostKey(ctx context.Context, epoch uint32) (*bip340.Key, error) {
+	scalar, err := w.store.Get(ctx, named(nameHost, epoch))
+	if err != nil {
+		return nil, fmt.Errorf("client: host key of epoch %d: %w", epoch, err)
+	}
+	defer scalar.Burn()
+	return bip340.NewKey(scalar)
+}
+
+// update changes the state durably, or not at all.
+func (w *Wallet) update(ctx context.Context, change func(*state) error) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	next := *w.st
+	next.Epochs = append([]epoch(nil), w.st.Epochs...)
+	next.Prepared = append([]prepared(nil), w.st.Prepared...)
+	if err := change(&next); err != nil {
+		return err
+	}
+	if err := w.store.save(ctx, &next); err != nil {
+		return err
+	}
+	w.st = &next
+	return nil
+}
+
+// seen are the coins as last read.
+func (w *Wallet) seen() []ark.VTXO {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.known
+}
