@@ -4876,7 +4876,8 @@ type Policy struct {
 	FeeMargin     int64                  `protobuf:"varint,5,opt,name=fee_margin,json=feeMargin,proto3" json:"fee_margin,omitempty"` // beyond the operator's fee × 1.25
 	TwoLeaf       bool                   `protobuf:"varint,6,opt,name=two_leaf,json=twoLeaf,proto3" json:"two_leaf,omitempty"`       // delegates of two-leaf scripts, unpinned
 	CoolDown      uint32                 `protobuf:"varint,7,opt,name=cool_down,json=coolDown,proto3" json:"cool_down,omitempty"`    // seconds before a loosening takes hold
-	Version       uint64                 `protobuf:"varint,8,opt,name=version,proto3" json:"version,omitempty"`                      // counts changes; a change names the one it changes
+	Version       uint64                 `protobuf:"varint,8,opt,name=version,proto3" json:"version,omitempty"`                      // counts changes: a change names the one that it makes, or 0 for whatever it is
+	Assets        bool                   `protobuf:"varint,9,opt,name=assets,proto3" json:"assets,omitempty"`                        // units of assets may leave, which no bound in satoshis measures
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4965,6 +4966,13 @@ func (x *Policy) GetVersion() uint64 {
 		return x.Version
 	}
 	return 0
+}
+
+func (x *Policy) GetAssets() bool {
+	if x != nil {
+		return x.Assets
+	}
+	return false
 }
 
 type GetPolicyRequest struct {
@@ -5637,7 +5645,7 @@ const file_vigil_v1_wallet_proto_rawDesc = "" +
 	"\x0eSetTokenAnswer\"(\n" +
 	"\x10DropTokenRequest\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\"\x11\n" +
-	"\x0fDropTokenAnswer\"\xe5\x01\n" +
+	"\x0fDropTokenAnswer\"\xfd\x01\n" +
 	"\x06Policy\x12\x15\n" +
 	"\x06per_tx\x18\x01 \x01(\x03R\x05perTx\x12\x16\n" +
 	"\x06window\x18\x02 \x01(\x03R\x06window\x12%\n" +
@@ -5647,7 +5655,8 @@ const file_vigil_v1_wallet_proto_rawDesc = "" +
 	"fee_margin\x18\x05 \x01(\x03R\tfeeMargin\x12\x19\n" +
 	"\btwo_leaf\x18\x06 \x01(\bR\atwoLeaf\x12\x1b\n" +
 	"\tcool_down\x18\a \x01(\rR\bcoolDown\x12\x18\n" +
-	"\aversion\x18\b \x01(\x04R\aversion\"\x12\n" +
+	"\aversion\x18\b \x01(\x04R\aversion\x12\x16\n" +
+	"\x06assets\x18\t \x01(\bR\x06assets\"\x12\n" +
 	"\x10GetPolicyRequest\"\x8a\x01\n" +
 	"\x0fGetPolicyAnswer\x12(\n" +
 	"\x06policy\x18\x01 \x01(\v2\x10.vigil.v1.PolicyR\x06policy\x12*\n" +
