@@ -10,10 +10,11 @@ import (
 	"github.com/vigil-ark/vigil/kv"
 )
 
-// Link makes the next entry of the audit's chain after the one whose hash is
-// prev. It is called inside the write and may be called again, so it must have no
-// other effect. What an entry says and how it is hashed is the audit's.
-type Link func(prev [32]byte) (next [32]byte, entry []byte)
+// Link makes the entry of that number, from 1, of the audit's chain after the one
+// whose hash is prev. It is called inside the write and may be called again, so it
+// must have no other effect. What an entry says and how it is hashed is the
+// audit's.
+type Link func(number uint64, prev [32]byte) (next [32]byte, entry []byte, err error)
 
 // chain is where the audit's chain stands.
 type chain struct {
@@ -36,11 +37,21 @@ type audited struct {
 	Entry []byte
 }
 
-const maxEntry = 32 << 10
+const (
+	maxEntry   = 64 << 10 // the audit's own bound
+	maxAudited = maxEntry + 64
+)
 
 func (a *audited) fields(c *canon.Coder) {
 	c.Fixed(a.Hash[:], "hash")
 	c.Bytes(&a.Entry, maxEntry, "entry")
+}
+
+func (a *audited) encode() ([]byte, error) { return canon.Encode(rowFormat, maxAudited, a.fields) }
+
+func decodeAudited(b []byte) (*audited, error) {
+	a := new(audited)
+	return a, canon.Decode(b, rowFormat, maxAudited, a.fields)
 }
 
 func auditKey(number uint64) []byte { return binary.BigEndian.AppendUint64(nil, number) }
@@ -61,9 +72,15 @@ func appendAudit(w writer, links ...Link) error {
 	}
 	for _, link := range links {
 		a := new(audited)
-		a.Hash, a.Entry = link(head.Hash)
+		if a.Hash, a.Entry, err = link(head.Number+1, head.Hash); err != nil {
+			return err
+		}
+		b, err := a.encode()
+		if err != nil {
+			return err
+		}
 		head.Number, head.Hash = head.Number+1, a.Hash
-		if err := putRow(w, treeAudit, auditKey(head.Number), a); err != nil {
+		if err := w.Put(treeAudit, auditKey(head.Number), b); err != nil {
 			return err
 		}
 	}
@@ -89,8 +106,8 @@ func loadChain(r reader) (*chain, error) {
 	}
 	head = new(chain)
 	err = r.Scan(treeAudit, auditKey(1), nil, func(key, value []byte, damage error) error {
-		a := new(audited)
-		if damage != nil || len(key) != 8 || decodeRow(value, a) != nil {
+		a, err := decodeAudited(value)
+		if damage != nil || len(key) != 8 || err != nil {
 			return nil
 		}
 		if head.Number == 0 {
@@ -139,8 +156,8 @@ func eachAudited(r reader, from uint64, limit int, f func(Audited) error) error 
 		if damage != nil {
 			return damage
 		}
-		a := new(audited)
-		if err := decodeRow(value, a); err != nil {
+		a, err := decodeAudited(value)
+		if err != nil {
 			return r.damaged(treeAudit, key, err)
 		}
 		return f(Audited{Number: binary.BigEndian.Uint64(key), Hash: a.Hash, Entry: a.Entry})
@@ -164,14 +181,12 @@ func (l *Ledger) PruneAudit(ctx context.Context, keep uint64, limit int) (int, e
 			key := auditKey(number)
 			keys = append(keys, key)
 			b, err := w.Get(treeAudit, key)
-			a := new(audited)
-			switch {
-			case errors.Is(err, ErrUnreadable):
-				continue
-			case err != nil && !errors.Is(err, kv.ErrNotFound):
+			if err != nil && !errors.Is(err, kv.ErrNotFound) && !errors.Is(err, ErrUnreadable) {
 				return err
-			case err != nil || decodeRow(b, a) != nil:
-				continue
+			}
+			a, err := decodeAudited(b)
+			if err != nil {
+				continue // of no use as a base
 			}
 			for _, key := range keys {
 				if err := w.Delete(treeAudit, key); err != nil {

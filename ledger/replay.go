@@ -78,6 +78,7 @@ const (
 	countStrangers = "strangers"
 	countAnswers   = "answers"
 	countFloor     = "forgotten"
+	countWallets   = "wallets/" // and the digit of the state
 )
 
 func ownerPrefix(owner []byte) []byte {

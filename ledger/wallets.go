@@ -256,6 +256,9 @@ func writeWallet(w writer, before, after *Wallet) error {
 			return err
 		}
 	}
+	if err := countWallet(w, before, after); err != nil {
+		return err
+	}
 	for key := range old {
 		if _, stays := fresh[key]; !stays {
 			if err := w.Delete(key.tree, []byte(key.key)); err != nil {
@@ -284,6 +287,49 @@ func writeWallet(w writer, before, after *Wallet) error {
 		}
 	}
 	return nil
+}
+
+// countWallet keeps the numbers of wallets by state.
+func countWallet(w writer, before, after *Wallet) error {
+	if before != nil && after != nil && before.State == after.State {
+		return nil
+	}
+	if before != nil {
+		n, err := readNumber(w, countOf(before.State))
+		if err == nil {
+			err = putNumber(w, countOf(before.State), n-min(n, 1))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if after == nil {
+		return nil
+	}
+	n, err := readNumber(w, countOf(after.State))
+	if err != nil {
+		return err
+	}
+	return putNumber(w, countOf(after.State), n+1)
+}
+
+func countOf(s WalletState) string { return countWallets + string('0'+rune(s)) }
+
+// WalletCounts returns how many wallets stand in each state. It reads one row a
+// state.
+func (l *Ledger) WalletCounts(ctx context.Context) (map[WalletState]uint64, error) {
+	counts := make(map[WalletState]uint64)
+	err := l.view(ctx, func(r reader) error {
+		for s := WalletPending; s <= WalletDeleting; s++ {
+			n, err := readNumber(r, countOf(s))
+			if err != nil {
+				return err
+			}
+			counts[s] = n
+		}
+		return nil
+	})
+	return counts, err
 }
 
 // fits holds a wallet to what its rows can say.

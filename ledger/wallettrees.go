@@ -96,7 +96,8 @@ func readAudited(key, value []byte) error {
 	case binary.BigEndian.Uint64(key) == 0:
 		return decodeRow(value, new(chain))
 	}
-	return decodeRow(value, new(audited))
+	_, err := decodeAudited(value)
+	return err
 }
 
 // longer is for keys of at least a size.

@@ -9,9 +9,9 @@ import (
 	"github.com/vigil-ark/vigil/delegate"
 )
 
-// WalletView is everything about one wallet that its actor needs, as it was at
+// WalletSnapshot is everything about one wallet that its actor needs, as it was at
 // one moment.
-type WalletView struct {
+type WalletSnapshot struct {
 	Wallet    *Wallet
 	Policy    *Policy // nil when none was set
 	VTXOs     []Holding
@@ -25,11 +25,11 @@ type WalletView struct {
 // state of the store; of the history at most the last lines. A delegate or a row
 // that cannot be read is left out and marked; the wallet itself and its policy
 // are errors.
-func (l *Ledger) WalletSnapshot(ctx context.Context, id vigil.WalletID, lines int) (*WalletView, error) {
-	var v *WalletView
+func (l *Ledger) WalletSnapshot(ctx context.Context, id vigil.WalletID, lines int) (*WalletSnapshot, error) {
+	var v *WalletSnapshot
 	err := l.view(ctx, func(r reader) error {
 		at := l.now().Unix()
-		v = new(WalletView)
+		v = new(WalletSnapshot)
 		var err error
 		if v.Wallet, err = loadWallet(r, id); err != nil {
 			return err
