@@ -3777,7 +3777,7 @@ func (x *CoverageAnswer) GetHasActiveDelegate() bool {
 
 type HistoryRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	After         uint64                 `protobuf:"varint,1,opt,name=after,proto3" json:"after,omitempty"` // the seq of the last entry seen; 0: from the first
+	From          []byte                 `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`    // next of an earlier answer; empty: from the first
 	Limit         uint32                 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"` // 0: 100; at most 500
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3813,11 +3813,11 @@ func (*HistoryRequest) Descriptor() ([]byte, []int) {
 	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{58}
 }
 
-func (x *HistoryRequest) GetAfter() uint64 {
+func (x *HistoryRequest) GetFrom() []byte {
 	if x != nil {
-		return x.After
+		return x.From
 	}
-	return 0
+	return nil
 }
 
 func (x *HistoryRequest) GetLimit() uint32 {
@@ -3830,7 +3830,7 @@ func (x *HistoryRequest) GetLimit() uint32 {
 type HistoryAnswer struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Entries       []*HistoryEntry        `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"` // oldest first
-	More          bool                   `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"`
+	Next          []byte                 `protobuf:"bytes,2,opt,name=next,proto3" json:"next,omitempty"`       // to go on with; empty: there are no more now
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3872,16 +3872,16 @@ func (x *HistoryAnswer) GetEntries() []*HistoryEntry {
 	return nil
 }
 
-func (x *HistoryAnswer) GetMore() bool {
+func (x *HistoryAnswer) GetNext() []byte {
 	if x != nil {
-		return x.More
+		return x.Next
 	}
-	return false
+	return nil
 }
 
 type HistoryEntry struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Seq           uint64                 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"`
+	Fee           int64                  `protobuf:"varint,1,opt,name=fee,proto3" json:"fee,omitempty"` // what did not come back, of kind settle
 	At            int64                  `protobuf:"varint,2,opt,name=at,proto3" json:"at,omitempty"`
 	Kind          string                 `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"` // receive, send, settle, board, exit, …
 	Txid          string                 `protobuf:"bytes,4,opt,name=txid,proto3" json:"txid,omitempty"`
@@ -3922,9 +3922,9 @@ func (*HistoryEntry) Descriptor() ([]byte, []int) {
 	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{60}
 }
 
-func (x *HistoryEntry) GetSeq() uint64 {
+func (x *HistoryEntry) GetFee() int64 {
 	if x != nil {
-		return x.Seq
+		return x.Fee
 	}
 	return 0
 }
@@ -5571,15 +5571,15 @@ const file_vigil_v1_wallet_proto_rawDesc = "" +
 	"\tuncovered\x18\x03 \x03(\tR\tuncovered\x12$\n" +
 	"\x0elast_safe_exit\x18\x04 \x01(\x03R\flastSafeExit\x12.\n" +
 	"\bprepared\x18\x05 \x03(\v2\x12.vigil.v1.PreparedR\bprepared\x12.\n" +
-	"\x13has_active_delegate\x18\x06 \x01(\bR\x11hasActiveDelegate\"<\n" +
-	"\x0eHistoryRequest\x12\x14\n" +
-	"\x05after\x18\x01 \x01(\x04R\x05after\x12\x14\n" +
+	"\x13has_active_delegate\x18\x06 \x01(\bR\x11hasActiveDelegate\":\n" +
+	"\x0eHistoryRequest\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\fR\x04from\x12\x14\n" +
 	"\x05limit\x18\x02 \x01(\rR\x05limit\"U\n" +
 	"\rHistoryAnswer\x120\n" +
 	"\aentries\x18\x01 \x03(\v2\x16.vigil.v1.HistoryEntryR\aentries\x12\x12\n" +
-	"\x04more\x18\x02 \x01(\bR\x04more\"\xaf\x01\n" +
+	"\x04next\x18\x02 \x01(\fR\x04next\"\xaf\x01\n" +
 	"\fHistoryEntry\x12\x10\n" +
-	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x0e\n" +
+	"\x03fee\x18\x01 \x01(\x03R\x03fee\x12\x0e\n" +
 	"\x02at\x18\x02 \x01(\x03R\x02at\x12\x12\n" +
 	"\x04kind\x18\x03 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04txid\x18\x04 \x01(\tR\x04txid\x12\x16\n" +
