@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/btcsuite/btcd/wire/v2"
+
 	"github.com/vigil-ark/vigil"
 	"github.com/vigil-ark/vigil/internal/canon"
 )
@@ -29,7 +31,8 @@ type Spending struct {
 // Verdict is what Decide writes.
 type Verdict struct {
 	Audit  []Link
-	Spends []Spend // one whose sighash is there already costs nothing twice
+	Spends []Spend         // one whose sighash is there already costs nothing twice
+	Signed []wire.OutPoint // VTXOs of the wallet that something signed now may spend
 }
 
 const (
@@ -92,6 +95,9 @@ func (l *Ledger) Decide(ctx context.Context, id vigil.WalletID, since int64, jud
 				return err
 			}
 		}
+		if err := noteSigned(w, id, verdict.Signed, at); err != nil {
+			return err
+		}
 		if err := dropSpends(w, id, min(since, at)-late); err != nil {
 			return err
 		}
@@ -99,8 +105,26 @@ func (l *Ledger) Decide(ctx context.Context, id vigil.WalletID, since int64, jud
 	})
 }
 
-// Spent returns what a wallet spent since a time.
-func (l *Ledger) Spent(ctx context.Context, id vigil.WalletID, since int64) (Spending, error) {
+// noteSigned notes on the VTXOs that are known that something may spend them.
+func noteSigned(w writer, id vigil.WalletID, outpoints []wire.OutPoint, at int64) error {
+	for _, op := range outpoints {
+		h, err := loadHolding(w, id, op)
+		if err != nil {
+			return err
+		}
+		if h == nil {
+			continue
+		}
+		h.SignedAt = at
+		if err := putRow(w, treeHoldings, holdingKey(id, op), h); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// SpentSince returns what a wallet spent since a time.
+func (l *Ledger) SpentSince(ctx context.Context, id vigil.WalletID, since int64) (Spending, error) {
 	var spent Spending
 	err := l.view(ctx, func(r reader) (err error) {
 		spent, err = spentSince(r, id, since)
@@ -117,8 +141,7 @@ func spentSince(r reader, id vigil.WalletID, since int64) (Spending, error) {
 		s, err := parseSpend(key, value)
 		if damage != nil || err != nil {
 			_ = r.damaged(treeSpends, key, cmp.Or(damage, err))
-			spent.Amount = max(spent.Amount, allMoney)
-			return nil
+			s = &Spend{Amount: allMoney}
 		}
 		if _, twice := spent.Each[s.Sighash]; !twice {
 			spent.Each[s.Sighash] = s.Amount

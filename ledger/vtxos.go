@@ -22,6 +22,7 @@ type Holding struct {
 	Preconfirmed bool
 	Swept        bool
 	SeenAt       int64 // when Vigil met it first
+	SignedAt     int64 // when Vigil last signed what may spend it; 0: never
 	ExitData     bool  // its device has said that it keeps the branch
 	Assets       []ark.AssetAmount
 	Batch        chainhash.Hash   // the commitment whose leaf it is; zero for a preconfirmed one
@@ -44,6 +45,7 @@ func (h *Holding) fields(c *canon.Coder) {
 	c.Bool(&h.Preconfirmed, "preconfirmed")
 	c.Bool(&h.Swept, "swept")
 	c.Time(&h.SeenAt, "seen at")
+	c.Time(&h.SignedAt, "signed at")
 	c.Bool(&h.ExitData, "exit data on device")
 	canon.List(c, &h.Assets, maxAssets, "assets", func(c *canon.Coder, a *ark.AssetAmount) {
 		c.Text(&a.AssetID, maxName, "asset")
