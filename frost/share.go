@@ -23,15 +23,18 @@ type Share struct {
 // against its public share. It takes a copy: s and the Share are burned apart.
 // Errors are ErrShare, bip340.ErrScalar and secret.ErrBurned.
 func NewShare(info *Info, id int, s secret.Bytes) (*Share, error) {
-	pub, ok := info.PubShare(id)
-	if !ok {
-		return nil, fmt.Errorf("%w: participant %d has none", ErrShare, id)
-	}
 	key, err := bip340.NewKey(s)
 	if err != nil {
 		return nil, fmt.Errorf("frost: share: %w", err)
 	}
-	if key.PubKey() != pub {
+	return ShareOf(info, id, key)
+}
+
+// ShareOf is NewShare for a key that is made already, as a bip340.Known makes one
+// that it has seen before. It takes the key over, and burns it when it is refused.
+func ShareOf(info *Info, id int, key *bip340.Key) (*Share, error) {
+	pub, ok := info.PubShare(id)
+	if !ok || key.PubKey() != pub {
 		key.Burn()
 		return nil, fmt.Errorf("%w: participant %d", ErrShare, id)
 	}

@@ -232,7 +232,11 @@ func (s *Signer) share(ctx context.Context, w vigil.WalletID, info *frost.Info) 
 	if err != nil {
 		return nil, err
 	}
-	share, err := frost.NewShare(info, Own, h.share)
+	key, err := s.known.NewKey(h.share)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", delegate.ErrSecretWrong, dkgName(w), err)
+	}
+	share, err := frost.ShareOf(info, Own, key)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", delegate.ErrSecretWrong, dkgName(w), err)
 	}

@@ -221,7 +221,7 @@ func primitives() []func(int) {
 }
 
 // BenchmarkSign is the server's side of one 2-of-2 signature, from the request to
-// the part, with the share looked up in a store in memory and checked against its
+// the part, with the share looked up in a store in memory and held against its
 // public share: 2B + 1A + 2I + 2D + 2us, both B on secrets. The same for 43
 // messages, a delegate over 20 VTXOs.
 func BenchmarkSign(b *testing.B) {
@@ -247,7 +247,6 @@ func BenchmarkSign(b *testing.B) {
 	each := t[7] * pool / 43
 	b.ReportMetric(t[6], "us/signature")
 	b.ReportMetric(t[6]/floor, "x-floor")
-	b.ReportMetric(t[6]/(floor+masked+inversion), "x-floor-with-share-check")
 	b.ReportMetric(t[6]/(2*base+arbitrary+2*inversion+2*decompression+2), "x-variable-time-floor")
 	b.ReportMetric(each/floor, "x-floor-each-of-43")
 }

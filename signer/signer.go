@@ -24,6 +24,7 @@ import (
 type Signer struct {
 	store secret.Store
 	sound sound
+	known bip340.Known // of shares: one that was checked once is not multiplied out again
 
 	adding sync.Mutex // two keys must not get one name
 	epochs sync.Mutex // held from reading a wallet's epochs to writing them
