@@ -4072,7 +4072,7 @@ type Branch struct {
 	Outpoint       string                 `protobuf:"bytes,1,opt,name=outpoint,proto3" json:"outpoint,omitempty"`
 	CommitmentTxid string                 `protobuf:"bytes,2,opt,name=commitment_txid,json=commitmentTxid,proto3" json:"commitment_txid,omitempty"`
 	Commitment     string                 `protobuf:"bytes,3,opt,name=commitment,proto3" json:"commitment,omitempty"` // PSBT, when Vigil has it
-	Nodes          []*TreeNode            `protobuf:"bytes,4,rep,name=nodes,proto3" json:"nodes,omitempty"`           // from the root to the leaf, signed
+	Txs            [][]byte               `protobuf:"bytes,4,rep,name=txs,proto3" json:"txs,omitempty"`               // signed transactions, raw, from the root to the leaf
 	ExpiresAt      int64                  `protobuf:"varint,5,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
@@ -4129,9 +4129,9 @@ func (x *Branch) GetCommitment() string {
 	return ""
 }
 
-func (x *Branch) GetNodes() []*TreeNode {
+func (x *Branch) GetTxs() [][]byte {
 	if x != nil {
-		return x.Nodes
+		return x.Txs
 	}
 	return nil
 }
@@ -5591,14 +5591,14 @@ const file_vigil_v1_wallet_proto_rawDesc = "" +
 	"\toutpoints\x18\x01 \x03(\tR\toutpoints\"R\n" +
 	"\x0eBranchesAnswer\x12,\n" +
 	"\bbranches\x18\x01 \x03(\v2\x10.vigil.v1.BranchR\bbranches\x12\x12\n" +
-	"\x04more\x18\x02 \x01(\bR\x04more\"\xb6\x01\n" +
+	"\x04more\x18\x02 \x01(\bR\x04more\"\x9e\x01\n" +
 	"\x06Branch\x12\x1a\n" +
 	"\boutpoint\x18\x01 \x01(\tR\boutpoint\x12'\n" +
 	"\x0fcommitment_txid\x18\x02 \x01(\tR\x0ecommitmentTxid\x12\x1e\n" +
 	"\n" +
 	"commitment\x18\x03 \x01(\tR\n" +
-	"commitment\x12(\n" +
-	"\x05nodes\x18\x04 \x03(\v2\x12.vigil.v1.TreeNodeR\x05nodes\x12\x1d\n" +
+	"commitment\x12\x10\n" +
+	"\x03txs\x18\x04 \x03(\fR\x03txs\x12\x1d\n" +
 	"\n" +
 	"expires_at\x18\x05 \x01(\x03R\texpiresAt\":\n" +
 	"\x1aAcknowledgeBranchesRequest\x12\x1c\n" +
@@ -5840,82 +5840,81 @@ var file_vigil_v1_wallet_proto_depIdxs = []int32{
 	45, // 27: vigil.v1.CoverageAnswer.prepared:type_name -> vigil.v1.Prepared
 	60, // 28: vigil.v1.HistoryAnswer.entries:type_name -> vigil.v1.HistoryEntry
 	63, // 29: vigil.v1.BranchesAnswer.branches:type_name -> vigil.v1.Branch
-	38, // 30: vigil.v1.Branch.nodes:type_name -> vigil.v1.TreeNode
-	68, // 31: vigil.v1.DevicesAnswer.identities:type_name -> vigil.v1.Identity
-	68, // 32: vigil.v1.AddDeviceAnswer.identities:type_name -> vigil.v1.Identity
-	68, // 33: vigil.v1.RevokeDeviceAnswer.identities:type_name -> vigil.v1.Identity
-	79, // 34: vigil.v1.GetPolicyAnswer.policy:type_name -> vigil.v1.Policy
-	79, // 35: vigil.v1.GetPolicyAnswer.pending:type_name -> vigil.v1.Policy
-	79, // 36: vigil.v1.SetPolicyRequest.policy:type_name -> vigil.v1.Policy
-	79, // 37: vigil.v1.SetPolicyAnswer.policy:type_name -> vigil.v1.Policy
-	79, // 38: vigil.v1.SetPolicyAnswer.pending:type_name -> vigil.v1.Policy
-	0,  // 39: vigil.v1.WalletService.GetServer:input_type -> vigil.v1.SignedRequest
-	0,  // 40: vigil.v1.WalletService.BeginKeygen:input_type -> vigil.v1.SignedRequest
-	0,  // 41: vigil.v1.WalletService.Keygen:input_type -> vigil.v1.SignedRequest
-	0,  // 42: vigil.v1.WalletService.CertifyKeygen:input_type -> vigil.v1.SignedRequest
-	0,  // 43: vigil.v1.WalletService.AcknowledgeKeygen:input_type -> vigil.v1.SignedRequest
-	0,  // 44: vigil.v1.WalletService.Recover:input_type -> vigil.v1.SignedRequest
-	0,  // 45: vigil.v1.WalletService.ConfirmRecovery:input_type -> vigil.v1.SignedRequest
-	0,  // 46: vigil.v1.WalletService.BeginRefresh:input_type -> vigil.v1.SignedRequest
-	0,  // 47: vigil.v1.WalletService.Refresh:input_type -> vigil.v1.SignedRequest
-	0,  // 48: vigil.v1.WalletService.CertifyRefresh:input_type -> vigil.v1.SignedRequest
-	0,  // 49: vigil.v1.WalletService.AcknowledgeRefresh:input_type -> vigil.v1.SignedRequest
-	0,  // 50: vigil.v1.WalletService.VoidRefresh:input_type -> vigil.v1.SignedRequest
-	0,  // 51: vigil.v1.WalletService.Sign:input_type -> vigil.v1.SignedRequest
-	0,  // 52: vigil.v1.WalletService.PrepareDelegates:input_type -> vigil.v1.SignedRequest
-	0,  // 53: vigil.v1.WalletService.SubmitDelegate:input_type -> vigil.v1.SignedRequest
-	0,  // 54: vigil.v1.WalletService.WalletDelegates:input_type -> vigil.v1.SignedRequest
-	0,  // 55: vigil.v1.WalletService.CancelWalletDelegate:input_type -> vigil.v1.SignedRequest
-	0,  // 56: vigil.v1.WalletService.ListVtxos:input_type -> vigil.v1.SignedRequest
-	0,  // 57: vigil.v1.WalletService.Coverage:input_type -> vigil.v1.SignedRequest
-	0,  // 58: vigil.v1.WalletService.History:input_type -> vigil.v1.SignedRequest
-	0,  // 59: vigil.v1.WalletService.Branches:input_type -> vigil.v1.SignedRequest
-	0,  // 60: vigil.v1.WalletService.AcknowledgeBranches:input_type -> vigil.v1.SignedRequest
-	0,  // 61: vigil.v1.WalletService.Watch:input_type -> vigil.v1.SignedRequest
-	0,  // 62: vigil.v1.WalletService.Devices:input_type -> vigil.v1.SignedRequest
-	0,  // 63: vigil.v1.WalletService.AddDevice:input_type -> vigil.v1.SignedRequest
-	0,  // 64: vigil.v1.WalletService.RevokeDevice:input_type -> vigil.v1.SignedRequest
-	0,  // 65: vigil.v1.WalletService.SetToken:input_type -> vigil.v1.SignedRequest
-	0,  // 66: vigil.v1.WalletService.DropToken:input_type -> vigil.v1.SignedRequest
-	0,  // 67: vigil.v1.WalletService.GetPolicy:input_type -> vigil.v1.SignedRequest
-	0,  // 68: vigil.v1.WalletService.SetPolicy:input_type -> vigil.v1.SignedRequest
-	0,  // 69: vigil.v1.WalletService.DeleteWallet:input_type -> vigil.v1.SignedRequest
-	1,  // 70: vigil.v1.WalletService.GetServer:output_type -> vigil.v1.SignedAnswer
-	1,  // 71: vigil.v1.WalletService.BeginKeygen:output_type -> vigil.v1.SignedAnswer
-	1,  // 72: vigil.v1.WalletService.Keygen:output_type -> vigil.v1.SignedAnswer
-	1,  // 73: vigil.v1.WalletService.CertifyKeygen:output_type -> vigil.v1.SignedAnswer
-	1,  // 74: vigil.v1.WalletService.AcknowledgeKeygen:output_type -> vigil.v1.SignedAnswer
-	1,  // 75: vigil.v1.WalletService.Recover:output_type -> vigil.v1.SignedAnswer
-	1,  // 76: vigil.v1.WalletService.ConfirmRecovery:output_type -> vigil.v1.SignedAnswer
-	1,  // 77: vigil.v1.WalletService.BeginRefresh:output_type -> vigil.v1.SignedAnswer
-	1,  // 78: vigil.v1.WalletService.Refresh:output_type -> vigil.v1.SignedAnswer
-	1,  // 79: vigil.v1.WalletService.CertifyRefresh:output_type -> vigil.v1.SignedAnswer
-	1,  // 80: vigil.v1.WalletService.AcknowledgeRefresh:output_type -> vigil.v1.SignedAnswer
-	1,  // 81: vigil.v1.WalletService.VoidRefresh:output_type -> vigil.v1.SignedAnswer
-	1,  // 82: vigil.v1.WalletService.Sign:output_type -> vigil.v1.SignedAnswer
-	1,  // 83: vigil.v1.WalletService.PrepareDelegates:output_type -> vigil.v1.SignedAnswer
-	1,  // 84: vigil.v1.WalletService.SubmitDelegate:output_type -> vigil.v1.SignedAnswer
-	1,  // 85: vigil.v1.WalletService.WalletDelegates:output_type -> vigil.v1.SignedAnswer
-	1,  // 86: vigil.v1.WalletService.CancelWalletDelegate:output_type -> vigil.v1.SignedAnswer
-	1,  // 87: vigil.v1.WalletService.ListVtxos:output_type -> vigil.v1.SignedAnswer
-	1,  // 88: vigil.v1.WalletService.Coverage:output_type -> vigil.v1.SignedAnswer
-	1,  // 89: vigil.v1.WalletService.History:output_type -> vigil.v1.SignedAnswer
-	1,  // 90: vigil.v1.WalletService.Branches:output_type -> vigil.v1.SignedAnswer
-	1,  // 91: vigil.v1.WalletService.AcknowledgeBranches:output_type -> vigil.v1.SignedAnswer
-	1,  // 92: vigil.v1.WalletService.Watch:output_type -> vigil.v1.SignedAnswer
-	1,  // 93: vigil.v1.WalletService.Devices:output_type -> vigil.v1.SignedAnswer
-	1,  // 94: vigil.v1.WalletService.AddDevice:output_type -> vigil.v1.SignedAnswer
-	1,  // 95: vigil.v1.WalletService.RevokeDevice:output_type -> vigil.v1.SignedAnswer
-	1,  // 96: vigil.v1.WalletService.SetToken:output_type -> vigil.v1.SignedAnswer
-	1,  // 97: vigil.v1.WalletService.DropToken:output_type -> vigil.v1.SignedAnswer
-	1,  // 98: vigil.v1.WalletService.GetPolicy:output_type -> vigil.v1.SignedAnswer
-	1,  // 99: vigil.v1.WalletService.SetPolicy:output_type -> vigil.v1.SignedAnswer
-	1,  // 100: vigil.v1.WalletService.DeleteWallet:output_type -> vigil.v1.SignedAnswer
-	70, // [70:101] is the sub-list for method output_type
-	39, // [39:70] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	68, // 30: vigil.v1.DevicesAnswer.identities:type_name -> vigil.v1.Identity
+	68, // 31: vigil.v1.AddDeviceAnswer.identities:type_name -> vigil.v1.Identity
+	68, // 32: vigil.v1.RevokeDeviceAnswer.identities:type_name -> vigil.v1.Identity
+	79, // 33: vigil.v1.GetPolicyAnswer.policy:type_name -> vigil.v1.Policy
+	79, // 34: vigil.v1.GetPolicyAnswer.pending:type_name -> vigil.v1.Policy
+	79, // 35: vigil.v1.SetPolicyRequest.policy:type_name -> vigil.v1.Policy
+	79, // 36: vigil.v1.SetPolicyAnswer.policy:type_name -> vigil.v1.Policy
+	79, // 37: vigil.v1.SetPolicyAnswer.pending:type_name -> vigil.v1.Policy
+	0,  // 38: vigil.v1.WalletService.GetServer:input_type -> vigil.v1.SignedRequest
+	0,  // 39: vigil.v1.WalletService.BeginKeygen:input_type -> vigil.v1.SignedRequest
+	0,  // 40: vigil.v1.WalletService.Keygen:input_type -> vigil.v1.SignedRequest
+	0,  // 41: vigil.v1.WalletService.CertifyKeygen:input_type -> vigil.v1.SignedRequest
+	0,  // 42: vigil.v1.WalletService.AcknowledgeKeygen:input_type -> vigil.v1.SignedRequest
+	0,  // 43: vigil.v1.WalletService.Recover:input_type -> vigil.v1.SignedRequest
+	0,  // 44: vigil.v1.WalletService.ConfirmRecovery:input_type -> vigil.v1.SignedRequest
+	0,  // 45: vigil.v1.WalletService.BeginRefresh:input_type -> vigil.v1.SignedRequest
+	0,  // 46: vigil.v1.WalletService.Refresh:input_type -> vigil.v1.SignedRequest
+	0,  // 47: vigil.v1.WalletService.CertifyRefresh:input_type -> vigil.v1.SignedRequest
+	0,  // 48: vigil.v1.WalletService.AcknowledgeRefresh:input_type -> vigil.v1.SignedRequest
+	0,  // 49: vigil.v1.WalletService.VoidRefresh:input_type -> vigil.v1.SignedRequest
+	0,  // 50: vigil.v1.WalletService.Sign:input_type -> vigil.v1.SignedRequest
+	0,  // 51: vigil.v1.WalletService.PrepareDelegates:input_type -> vigil.v1.SignedRequest
+	0,  // 52: vigil.v1.WalletService.SubmitDelegate:input_type -> vigil.v1.SignedRequest
+	0,  // 53: vigil.v1.WalletService.WalletDelegates:input_type -> vigil.v1.SignedRequest
+	0,  // 54: vigil.v1.WalletService.CancelWalletDelegate:input_type -> vigil.v1.SignedRequest
+	0,  // 55: vigil.v1.WalletService.ListVtxos:input_type -> vigil.v1.SignedRequest
+	0,  // 56: vigil.v1.WalletService.Coverage:input_type -> vigil.v1.SignedRequest
+	0,  // 57: vigil.v1.WalletService.History:input_type -> vigil.v1.SignedRequest
+	0,  // 58: vigil.v1.WalletService.Branches:input_type -> vigil.v1.SignedRequest
+	0,  // 59: vigil.v1.WalletService.AcknowledgeBranches:input_type -> vigil.v1.SignedRequest
+	0,  // 60: vigil.v1.WalletService.Watch:input_type -> vigil.v1.SignedRequest
+	0,  // 61: vigil.v1.WalletService.Devices:input_type -> vigil.v1.SignedRequest
+	0,  // 62: vigil.v1.WalletService.AddDevice:input_type -> vigil.v1.SignedRequest
+	0,  // 63: vigil.v1.WalletService.RevokeDevice:input_type -> vigil.v1.SignedRequest
+	0,  // 64: vigil.v1.WalletService.SetToken:input_type -> vigil.v1.SignedRequest
+	0,  // 65: vigil.v1.WalletService.DropToken:input_type -> vigil.v1.SignedRequest
+	0,  // 66: vigil.v1.WalletService.GetPolicy:input_type -> vigil.v1.SignedRequest
+	0,  // 67: vigil.v1.WalletService.SetPolicy:input_type -> vigil.v1.SignedRequest
+	0,  // 68: vigil.v1.WalletService.DeleteWallet:input_type -> vigil.v1.SignedRequest
+	1,  // 69: vigil.v1.WalletService.GetServer:output_type -> vigil.v1.SignedAnswer
+	1,  // 70: vigil.v1.WalletService.BeginKeygen:output_type -> vigil.v1.SignedAnswer
+	1,  // 71: vigil.v1.WalletService.Keygen:output_type -> vigil.v1.SignedAnswer
+	1,  // 72: vigil.v1.WalletService.CertifyKeygen:output_type -> vigil.v1.SignedAnswer
+	1,  // 73: vigil.v1.WalletService.AcknowledgeKeygen:output_type -> vigil.v1.SignedAnswer
+	1,  // 74: vigil.v1.WalletService.Recover:output_type -> vigil.v1.SignedAnswer
+	1,  // 75: vigil.v1.WalletService.ConfirmRecovery:output_type -> vigil.v1.SignedAnswer
+	1,  // 76: vigil.v1.WalletService.BeginRefresh:output_type -> vigil.v1.SignedAnswer
+	1,  // 77: vigil.v1.WalletService.Refresh:output_type -> vigil.v1.SignedAnswer
+	1,  // 78: vigil.v1.WalletService.CertifyRefresh:output_type -> vigil.v1.SignedAnswer
+	1,  // 79: vigil.v1.WalletService.AcknowledgeRefresh:output_type -> vigil.v1.SignedAnswer
+	1,  // 80: vigil.v1.WalletService.VoidRefresh:output_type -> vigil.v1.SignedAnswer
+	1,  // 81: vigil.v1.WalletService.Sign:output_type -> vigil.v1.SignedAnswer
+	1,  // 82: vigil.v1.WalletService.PrepareDelegates:output_type -> vigil.v1.SignedAnswer
+	1,  // 83: vigil.v1.WalletService.SubmitDelegate:output_type -> vigil.v1.SignedAnswer
+	1,  // 84: vigil.v1.WalletService.WalletDelegates:output_type -> vigil.v1.SignedAnswer
+	1,  // 85: vigil.v1.WalletService.CancelWalletDelegate:output_type -> vigil.v1.SignedAnswer
+	1,  // 86: vigil.v1.WalletService.ListVtxos:output_type -> vigil.v1.SignedAnswer
+	1,  // 87: vigil.v1.WalletService.Coverage:output_type -> vigil.v1.SignedAnswer
+	1,  // 88: vigil.v1.WalletService.History:output_type -> vigil.v1.SignedAnswer
+	1,  // 89: vigil.v1.WalletService.Branches:output_type -> vigil.v1.SignedAnswer
+	1,  // 90: vigil.v1.WalletService.AcknowledgeBranches:output_type -> vigil.v1.SignedAnswer
+	1,  // 91: vigil.v1.WalletService.Watch:output_type -> vigil.v1.SignedAnswer
+	1,  // 92: vigil.v1.WalletService.Devices:output_type -> vigil.v1.SignedAnswer
+	1,  // 93: vigil.v1.WalletService.AddDevice:output_type -> vigil.v1.SignedAnswer
+	1,  // 94: vigil.v1.WalletService.RevokeDevice:output_type -> vigil.v1.SignedAnswer
+	1,  // 95: vigil.v1.WalletService.SetToken:output_type -> vigil.v1.SignedAnswer
+	1,  // 96: vigil.v1.WalletService.DropToken:output_type -> vigil.v1.SignedAnswer
+	1,  // 97: vigil.v1.WalletService.GetPolicy:output_type -> vigil.v1.SignedAnswer
+	1,  // 98: vigil.v1.WalletService.SetPolicy:output_type -> vigil.v1.SignedAnswer
+	1,  // 99: vigil.v1.WalletService.DeleteWallet:output_type -> vigil.v1.SignedAnswer
+	69, // [69:100] is the sub-list for method output_type
+	38, // [38:69] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_vigil_v1_wallet_proto_init() }
