@@ -176,25 +176,26 @@ func (w *Wallet) pick(ctx context.Context, ops []wire.OutPoint) ([]coin, error) 
 
 // Entry is a line of the wallet's history.
 type Entry struct {
-	Seq       uint64
 	At        int64  // unix seconds
 	Kind      string // receive, send, settle, …
 	Txid      string
 	Amount    int64 // satoshis, negative for what left
+	Fee       int64 // satoshis that did not come back
 	Outpoints []string
 }
 
-// History lists what happened to the wallet, oldest first, from after the entry
-// with number after; limit 0 is the server's own.
-func (w *Wallet) History(ctx context.Context, after uint64, limit int) (entries []Entry, more bool, err error) {
+// History lists what happened to the wallet, oldest first. from is the next of
+// an earlier call, or nil for the first entry; limit 0 is the server's own. An
+// empty next says that there are no more now.
+func (w *Wallet) History(ctx context.Context, from []byte, limit int) (entries []Entry, next []byte, err error) {
 	var answer vigilpb.HistoryAnswer
-	if err := w.ask(ctx, "History", &vigilpb.HistoryRequest{After: after, Limit: uint32(limit)}, &answer); err != nil {
-		return nil, false, err
+	if err := w.ask(ctx, "History", &vigilpb.HistoryRequest{From: from, Limit: uint32(limit)}, &answer); err != nil {
+		return nil, nil, err
 	}
 	for _, e := range answer.Entries {
-		entries = append(entries, Entry{Seq: e.Seq, At: e.At, Kind: e.Kind, Txid: e.Txid, Amount: e.Amount, Outpoints: e.Outpoints})
+		entries = append(entries, Entry{At: e.At, Kind: e.Kind, Txid: e.Txid, Amount: e.Amount, Fee: e.Fee, Outpoints: e.Outpoints})
 	}
-	return entries, answer.More, nil
+	return entries, answer.Next, nil
 }
 
 // Cover says until when the wallet is safe with nobody home.
