@@ -58,6 +58,12 @@ func (p *parser) readIntent(doc *vigilpb.IntentDocument, skip []bip340.XOnly) (*
 	if err != nil {
 		return nil, nil, coded(err, vigil.CodeInvalidProof)
 	}
+	// Whose coins they are comes first: what is not ours need not be verified.
+	for i := 1; i < len(packet.Inputs); i++ {
+		if _, _, err := p.coin(packet.UnsignedTx.TxIn[i].PreviousOutPoint, packet.Inputs[i].WitnessUtxo); err != nil {
+			return nil, nil, err
+		}
+	}
 	proof, err := intent.Verify(packet, doc.GetMessage(), intent.Options{Skip: skip, MaxWeight: p.Params.MaxTxWeight, Reader: p.reader})
 	switch {
 	case errors.Is(err, intent.ErrTooHeavy):

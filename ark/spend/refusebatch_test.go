@@ -1,0 +1,232 @@
+package spend_test
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/btcsuite/btcd/psbt/v2"
+	"github.com/btcsuite/btcd/txscript/v2"
+	"github.com/btcsuite/btcd/wire/v2"
+
+	"github.com/vigil-ark/vigil"
+	"github.com/vigil-ark/vigil/ark"
+	"github.com/vigil-ark/vigil/ark/descriptor"
+	"github.com/vigil-ark/vigil/ark/intent"
+	"github.com/vigil-ark/vigil/ark/script"
+	"github.com/vigil-ark/vigil/vigilpb"
+)
+
+// nodePSBT changes the packet of a node that a document shows.
+func (w *world) nodePSBT(n *vigilpb.TreeNode, change func(p *psbt.Packet)) *vigilpb.TreeNode {
+	w.t.Helper()
+	p, err := script.ParsePSBT(n.Tx, script.OperatorLimits())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	change(p)
+	return &vigilpb.TreeNode{Tx: w.b64(p), Children: n.Children}
+}
+
+// TestRefusesBatches lies about the batch in every way, to both kinds that
+// believe it: nothing is signed unless the commitment gives what was asked for.
+func TestRefusesBatches(t *testing.T) {
+	w := newWorld(t)
+	a, b, board := w.coin(10, 10_000), w.coin(11, 20_000), w.boarding(12, 5000)
+	message := w.register()
+	leaf := []*wire.TxOut{w.own(34_000)}
+	settle := func() *settlement { return w.settle(message, []coin{a, b}, []coin{board}, leaf) }
+	other := w.settle(message, []coin{a, b}, []coin{board}, []*wire.TxOut{w.own(33_000)})
+	theirs := w.settle(message, []coin{a, b}, []coin{board}, []*wire.TxOut{w.foreign(34_000)})
+	unsigned := w.proof(message, []coin{a, b, board}, leaf...)
+	del := w.message(intent.Message{Kind: intent.Delete})
+	deletion := w.proof(del, []coin{a, b, board})
+	w.fill(w.group, w.one(w.intent(del, deletion)), deletion)
+	for name, tt := range map[string]struct {
+		spoil func(s *settlement)
+		code  vigil.Code
+		word  string
+	}{
+		"the intent is not signed": {func(s *settlement) { s.proof = unsigned }, vigil.CodeSignatureInvalid, "missing signature"},
+		"the intent is a deletion": {func(s *settlement) { s.message, s.proof = del, deletion }, vigil.CodeDocumentInvalid, "not one that registers"},
+		"the leaf pays less":       {func(s *settlement) { s.proof, s.message = other.proof, other.message }, vigil.CodeDocumentInvalid, "no leaf of the batch"},
+		"the leaf pays another":    {func(s *settlement) { s.proof, s.message = theirs.proof, theirs.message }, vigil.CodeDocumentInvalid, "no leaf of the batch"},
+		"no nodes":                 {func(s *settlement) { s.nodes = nil }, vigil.CodeDocumentInvalid, "branch"},
+		"no root":                  {func(s *settlement) { s.nodes = s.nodes[1:] }, vigil.CodeDocumentInvalid, "branch"},
+		"no leaf":                  {func(s *settlement) { s.nodes = s.nodes[:len(s.nodes)-1] }, vigil.CodeDocumentInvalid, "branch"},
+		"another batch's branch":   {func(s *settlement) { s.nodes = other.nodes }, vigil.CodeDocumentInvalid, "branch"},
+		"another commitment":       {func(s *settlement) { s.commitment = other.commitment }, vigil.CodeDocumentInvalid, "branch"},
+		"another expiry":           {func(s *settlement) { s.expiry = 4096 }, vigil.CodeDocumentInvalid, "branch"},
+		"an expiry of no kind":     {func(s *settlement) { s.expiry = 4097 }, vigil.CodeDocumentInvalid, "expiry refused"},
+		"no expiry":                {func(s *settlement) { s.expiry = 0 }, vigil.CodeDocumentInvalid, "expiry refused"},
+		"an unsigned root": {func(s *settlement) {
+			s.nodes[0] = w.nodePSBT(s.nodes[0], func(p *psbt.Packet) { p.Inputs[0].TaprootKeySpendSig = nil })
+		}, vigil.CodeDocumentInvalid, "is not signed"},
+		"a leaf signed wrongly": {func(s *settlement) {
+			n := len(s.nodes) - 1
+			s.nodes[n] = w.nodePSBT(s.nodes[n], func(p *psbt.Packet) { p.Inputs[0].TaprootKeySpendSig[9] ^= 1 })
+		}, vigil.CodeDocumentInvalid, "does not verify"},
+		"a node's signature of a leaf": {func(s *settlement) {
+			s.nodes[0] = w.nodePSBT(s.nodes[0], func(p *psbt.Packet) { p.Inputs[0].TaprootKeySpendSig = sigOf(w, s.nodes[1]) })
+		}, vigil.CodeDocumentInvalid, "does not verify"},
+		"a leaf without its anchor": {func(s *settlement) {
+			n := len(s.nodes) - 1
+			s.nodes[n] = w.nodePSBT(s.nodes[n], func(p *psbt.Packet) { p.UnsignedTx.TxOut[1].Value = 1 })
+		}, vigil.CodeDocumentInvalid, "node-anchor"},
+		"a child twice":       {func(s *settlement) { s.nodes[0].Children = append(s.nodes[0].Children, s.nodes[0].Children[0]) }, vigil.CodeDocumentInvalid, "two children"},
+		"a node that is none": {func(s *settlement) { s.nodes[0] = &vigilpb.TreeNode{Tx: "x"} }, vigil.CodeDocumentInvalid, "node 0"},
+		"a nil node":          {func(s *settlement) { s.nodes[0] = nil }, vigil.CodeDocumentInvalid, "node 0"},
+		"too many nodes":      {func(s *settlement) { s.nodes = slices.Repeat(s.nodes[:1], 1025) }, vigil.CodeDocumentInvalid, "1025 nodes"},
+	} {
+		s := settle()
+		tt.spoil(s)
+		w.refused("forfeits: "+name, w.forfeits(s), tt.code, tt.word)
+		s = settle()
+		tt.spoil(s)
+		w.refused("boarding: "+name, w.boarded(s), tt.code, tt.word)
+	}
+	s := settle()
+	doc := w.forfeits(s)
+	doc.GetForfeit().Batch.Commitment = "cHNidP8="
+	w.refused("no commitment", doc, vigil.CodeDocumentInvalid, "commitment transaction")
+	doc.GetForfeit().Batch = nil
+	w.refused("no batch", doc, vigil.CodeInvalidMessage, "message")
+
+	two := intent.NewRegister(0, 0, w.treeKey.PubKey(), w.stranger.PubKey())
+	s = w.settle(w.message(two), []coin{a}, nil, []*wire.TxOut{w.own(9000)})
+	w.refused("two cosigners", w.forfeits(s), vigil.CodeCosignersMismatch, "exactly one")
+}
+
+func sigOf(w *world, n *vigilpb.TreeNode) []byte {
+	w.t.Helper()
+	p, err := script.ParsePSBT(n.Tx, script.OperatorLimits())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return p.Inputs[0].TaprootKeySpendSig
+}
+
+// TestOnlyDayLongBatches: outside regtest a batch lives a day at least.
+func TestOnlyDayLongBatches(t *testing.T) {
+	w := newWorld(t)
+	w.params.Network, w.desc.Network = ark.Signet, ark.Signet
+	s := w.settle(w.register(), []coin{w.coin(10, 10_000)}, nil, []*wire.TxOut{w.own(9000)})
+	w.refused("2048 s", w.forfeits(s), vigil.CodeDocumentInvalid, "expiry refused")
+}
+
+func TestRefusesForfeits(t *testing.T) {
+	w := newWorld(t)
+	a, b, c := w.coin(10, 10_000), w.coin(11, 20_000), w.coin(13, 7000)
+	board := w.boarding(12, 5000)
+	message := w.register()
+	settle := func() *settlement {
+		return w.settle(message, []coin{a, b}, []coin{board}, []*wire.TxOut{w.own(34_000)})
+	}
+	other := w.settle(message, []coin{a, b}, nil, []*wire.TxOut{w.own(29_000)})
+	third := func(s *settlement) coin { // the stranger's connector
+		p, err := script.ParsePSBT(s.connectors[3].Tx, script.OperatorLimits())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return coin{at: wire.OutPoint{Hash: p.UnsignedTx.TxHash()}, out: p.UnsignedTx.TxOut[0]}
+	}
+	for name, tt := range map[string]struct {
+		spoil func(s *settlement)
+		code  vigil.Code
+		word  string
+	}{
+		"none":            {func(s *settlement) { s.forfeits = nil }, vigil.CodeForfeitInvalid, "0 forfeits"},
+		"more than coins": {func(s *settlement) { s.forfeits = slices.Repeat(s.forfeits, 2) }, vigil.CodeForfeitInvalid, "4 forfeits"},
+		"a coin twice":    {func(s *settlement) { s.forfeits[1] = w.liveForfeit(a, third(s)) }, vigil.CodeForfeitDuplicate, "two forfeits of"},
+		"a connector twice": {func(s *settlement) {
+			s.forfeits[1].UnsignedTx.TxIn[1].PreviousOutPoint = s.forfeits[0].UnsignedTx.TxIn[1].PreviousOutPoint
+		}, vigil.CodeForfeitInvalid, "with the connector"},
+		"another batch's connector": {func(s *settlement) { s.forfeits = other.forfeits }, vigil.CodeForfeitInvalid, "is no connector"},
+		"another batch's tree":      {func(s *settlement) { s.connectors = other.connectors }, vigil.CodeDocumentInvalid, "connectors"},
+		"no connectors":             {func(s *settlement) { s.connectors = nil }, vigil.CodeDocumentInvalid, "connectors"},
+		"a coin not of the intent":  {func(s *settlement) { s.forfeits[1] = w.liveForfeit(c, third(s)) }, vigil.CodeForfeitUnexpected, "does not spend"},
+		"a boarding coin":           {func(s *settlement) { s.forfeits[1] = w.liveForfeit(board, third(s)) }, vigil.CodeForfeitUnexpected, "commitment transaction itself"},
+		"a satoshi less":            {func(s *settlement) { s.forfeits[0].UnsignedTx.TxOut[0].Value-- }, vigil.CodeForfeitInvalid, "forfeit script"},
+		"another script":            {func(s *settlement) { s.forfeits[0].UnsignedTx.TxOut[0].PkScript = w.foreign(0).PkScript }, vigil.CodeForfeitInvalid, "forfeit script"},
+		"locktime":                  {func(s *settlement) { s.forfeits[0].UnsignedTx.LockTime = 1 }, vigil.CodeForfeitInvalid, "forfeit script"},
+		"sequence":                  {func(s *settlement) { s.forfeits[0].UnsignedTx.TxIn[1].Sequence = 1 }, vigil.CodeForfeitInvalid, "forfeit script"},
+		"the delegate leaf":         {func(s *settlement) { setLeaf(t, s.forfeits[0], a, descriptor.LeafDelegate) }, vigil.CodeInputNotOurs, "leaf of group and operator"},
+		"the exit leaf":             {func(s *settlement) { setLeaf(t, s.forfeits[0], a, descriptor.LeafExit) }, vigil.CodeInputNotOurs, "leaf of group and operator"},
+		"another shown connector":   {func(s *settlement) { s.forfeits[0].Inputs[1].WitnessUtxo = wire.NewTxOut(330, w.foreign(0).PkScript) }, vigil.CodeForfeitInvalid, "another connector"},
+		"no shown connector":        {func(s *settlement) { s.forfeits[0].Inputs[1].WitnessUtxo = nil }, vigil.CodeForfeitInvalid, "another connector"},
+		"one input": {func(s *settlement) {
+			p := s.forfeits[0]
+			p.UnsignedTx.TxIn, p.Inputs = p.UnsignedTx.TxIn[:1], p.Inputs[:1]
+		}, vigil.CodeForfeitInvalid, "1 inputs"},
+		"connector first": {func(s *settlement) {
+			p := s.forfeits[0]
+			slices.Reverse(p.UnsignedTx.TxIn)
+			slices.Reverse(p.Inputs)
+		}, vigil.CodeForfeitInvalid, "is no connector"},
+		"signed with ALL|ANYONECANPAY": {func(s *settlement) {
+			w.sign(w.group, s.forfeits[0], txscript.SigHashAll|txscript.SigHashAnyOneCanPay)
+		}, vigil.CodeSighashUnsupported, "0x81"},
+	} {
+		s := settle()
+		tt.spoil(s)
+		w.refused(name, w.forfeits(s), tt.code, tt.word)
+	}
+	// The dust that connectors are worth changed after the batch began.
+	s := settle()
+	w.params.Dust = 400
+	w.refused("another dust", w.forfeits(s), vigil.CodeDocumentInvalid, "not the dust")
+}
+
+func setLeaf(t testing.TB, p *psbt.Packet, c coin, leaf int) {
+	t.Helper()
+	if err := script.SetLeaf(&p.Inputs[0], c.tree, leaf); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestRefusesBoarding(t *testing.T) {
+	w := newWorld(t)
+	board, later := w.boarding(12, 5000), w.boarding(13, 6000)
+	message := w.register()
+	settle := func(boards ...coin) *settlement {
+		return w.settle(message, nil, boards, []*wire.TxOut{w.own(4000)})
+	}
+	for name, tt := range map[string]struct {
+		spoil func(s *settlement)
+		code  vigil.Code
+		word  string
+	}{
+		"no input":              {func(s *settlement) { s.boards = nil }, vigil.CodeDocumentInvalid, "no input"},
+		"the operator's input":  {func(s *settlement) { s.boards = []uint32{0} }, vigil.CodeInputNotOurs, "none of this wallet's"},
+		"an input that is none": {func(s *settlement) { s.boards = []uint32{3} }, vigil.CodeDocumentInvalid, "input 3"},
+		"not ascending":         {func(s *settlement) { s.boards = []uint32{2, 1} }, vigil.CodeDocumentInvalid, "after 2"},
+		"an input twice":        {func(s *settlement) { s.boards = []uint32{1, 1} }, vigil.CodeDocumentInvalid, "after 1"},
+		"far out":               {func(s *settlement) { s.boards = []uint32{1 << 31} }, vigil.CodeDocumentInvalid, "input"},
+		"another shown amount":  {func(s *settlement) { s.commitment.Inputs[1].WitnessUtxo = wire.NewTxOut(4999, board.out.PkScript) }, vigil.CodeDocumentInvalid, "does not prove"},
+		"no shown output":       {func(s *settlement) { s.commitment.Inputs[0].WitnessUtxo = nil }, vigil.CodeDocumentInvalid, "unknown"},
+	} {
+		s := settle(board, later)
+		tt.spoil(s)
+		w.refused(name, w.boarded(s), tt.code, tt.word)
+	}
+	// A coin that the intent does not prove slips into the commitment.
+	s := settle(board)
+	proof := s.proof
+	s = settle(board, later)
+	s.proof = proof
+	w.refused("a coin beside the intent", w.boarded(s), vigil.CodeDocumentInvalid, "does not prove")
+}
+
+// TestOnchainOutputs: each has its own place in the commitment.
+func TestOnchainOutputs(t *testing.T) {
+	w := newWorld(t)
+	a := w.coin(10, 10_000)
+	out := wire.NewTxOut(3000, append([]byte{0x00, 0x14}, make([]byte, 20)...))
+	message := w.register(1, 2)
+	whole := func() *settlement { return w.settle(message, []coin{a}, nil, []*wire.TxOut{w.own(3000)}, out, out) }
+	w.one(w.forfeits(whole()))
+	// The same intent, in a commitment that pays one of the two.
+	s := whole()
+	proof := s.proof
+	less := w.carry(&settlement{message: message, expiry: 2048, proof: proof}, []coin{a}, nil, []*wire.TxOut{w.own(3000)}, out)
+	w.refused("one of two", w.forfeits(less), vigil.CodeDocumentInvalid, "does not pay 3000")
+}
