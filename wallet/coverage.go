@@ -1,0 +1,84 @@
+package wallet
+
+import (
+	"github.com/btcsuite/btcd/wire/v2"
+
+	"github.com/vigil-ark/vigil/ark"
+	"github.com/vigil-ark/vigil/delegate"
+	"github.com/vigil-ark/vigil/ledger"
+)
+
+// coverage is until when a wallet is safe, as far as is known.
+type coverage struct {
+	active    bool  // some coin has a delegate that counts
+	until     int64 // unix seconds until which no coin is in danger; 0: one is now, or there is none
+	uncovered []wire.OutPoint
+	lastExit  int64 // when to begin to leave without anybody's help, at the latest; 0: no coin could
+}
+
+// coverage reckons it. A coin is safe until its expiry; one with a delegate until
+// the batch that renews it would expire at the earliest: as late as the delegate
+// accepts no shorter one, counted from when it may run, since a coin's life counts
+// from its confirmation. One that has expired is at the operator's mercy whatever
+// was signed, and one on chain is its owner's to fetch.
+func (v *view) coverage() coverage {
+	var c coverage
+	coins := v.unspent()
+	for _, h := range coins {
+		if h.Fate == ledger.Unrolled {
+			continue
+		}
+		rec, _ := v.cover(h)
+		safe := int64(0)
+		if !h.Recoverable(v.now) {
+			safe = h.ExpiresAt
+		}
+		if rec == nil {
+			c.uncovered = append(c.uncovered, h.Outpoint)
+		} else {
+			c.active = true
+			if safe > 0 {
+				safe = max(safe, renewedUntil(rec))
+			}
+		}
+		if c.until == 0 || safe < c.until {
+			c.until = safe
+		}
+		if safe == 0 {
+			c.until = -1
+		}
+		if exit := lastExit(h, v.now); exit > 0 && (c.lastExit == 0 || exit < c.lastExit) {
+			c.lastExit = exit
+		}
+	}
+	c.until = max(c.until, 0)
+	return c
+}
+
+// renewedUntil is the earliest expiry of the coin that a delegate would make; 0
+// when its batch is counted in blocks, of which nobody knows the time.
+func renewedUntil(rec *delegate.Record) int64 {
+	if d := ark.Delay(rec.MinBatchExpiry); !d.IsBlocks() {
+		return rec.ValidAt + d.Seconds()
+	}
+	return 0
+}
+
+// Leaving takes a transaction for every level of the tree, each a block or more
+// after the one before, with fees bought on chain: a day is what a full mempool
+// was seen to take. Coins that live for less are given a tenth of their life, as
+// on test networks.
+const exitLead = 24 * 60 * 60
+
+// lastExit is when to begin to unroll a coin, at the latest; 0 when it is too late
+// or not needed.
+func lastExit(h *ledger.Holding, now int64) int64 {
+	if h.ExpiresAt <= 0 || h.Recoverable(now) {
+		return 0
+	}
+	lead := int64(exitLead)
+	if life := h.ExpiresAt - h.CreatedAt; h.CreatedAt > 0 && life > 0 {
+		lead = min(lead, life/10)
+	}
+	return max(h.ExpiresAt-lead, 1)
+}
