@@ -62,6 +62,7 @@ type Report struct {
 	VTXOs      int
 	Branches   int
 	Unreadable int
+	Wallets    int
 }
 
 // Clean says whether no fault was found.
@@ -89,9 +90,13 @@ func (r *Report) String() string {
 // maxFindings bounds a report: a broken store must not fill the memory.
 const maxFindings = 1000
 
-// treeSecret is the prefix of the secrets that belong to one delegate (spec
+// The prefixes of the secrets that belong to one delegate, and to one wallet (spec
 // section 3).
-const treeSecret = "tree-secret."
+const (
+	treeSecret     = "tree-secret."
+	shareSecret    = "dkg-secret."
+	delegateSecret = "delegate-secret."
+)
 
 // Check reads everything once, on one snapshot. secrets is nil when the secret
 // store is not at hand; then nothing is said about it. The error is the store's.
@@ -107,6 +112,7 @@ func Check(ctx context.Context, store kv.Store, secrets *Secrets) (*Report, erro
 		}
 		for _, part := range []func() error{
 			c.meta, c.rows, c.records, c.strayRows, c.vtxos, c.pending, c.tombstones, c.branches, c.history, c.countRows,
+			c.wallets, c.holdings, c.plans, c.requests, c.chain,
 			func() error { return c.secrets(secrets) },
 		} {
 			if err := part(); err != nil {
@@ -141,6 +147,7 @@ func (c *check) find(severity Severity, code string, subject any, fix, format st
 const (
 	fixRestore = "Restore the store from a backup; if there is none, ask its owner to delegate again."
 	fixBug     = "This is a fault of Vigil's: keep a copy of the store and report it."
+	fixOrphan  = "Delete it with vigil secret, or restore the record."
 	fixNothing = "Nothing is to be done: the next start mends it."
 )
 
@@ -203,20 +210,27 @@ func (c *check) secrets(secrets *Secrets) error {
 	present := make(map[string]bool, len(secrets.Names))
 	for _, name := range secrets.Names {
 		present[name] = true
-		id, isTree := strings.CutPrefix(name, treeSecret)
-		if !isTree || garbage[name] {
+	}
+	needed, err := c.walletSecrets(present, garbage)
+	if err != nil {
+		return err
+	}
+	for _, name := range secrets.Names {
+		if garbage[name] || needed[name] {
 			continue
 		}
-		open, err := c.open(id)
-		if err != nil {
+		if err := c.orphan(name); err != nil {
 			return err
-		}
-		if !open {
-			c.find(Fault, "secret-orphan", name, "Delete it with vigil secret, or restore the record.", "no delegate needs it and nothing will delete it")
 		}
 	}
 	return c.snapshot.Records(func(rec *delegate.Record) error {
 		if rec.State.Ended() {
+			return nil
+		}
+		if rec.Kind == delegate.Wallet {
+			if name := treeSecret + rec.ID.String(); !present[name] || garbage[name] {
+				c.find(Fault, "secret-missing", rec.ID, fixSecret, "in %s its tree secret is gone", rec.State)
+			}
 			return nil
 		}
 		name, known := secrets.Service[rec.DelegateKey]
@@ -225,6 +239,29 @@ func (c *check) secrets(secrets *Secrets) error {
 		}
 		return nil
 	})
+}
+
+// orphan tells of a secret of a delegate or a wallet that nothing needs. While there
+// are rows that cannot be read, one of them may need it.
+func (c *check) orphan(name string) error {
+	severity, fix := Fault, fixOrphan
+	if c.report.Unreadable > 0 {
+		severity, fix = Note, "Keep it: a row that cannot be read may need it."
+	}
+	for _, prefix := range []string{shareSecret, delegateSecret} {
+		if strings.HasPrefix(name, prefix) {
+			c.find(severity, "secret-orphan", name, fix, "no wallet needs it and nothing will delete it")
+		}
+	}
+	id, isTree := strings.CutPrefix(name, treeSecret)
+	if !isTree {
+		return nil
+	}
+	open, err := c.open(id)
+	if err == nil && !open {
+		c.find(severity, "secret-orphan", name, fix, "no delegate needs it and nothing will delete it")
+	}
+	return err
 }
 
 // open says whether the delegate of that id, in hex, still needs its secrets.

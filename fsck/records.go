@@ -17,7 +17,7 @@ func (c *check) records() error {
 	return c.snapshot.Records(func(rec *delegate.Record) error {
 		c.report.Records++
 		c.counts[rec.State]++
-		for _, part := range []func(*delegate.Record) error{c.indexes, c.signed, c.cover, c.branch, c.ended} {
+		for _, part := range []func(*delegate.Record) error{c.indexes, c.signed, c.cover, c.branch, c.ended, c.walletOf} {
 			if err := part(rec); err != nil {
 				return err
 			}

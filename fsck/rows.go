@@ -13,6 +13,9 @@ import (
 func (c *check) vtxos() error {
 	return c.snapshot.VTXOs(func(v *ledger.VTXO) error {
 		c.report.VTXOs++
+		if err := c.held(v); err != nil {
+			return err
+		}
 		if err := c.under(v, v.Cover, "under", func(s delegate.State) bool { return !s.Ended() && s != delegate.Pending }); err != nil {
 			return err
 		}
