@@ -46,15 +46,22 @@ func newRecord(n int, vtxos []int) *delegate.Record {
 // delegate stands in which state, and who waits for whom.
 type model struct {
 	records map[vigil.DelegateID]*modelled
-	spent   map[int]bool
+	spent   map[int]fate
 }
+
+// fate is what became of a coin: it was renewed, or only said to be gone.
+type fate int
+
+const (
+	said fate = 1 + iota
+	renewed
+)
 
 type modelled struct {
 	number int
 	state  delegate.State
 	inputs []int
 	cancel bool
-	given  bool // a commitment is watched: forfeits are out
 	waits  []vigil.DelegateID
 }
 
@@ -71,12 +78,14 @@ func (m *model) overlapping(inputs []int, states func(delegate.State) bool) []vi
 func open(s delegate.State) bool { return !s.Ended() }
 
 // submit says what must come of a submission: a code, or "" and the record.
-func (m *model) submit(number int, inputs []int, reject bool) vigil.Code {
+// later says that the operator reported the inputs as unspent after all that was
+// said of them.
+func (m *model) submit(number int, inputs []int, reject, later bool) vigil.Code {
 	id := newRecord(number, nil).ID
 	if m.records[id] != nil {
 		return ""
 	}
-	if slices.ContainsFunc(inputs, func(v int) bool { return m.spent[v] }) {
+	if slices.ContainsFunc(inputs, func(v int) bool { return m.spent[v] == renewed || m.spent[v] == said && !later }) {
 		return vigil.CodeInputSpent
 	}
 	olders := m.overlapping(inputs, open)
@@ -91,12 +100,20 @@ func (m *model) submit(number int, inputs []int, reject bool) vigil.Code {
 		}
 		wait = wait || r.state.InFlight()
 	}
+	for _, v := range inputs {
+		if m.spent[v] != said {
+			continue
+		}
+		delete(m.spent, v)
+		for _, over := range m.overlapping([]int{v}, func(s delegate.State) bool { return s == delegate.Spent || s == delegate.Broken }) {
+			m.records[over].state = delegate.Replaced
+		}
+	}
 	made := &modelled{number: number, state: delegate.Armed, inputs: inputs}
 	for _, older := range olders {
 		switch r := m.records[older]; {
 		case !wait || r.state == delegate.Pending:
 			r.state = delegate.Replaced
-			made.given = made.given || r.given && !wait
 		default:
 			made.waits = append(made.waits, older)
 		}
@@ -139,7 +156,6 @@ func (m *model) promote(id vigil.DelegateID) {
 	}
 	for _, older := range r.waits {
 		if o := m.records[older]; o != nil {
-			r.given = r.given || o.given
 			if !o.state.Ended() {
 				o.state = delegate.Replaced
 			}
@@ -148,15 +164,18 @@ func (m *model) promote(id vigil.DelegateID) {
 	r.state, r.waits = delegate.Armed, nil
 }
 
-// lose marks an input as gone to an end: what is buried over it is forgotten, or
-// ends so too when it gave forfeits that are not known to have been used.
+// lose marks an input as gone to an end: what is buried over one that was renewed
+// is forgotten, and ends so too when it is only said.
 func (m *model) lose(v int, to delegate.State) {
-	m.spent[v] = true
+	m.spent[v] = said
+	if to == delegate.Settled {
+		m.spent[v] = renewed
+	}
 	for id, r := range m.records {
 		buried := r.state == delegate.Replaced || r.state == delegate.Cancelled || r.state == delegate.Expired
 		switch {
 		case !buried || !slices.Contains(r.inputs, v):
-		case r.given && to != delegate.Settled:
+		case to != delegate.Settled:
 			r.state = to
 		default:
 			delete(m.records, id)
@@ -205,8 +224,12 @@ func (x *machine) submit(t *rapid.T) {
 		inputs = known.inputs
 	}
 	x.made = max(x.made, number+1)
-	want := x.model.submit(number, inputs, reject)
-	_, err := x.ledger.Submit(x.ctx(), ledger.Submission{Record: newRecord(number, inputs), RejectReplace: reject})
+	rec, later := newRecord(number, inputs), rapid.Bool().Draw(t, "later")
+	if later {
+		rec.CreatedAt = x.at + 1
+	}
+	want := x.model.submit(number, inputs, reject, later)
+	_, err := x.ledger.Submit(x.ctx(), ledger.Submission{Record: rec, RejectReplace: reject})
 	if want == "" && err != nil || want != "" && vigil.CodeOf(err) != want {
 		t.Fatalf("submit %d over %v: %v, want %q", number, inputs, err, want)
 	}
@@ -290,9 +313,6 @@ func (x *machine) transition(t *rapid.T, id vigil.DelegateID, rec *delegate.Reco
 	}
 	if wantErr != nil {
 		return
-	}
-	if event == delegate.NotFinalized || event == delegate.Conflict {
-		x.model.records[id].given = true
 	}
 	x.model.move(id, to)
 	switch {
@@ -392,7 +412,7 @@ func TestModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		x := &machine{
 			t: t, store: kvtest.NewMemory(), at: start, pruned: make(map[vigil.DelegateID]bool),
-			model: model{records: make(map[vigil.DelegateID]*modelled), spent: make(map[int]bool)},
+			model: model{records: make(map[vigil.DelegateID]*modelled), spent: make(map[int]fate)},
 		}
 		if err := ledger.Create(t.Context(), x.store, ledger.Generation{1}); err != nil {
 			t.Fatal(err)

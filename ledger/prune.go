@@ -58,6 +58,13 @@ func (l *Ledger) Prune(ctx context.Context, before time.Time, limit int) (int, e
 
 func prune(w writer, rec *delegate.Record, before int64) error {
 	for _, in := range rec.Inputs {
+		if v, err := legibleVTXO(w, outpointKey(in.Outpoint)); err != nil {
+			return err
+		} else if v != nil && v.Fate != Unspent {
+			if err := dropBranchOf(w, v); err != nil {
+				return err
+			}
+		}
 		if err := dropVTXO(w, outpointKey(in.Outpoint), before); err != nil {
 			return err
 		}

@@ -14,10 +14,13 @@ import (
 
 // Submission is a checked delegate to be stored.
 type Submission struct {
-	Record        *delegate.Record // its state and version are the ledger's
-	RejectReplace bool             // refuse rather than replace an older delegate
-	PerScript     int              // how many live delegates a script may have; 0: no bound
-	Audit         []Link           // written with it, unless the same body was here before
+	// Record is the delegate; its state and version are the ledger's. When it was
+	// checked, at its CreatedAt or just before, the operator reported every input
+	// as unspent and not unrolled.
+	Record        *delegate.Record
+	RejectReplace bool   // refuse rather than replace an older delegate
+	PerScript     int    // how many live delegates a script may have; 0: no bound
+	Audit         []Link // written with it, unless the same body was here before
 }
 
 // Receipt is the answer to a Submission.
@@ -64,6 +67,12 @@ func (t *transition) submit(s Submission) (Receipt, error) {
 	if err := t.issued(s.Record); err != nil {
 		return Receipt{}, err
 	}
+	rec := s.Record.Clone()
+	rec.State, rec.Version, rec.StateSince = delegate.Armed, 1, t.at
+	rec.Replaces, rec.ReplacedBy = nil, vigil.DelegateID{}
+	if err := t.revive(rec); err != nil {
+		return Receipt{}, err
+	}
 	olders, err := t.overlapping(s.Record)
 	if err != nil {
 		return Receipt{}, err
@@ -74,9 +83,6 @@ func (t *transition) submit(s Submission) (Receipt, error) {
 	if err := t.room(s, olders); err != nil {
 		return Receipt{}, err
 	}
-	rec := s.Record.Clone()
-	rec.State, rec.Version, rec.StateSince = delegate.Armed, 1, t.at
-	rec.Replaces, rec.ReplacedBy = nil, vigil.DelegateID{}
 	if slices.ContainsFunc(olders, func(o *delegate.Record) bool { return o.State.InFlight() }) {
 		return t.wait(rec, olders)
 	}
@@ -170,9 +176,6 @@ func (t *transition) overlapping(rec *delegate.Record) ([]*delegate.Record, erro
 		}
 		if v == nil {
 			continue
-		}
-		if v.Fate != Unspent {
-			return nil, vigil.Errorf(vigil.CodeInputSpent, "%s was already renewed or spent, as far as this server knows", in.Outpoint)
 		}
 		for _, id := range []vigil.DelegateID{v.Cover, v.Next} {
 			if id == (vigil.DelegateID{}) {

@@ -173,7 +173,9 @@ func uncover(w writer, r *delegate.Record, gone map[wire.OutPoint]Gone, at int64
 		if err := putRow(w, treeVTXOs, key, v); err != nil {
 			return err
 		}
-		if isGone {
+		if isGone && r.State == delegate.Settled {
+			// Anything else is said, and may be taken back: then the branch is still
+			// the way to the coin. It is dropped when the record is pruned.
 			if err := dropBranchOf(w, v); err != nil {
 				return err
 			}
@@ -224,11 +226,11 @@ func bury(w writer, r *delegate.Record) error {
 	return nil
 }
 
-// exhume deletes every buried record over a coin that is gone: its body can never
-// be accepted again. The branch of the commitment that spent it stays. When it is
-// only said that something else spent it, one that gave forfeits away is kept as
-// ended by that, with its branches, until it is pruned: whoever says so may hold
-// back the commitment that they are for.
+// exhume deletes every buried record over a coin that was renewed: its body can
+// never be accepted again. The branch of the commitment that spent it stays. When
+// it is only said that something else spent it, the record is kept as ended by
+// that, with its branches, until it is pruned: whoever says so may take it back,
+// or hold back the commitment that its forfeits are for.
 func exhume(w writer, g Gone, keep chainhash.Hash, at int64) error {
 	var ids []vigil.DelegateID
 	prefix := outpointKey(g.Outpoint)
@@ -254,7 +256,7 @@ func exhume(w writer, g Gone, keep chainhash.Hash, at int64) error {
 				return err
 			}
 		}
-		if len(r.Watch) > 0 && keep == (chainhash.Hash{}) {
+		if keep == (chainhash.Hash{}) {
 			if err := endBuried(w, r, g, at); err != nil {
 				return err
 			}
