@@ -13,7 +13,8 @@ const (
 	// over 512 messages and the deepest proofs of a batch need under half. A
 	// field takes two bytes on the wire and up to a hundred in memory.
 	maxFields = 16_384
-	// maxNesting bounds messages within messages; the deepest of ours are 5.
+	// maxNesting bounds messages within messages. None of ours is within itself;
+	// the deepest, a tree node's child in a signature, lies 6 deep.
 	maxNesting = 8
 )
 
@@ -22,7 +23,7 @@ const (
 // Errors are *vigil.Error with CodeMalformed.
 func decodeStrict(b []byte, to proto.Message) error {
 	left := maxFields
-	if err := known(b, to.ProtoReflect().Descriptor(), maxNesting, &left); err != nil {
+	if err := known(b, to.ProtoReflect().Descriptor(), &left); err != nil {
 		return err
 	}
 	if err := proto.Unmarshal(b, to); err != nil {
@@ -32,7 +33,7 @@ func decodeStrict(b []byte, to proto.Message) error {
 }
 
 // known walks the encoding of a message of type d before anything is allocated.
-func known(b []byte, d protoreflect.MessageDescriptor, depth int, left *int) error {
+func known(b []byte, d protoreflect.MessageDescriptor, left *int) error {
 	bad := func(what string) error {
 		return vigil.Errorf(vigil.CodeMalformed, "the payload is not a %s of this version: %s", d.FullName(), what)
 	}
@@ -53,11 +54,8 @@ func known(b []byte, d protoreflect.MessageDescriptor, depth int, left *int) err
 			return bad("field " + string(f.Name()) + " cannot be read")
 		}
 		if f.Message() != nil {
-			if depth == 0 {
-				return bad("it is nested too deep")
-			}
 			inner, _ := protowire.ConsumeBytes(b[n:])
-			if err := known(inner, f.Message(), depth-1, left); err != nil {
+			if err := known(inner, f.Message(), left); err != nil {
 				return err
 			}
 		}

@@ -24,6 +24,7 @@ type asked struct {
 // wallets is rpc.Wallets: it remembers what it was asked and answers nothing,
 // successfully, unless its fields say otherwise.
 type wallets struct {
+	large  int // bytes of a recovery's descriptor
 	permit func(auth.Call) error
 	fail   func(auth.Call) error
 	hold   chan struct{} // when set, every call says so on enter and waits for it
@@ -101,7 +102,7 @@ func (w *wallets) AcknowledgeKeygen(ctx context.Context, c auth.Call, q *vigilpb
 }
 
 func (w *wallets) Recover(ctx context.Context, c auth.Call, q *vigilpb.RecoverRequest) (*vigilpb.RecoverAnswer, error) {
-	return reply(ctx, w, "Recover", c, q, &vigilpb.RecoverAnswer{})
+	return reply(ctx, w, "Recover", c, q, &vigilpb.RecoverAnswer{Descriptor_: make([]byte, w.large)})
 }
 
 func (w *wallets) ConfirmRecovery(ctx context.Context, c auth.Call, q *vigilpb.ConfirmRecoveryRequest) (*vigilpb.ConfirmRecoveryAnswer, error) {

@@ -92,8 +92,10 @@ func (s *stream) event(e *vigilpb.Event) error {
 		return err
 	}
 	s.seq++
-	lift(s.ctx, sendWithin)
-	return s.send(answer)
+	lift(s.ctx, time.Now().Add(sendWithin))
+	err = s.send(answer)
+	lift(s.ctx, time.Time{}) // between events nobody waits for the reader
+	return err
 }
 
 // live beats until the watch has to end, and says why.
@@ -121,11 +123,12 @@ func (s *stream) live(ctx context.Context) error {
 // writerKey finds the connection of a request in its context.
 type writerKey struct{}
 
-// lift gives the next event of a stream its own deadline in place of the
-// request's. Not every writer has deadlines; one without has none to lift.
-func lift(ctx context.Context, d time.Duration) {
+// lift gives what is written next of a stream its own deadline in place of the
+// request's; the zero time is none. Not every writer has deadlines; one without
+// has none to lift.
+func lift(ctx context.Context, until time.Time) {
 	if c, ok := ctx.Value(writerKey{}).(*http.ResponseController); ok {
 		_ = c.SetReadDeadline(time.Time{})
-		_ = c.SetWriteDeadline(time.Now().Add(d))
+		_ = c.SetWriteDeadline(until)
 	}
 }

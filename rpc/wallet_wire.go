@@ -234,7 +234,7 @@ func (w *walletEdge) restStream(rw http.ResponseWriter, r *http.Request, m *meth
 	switch {
 	case err == nil:
 	case begun:
-		lift(r.Context(), sendWithin)
+		lift(r.Context(), time.Now().Add(sendWithin))
 		_ = line("error", status.Convert(err).Proto()) // the caller may be gone
 	default:
 		w.edge.rest(r.Context(), nil, nil, rw, r, err)
