@@ -138,7 +138,7 @@ func TestCrashInit(t *testing.T) {
 			}
 			defer s.Close()
 			report, secrets, err := s.check(ctx)
-			if err != nil || !report.Clean() || secrets != 1 {
+			if err != nil || !report.Clean() || secrets != 2 {
 				t.Fatalf("%d secrets, %v, fsck: %s", secrets, err, report)
 			}
 			noted, err := s.ledger.ServiceKeys(ctx)

@@ -22,12 +22,14 @@ import (
 	"github.com/vigil-ark/vigil/docs"
 	"github.com/vigil-ark/vigil/ledger"
 	"github.com/vigil-ark/vigil/metrics"
+	"github.com/vigil-ark/vigil/notify"
 	"github.com/vigil-ark/vigil/operator"
 	"github.com/vigil-ark/vigil/renewal"
 	"github.com/vigil-ark/vigil/rpc"
 	"github.com/vigil-ark/vigil/signer"
 	"github.com/vigil-ark/vigil/stock"
 	"github.com/vigil-ark/vigil/upkeep"
+	"github.com/vigil-ark/vigil/wallet"
 )
 
 // house is a Vigil that serves: everything wired together.
@@ -51,6 +53,11 @@ type house struct {
 	released chan struct{} // closed when nothing is held
 	release  sync.Once
 	stream   streamState
+
+	signer  *signer.Signer
+	wallets *wallet.Service // nil without a host key
+	hub     *notify.Hub
+	tokens  tokens
 }
 
 // sessions adapts the signer's concrete session to the engine's port.
@@ -103,6 +110,11 @@ func (h *house) run() (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, h.client.Close()) }()
+	h.signer = signer.New(h.stores.secrets)
+	if err := h.openWallets(ctx); err != nil {
+		return err
+	}
+	defer h.closeWallets()
 	service, err := h.newService(ctx)
 	if err != nil {
 		return err
@@ -173,8 +185,12 @@ func (h *house) edge() (*rpc.Server, error) {
 	}
 	c := h.c
 	return rpc.New(rpc.Config{
-		Limits: rpc.Limits{Body: c.MaxBody, Rate: c.RatePerSource, Burst: c.BurstPerSource, Streams: c.MaxStreams, Proxies: c.TrustedProxies},
-		Ready:  h.checks, Metrics: metrics.Handler(h.registry), OpenAPI: openapi, Refused: h.metrics.Refused, Log: h.env.log,
+		Limits: rpc.Limits{
+			Body: c.MaxBody, Rate: c.RatePerSource, Burst: c.BurstPerSource, Streams: c.MaxStreams, Proxies: c.TrustedProxies,
+			WalletRate: c.RatePerWallet, WalletBurst: c.BurstPerWallet, Watches: c.MaxWatches,
+		},
+		Wallets: h.walletService(),
+		Ready:   h.checks, Metrics: metrics.Handler(h.registry), OpenAPI: openapi, Refused: h.metrics.Refused, Log: h.env.log,
 	}, &h.intake)
 }
 
@@ -268,7 +284,7 @@ func (h *house) renew(ctx context.Context) error {
 	led := &armedLedger{Ledger: h.stores.ledger, armed: func() {
 		h.env.log.Info("armed", "seconds", time.Since(h.since).Seconds())
 	}}
-	engine := renewal.New(h.c.engineConfig(h.env, h.pinned), h.client, stream, led, sessions{signer.New(h.stores.secrets)}, h.chain, &h.stream)
+	engine := renewal.New(h.c.engineConfig(h.env, h.pinned), h.client, stream, led, sessions{h.signer}, h.chain, &h.stream)
 	h.engine.Store(engine)
 	return engine.Run(ctx)
 }
@@ -283,6 +299,7 @@ func (h *house) jobs() []upkeep.Job {
 		{Name: "tombstones", Every: time.Hour, Run: upkeep.Tombstones(h.stores.ledger, h.client)},
 		{Name: "ended", Every: time.Hour, Run: upkeep.Prune(h.stores.ledger, h.c.KeepEnded, time.Now)},
 	}
+	jobs = append(jobs, h.walletJobs()...)
 	for i, job := range jobs {
 		jobs[i].Run = func(ctx context.Context) error {
 			if h.intake.held.Load() {

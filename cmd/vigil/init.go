@@ -35,6 +35,7 @@ type initialised struct {
 	DataDir    string `json:"data_dir"`
 	SecretDir  string `json:"secret_dir"`
 	ServiceKey string `json:"service_key"`
+	HostKey    string `json:"host_key"`
 	Signer     string `json:"operator_signer"`
 	Network    string `json:"network"`
 }
@@ -59,15 +60,19 @@ func (c *initCmd) Run(env *environment) (err error) {
 	if err != nil {
 		return err
 	}
+	host, err := signer.New(s.secrets).AddHostKey(env.ctx)
+	if err != nil {
+		return err
+	}
 	if err := s.ledger.NoteServiceKeys(env.ctx, key.Key); err != nil {
 		return err
 	}
 	if err := s.ledger.SetOperator(env.ctx, ledger.Pinned{Signer: params.SignerKey, Network: params.Network, URL: c.OperatorURL}); err != nil {
 		return err
 	}
-	return env.print(initialised{c.DataDir, c.secretDir(), key.Key.String(), params.SignerKey.String(), string(params.Network)},
-		"Vigil is set up in %s for the operator %s on %s.\nService delegate key: %s\nSecrets: %s, sealed with %s. Keep a copy of both, apart from backups of %s.\nNext: vigil serve\n",
-		c.DataDir, params.SignerKey, params.Network, key.Key, c.secretDir(), c.keyPlace(), c.kvDir())
+	return env.print(initialised{c.DataDir, c.secretDir(), key.Key.String(), host.String(), params.SignerKey.String(), string(params.Network)},
+		"Vigil is set up in %s for the operator %s on %s.\nService delegate key: %s\nHost key, for devices to pin: %s\nSecrets: %s, sealed with %s. Keep a copy of both, apart from backups of %s.\nNext: vigil serve\n",
+		c.DataDir, params.SignerKey, params.Network, key.Key, host, c.secretDir(), c.keyPlace(), c.kvDir())
 }
 
 func askOperator(ctx context.Context, client *operator.Client, url string) (ark.Params, error) {

@@ -1,16 +1,19 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/vigil-ark/vigil/admin"
+	"github.com/vigil-ark/vigil/signer"
 )
 
 type keysCmd struct {
-	List   keysListCmd   `cmd:"" help:"List the service keys."`
-	Add    keysAddCmd    `cmd:"" help:"Make a service key. Wallets are told to name it from now on; export the secrets again afterwards."`
-	Retire keysRetireCmd `cmd:"" help:"Offer a key to nobody any more. Delegates that name it are still renewed."`
+	List    keysListCmd    `cmd:"" help:"List the service keys."`
+	Add     keysAddCmd     `cmd:"" help:"Make a service key. Wallets are told to name it from now on; export the secrets again afterwards."`
+	AddHost keysAddHostCmd `cmd:"" help:"Make the host key that devices pin, in a Vigil that was set up before there were wallets."`
+	Retire  keysRetireCmd  `cmd:"" help:"Offer a key to nobody any more. Delegates that name it are still renewed."`
 }
 
 type keysListCmd struct{ places }
@@ -60,4 +63,23 @@ func (c *keysRetireCmd) Run(env *environment) error {
 		return err
 	}
 	return env.print(k, "Service key %d is retired: %s\nWhat was signed for it is renewed as before, so its secret stays.\n", k.Number, k.Key)
+}
+
+type keysAddHostCmd struct{ places }
+
+// Run makes the host key in stores that nobody else has open. One that is there
+// stays.
+func (c *keysAddHostCmd) Run(env *environment) (err error) {
+	s, err := c.open(env, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	host, err := signer.New(s.secrets).AddHostKey(env.ctx)
+	if err != nil {
+		return err
+	}
+	return env.print(struct {
+		HostKey string `json:"host_key"`
+	}{host.String()}, "Host key, for devices to pin: %s\nIt is in no export made before now: run `vigil secret export` again.\n", host)
 }

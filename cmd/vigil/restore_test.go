@@ -35,7 +35,7 @@ func save(t *testing.T, d *demonstration, dir string) saved {
 		func() error {
 			return d.child.ask(d.ctx, &done, "secret", "export", "--recipient", id.Recipient().String(), s.secrets)
 		})
-	if done.Secrets != 1 {
+	if done.Secrets != 2 {
 		t.Fatalf("%d secrets were exported", done.Secrets)
 	}
 	return s

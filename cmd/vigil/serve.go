@@ -34,6 +34,7 @@ type settings struct {
 	limits      `embed:""`
 	engine      `embed:""`
 	keeping     `embed:""`
+	wallets     `embed:""`
 }
 
 // service is what a delegation costs and may do.
@@ -54,6 +55,23 @@ type limits struct {
 	BurstPerSource int            `help:"Requests at once from one source." default:"40"`
 	MaxStreams     int            `help:"Concurrent requests of one source." default:"64"`
 	TrustedProxies []netip.Prefix `help:"Networks whose X-Forwarded-For is believed." placeholder:"CIDR"`
+}
+
+// wallets is who may have a wallet here, and what wallets may ask.
+type wallets struct {
+	Registration          string        `help:"Who may make a wallet: open, token or closed." enum:"open,token,closed" default:"closed"`
+	RegistrationTokenFile string        `help:"File with the registration tokens, one a line; read again at SIGHUP." placeholder:"FILE" type:"path"`
+	MaxWallets            int           `help:"Wallets in all." default:"1000000"`
+	MaxWalletsPerSource   int           `help:"Wallets that one source may make in a day." default:"20"`
+	MaxCeremonies         int           `help:"Key ceremonies that are open at once." default:"1024"`
+	MaxActiveWallets      int           `help:"Wallets that are held in memory at once." default:"10000"`
+	MaxDelegates          int           `help:"Live delegates of one wallet." default:"64"`
+	RatePerWallet         float64       `help:"Requests a second of one wallet." default:"20"`
+	BurstPerWallet        int           `help:"Requests at once of one wallet." default:"60"`
+	MaxWatches            int           `help:"Open event streams of one wallet." default:"8"`
+	CoolDown              time.Duration `help:"How long a removal of devices or a deletion is announced before it may be carried out." default:"24h"`
+	SyncEvery             time.Duration `help:"How often the operator is asked for the coins of a wallet whose device is away." default:"6h"`
+	AuditEntries          uint64        `help:"Entries of the audit that are kept; the chain goes on." default:"10000000"`
 }
 
 // engine is how renewals are carried out.
@@ -160,6 +178,9 @@ func (h *house) reload(ctx context.Context, certificate *certificate) error {
 			h.env.log.Error("the configuration cannot be read again", "err", err)
 		} else {
 			h.env.level.Set(level)
+		}
+		if err := h.tokens.load(h.c.RegistrationTokenFile); err != nil {
+			h.env.log.Error("the registration tokens cannot be read again; the old ones stay", "err", err)
 		}
 		if certificate != nil {
 			if err := certificate.load(); err != nil {

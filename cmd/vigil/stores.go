@@ -10,6 +10,7 @@ import (
 	"github.com/vigil-ark/vigil/kv/sqlite"
 	"github.com/vigil-ark/vigil/ledger"
 	"github.com/vigil-ark/vigil/secret/sealed"
+	"github.com/vigil-ark/vigil/signer"
 )
 
 // places says where Vigil keeps what it keeps. Public state and secrets are two
@@ -145,7 +146,7 @@ func (p places) open(env *environment, committed func(time.Duration)) (_ *stores
 		name := fmt.Sprintf("kv-before-migration-from-%d-%s.db", from, time.Now().UTC().Format("20060102T150405.000Z"))
 		return s.kv.Backup(ctx, filepath.Join(p.DataDir, name))
 	}
-	if s.ledger, err = ledger.Open(ctx, s.kv, ledger.Options{BeforeMigration: backup}); err != nil {
+	if s.ledger, err = ledger.Open(ctx, s.kv, ledger.Options{BeforeMigration: backup, Garbage: signer.Garbage}); err != nil {
 		return nil, fmt.Errorf("open the ledger: %w", err)
 	}
 	if s.secrets.Generation() != s.kv.Generation() || ledger.Generation(s.kv.Generation()) != s.ledger.Generation() {
