@@ -3,7 +3,6 @@ package wallet
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/vigil-ark/vigil"
 	"github.com/vigil-ark/vigil/auth"
@@ -12,13 +11,9 @@ import (
 	"github.com/vigil-ark/vigil/vigilpb"
 )
 
-// beat is how often a stream on which nothing happens says that it is there: more
-// often than the proxies on the way, and phones' radios, give up.
-const beat = 30 * time.Second
-
-// Watch streams what happens to the wallet until its caller leaves, the key is
-// revoked, or its time is over. What happened while nobody watched is not told:
-// the wallet's state is to be read after the opening.
+// Watch streams what happens to the wallet until its caller leaves or the key is
+// revoked; the edge bounds its age. What happened while nobody watched is not
+// told: the wallet's state is to be read after the opening.
 func (s *Service) Watch(ctx context.Context, c auth.Call, _ *vigilpb.WatchRequest, send func(*vigilpb.Event) error) error {
 	watch, err := s.hub.Watch(ctx, c.Wallet, c.Key)
 	switch {
@@ -34,30 +29,12 @@ func (s *Service) Watch(ctx context.Context, c auth.Call, _ *vigilpb.WatchReques
 	if err := s.do(ctx, c, func(context.Context, *state) error { return nil }); err != nil {
 		return err
 	}
-	end := time.NewTimer(s.cfg.Limits.WatchFor)
-	defer end.Stop()
-	tick := time.NewTicker(beat)
-	defer tick.Stop()
-	if err := send(&vigilpb.Event{Kind: "open", At: s.now()}); err != nil {
-		return err
-	}
-	for {
-		select {
-		case e, ok := <-watch.C():
-			if !ok {
-				return cut(ctx, watch.Err())
-			}
-			if err := send(event(e)); err != nil {
-				return err
-			}
-		case <-tick.C:
-			if err := send(&vigilpb.Event{Kind: "beat", At: s.now()}); err != nil {
-				return err
-			}
-		case <-end.C:
-			return vigil.Errorf(vigil.CodeWatchExpired, "a stream lasts %v; open it again", s.cfg.Limits.WatchFor)
+	for e := range watch.C() {
+		if err := send(event(e)); err != nil {
+			return err
 		}
 	}
+	return cut(ctx, watch.Err())
 }
 
 // cut is how a stream that was cut ends.
