@@ -94,3 +94,18 @@ func (c *intake) minBatchExpiry() uint32 {
 	}
 	return uint32(min(least, furthest))
 }
+
+// LeastExpiry is the least batch expiry that renews the record's coins at now, in
+// the operator's encoding. It is the record's own while one of them is live. Once
+// all have expired they are at the operator's mercy, and no batch is too short that
+// the network allows: an operator that shortened its batches for good must not keep
+// them there.
+func (r *Record) LeastExpiry(now int64) uint32 {
+	switch {
+	case r.needsForfeits(now):
+		return r.MinBatchExpiry
+	case r.Network == ark.Regtest:
+		return 0
+	}
+	return min(r.MinBatchExpiry, day)
+}

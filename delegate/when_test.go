@@ -182,3 +182,29 @@ func BenchmarkIntakeVerify(b *testing.B) {
 		}
 	}
 }
+
+// TestLeastExpiry: what a coin's owner may insist on ends with the coin's life.
+func TestLeastExpiry(t *testing.T) {
+	const min = 30 * 86_400
+	live, past := Input{ExpiresAt: 1000}, Input{ExpiresAt: 500}
+	for _, c := range []struct {
+		name    string
+		network ark.Network
+		inputs  []Input
+		min     uint32
+		want    uint32
+	}{
+		{"live", ark.Bitcoin, []Input{live}, min, min},
+		{"one is live", ark.Bitcoin, []Input{past, live}, min, min},
+		{"expired", ark.Bitcoin, []Input{past, past}, min, day},
+		{"recoverable at intake", ark.Bitcoin, []Input{{ExpiresAt: 1000, Recoverable: true}}, min, day},
+		{"expired, never more than before", ark.Bitcoin, []Input{past}, day - 1, day - 1},
+		{"live on regtest", ark.Regtest, []Input{live}, 900, 900},
+		{"expired on regtest", ark.Regtest, []Input{past}, 900, 0},
+	} {
+		rec := &Record{Network: c.network, Inputs: c.inputs, MinBatchExpiry: c.min}
+		if got := rec.LeastExpiry(800); got != c.want {
+			t.Errorf("%s: %d, want %d", c.name, got, c.want)
+		}
+	}
+}

@@ -55,7 +55,7 @@ const turns = 4
 // costs nothing: the operator queues the intent again.
 func (p *party) unwilling(rec *delegate.Record, mine []*delegate.Record, found coins) *delegate.Failure {
 	e := p.e
-	if err := batch.CheckExpiry(rec.Network, p.started.Expiry, int64(rec.MinBatchExpiry)); err != nil {
+	if err := batch.CheckExpiry(rec.Network, p.started.Expiry, int64(rec.LeastExpiry(e.cfg.Now().Unix()))); err != nil {
 		e.observer.Violation("batch-expiry")
 		return &delegate.Failure{Code: "BATCH_EXPIRY_REFUSED", Text: err.Error(), At: e.cfg.Now().Unix()}
 	}

@@ -34,3 +34,37 @@ func TestFalseWordTakenBack(t *testing.T) {
 		})
 	}
 }
+
+// TestShorterBatchesForGood: an operator shortens its batches below what the owner
+// gave. That is refused while the coin lives; once it has expired nothing is gained
+// by waiting for better ones.
+func TestShorterBatchesForGood(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, arktest.Settings{SessionDuration: 2 * time.Second, TreeExpiry: 12, ExitDelay: 2, BoardingDelay: 30, CheckpointDelay: 2})
+	alice := r.device()
+	coin := r.mint([]*wallet.Wallet{alice}, 100_000)[0]
+	rec := r.submit(alice, wallet.DelegateOptions{}, coin)
+	before := r.op.Stats().RoundID
+	if err := r.op.Update(func(s *arktest.Settings) { s.TreeExpiry = 6 }); err != nil {
+		t.Fatal(err)
+	}
+	// A round that has begun keeps the settings that it began with.
+	if err := r.op.Await(r.ctx, func(s arktest.Stats) bool { return s.RoundID != before }); err != nil {
+		t.Fatal(err)
+	}
+	r.start()
+	refused := r.await(rec.ID, "a refusal", func(rec *delegate.Record) bool {
+		return rec.LastError.Code == "BATCH_EXPIRY_REFUSED" || rec.State == delegate.Settled
+	})
+	if refused.State == delegate.Settled {
+		t.Fatal("a live coin was given for a shorter one")
+	}
+	done := r.awaitState(rec.ID, delegate.Settled)
+	r.halt()
+	if done.StateSince <= coin.ExpiresAt {
+		t.Errorf("settled at %d; the coin expired at %d", done.StateSince, coin.ExpiresAt)
+	}
+	r.renewed(done, coin)
+	r.forfeited(0, coin)
+	r.clean()
+}
