@@ -66,7 +66,7 @@ func TestRestoreOnAnEmptyMachine(t *testing.T) {
 	must(t, func() error {
 		return fresh.ask(d.ctx, &out, "restore", "--backup", kept.backup, "--secrets", kept.secrets, "--identity", kept.identity)
 	})
-	if out.Secrets != 1 || !out.Check.Clean || out.Check.Live != 1 || out.Hold == "" {
+	if out.Secrets != 2 || !out.Check.Clean || out.Check.Live != 1 || out.Hold == "" {
 		t.Fatalf("restored: %+v", out)
 	}
 	if err := fresh.ask(d.ctx, &out, "restore", "--backup", kept.backup, "--secrets", kept.secrets, "--identity", kept.identity); err == nil || !strings.Contains(err.Error(), "overwrites nothing") {
