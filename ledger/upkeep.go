@@ -3,6 +3,7 @@ package ledger
 import (
 	"cmp"
 	"context"
+	"errors"
 
 	"github.com/btcsuite/btcd/wire/v2"
 
@@ -12,7 +13,8 @@ import (
 )
 
 // SecretGarbage returns at most limit names of secrets to be deleted. A row
-// stays until SecretDeleted confirms it.
+// stays until SecretDeleted confirms it. One that a wallet or an open delegate
+// needs after all is left out: fsck tells of it, and nothing deletes it.
 func (l *Ledger) SecretGarbage(ctx context.Context, limit int) ([]Garbage, error) {
 	var rows []Garbage
 	err := l.view(ctx, func(r reader) error {
@@ -29,11 +31,32 @@ func (l *Ledger) SecretGarbage(ctx context.Context, limit int) ([]Garbage, error
 				_ = r.damaged(treeSecretGC, key, damage)
 				return nil // a name that may be another's: nothing is deleted for it
 			}
+			if needed, err := g.needed(r); err != nil || needed {
+				return err
+			}
 			rows = append(rows, g)
 			return nil
 		})
 	})
 	return rows, err
+}
+
+// needed says whether something that is stored needs the secret.
+func (g *Garbage) needed(r reader) (bool, error) {
+	if _, ours, err := aliasOf(r, secretAlias(g.Name)); err != nil || ours {
+		return ours, err
+	}
+	if g.Delegate == (vigil.DelegateID{}) {
+		return false, nil
+	}
+	rec, err := load(r, g.Delegate)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return false, nil
+	case errors.Is(err, ErrUnreadable):
+		return true, nil // somebody may still mend it
+	}
+	return err == nil && !rec.State.Ended(), err
 }
 
 // SecretDeleted removes the row of a secret that the secret store has deleted.
