@@ -16,7 +16,6 @@ import (
 	"github.com/vigil-ark/vigil/ark"
 	"github.com/vigil-ark/vigil/ark/descriptor"
 	"github.com/vigil-ark/vigil/ark/script"
-	"github.com/vigil-ark/vigil/ark/tree"
 	"github.com/vigil-ark/vigil/operator"
 	"github.com/vigil-ark/vigil/vigilpb"
 )
@@ -236,21 +235,7 @@ func (w *Wallet) exitOf(ctx context.Context, c Coin, branches map[string]*vigilp
 		d.Txs = txs
 		return d, nil, err
 	}
-	for _, n := range b.Nodes {
-		children := map[uint32]string{}
-		for _, child := range n.Children {
-			children[child.Output] = child.Txid
-		}
-		node, err := tree.ParseNode(n.Tx, children)
-		if err != nil {
-			return d, nil, err
-		}
-		tx := node.SignedTx()
-		if tx == nil {
-			return d, nil, fmt.Errorf("%w: node %s is not signed", ErrExitData, node.Txid)
-		}
-		d.Txs = append(d.Txs, rawTx(tx))
-	}
+	d.Txs = b.Txs
 	if b.Commitment == "" {
 		return d, nil, nil
 	}

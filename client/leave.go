@@ -1,0 +1,492 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/btcsuite/btcd/address/v2"
+	"github.com/btcsuite/btcd/chainhash/v2"
+	"github.com/btcsuite/btcd/psbt/v2"
+	"github.com/btcsuite/btcd/wire/v2"
+
+	"github.com/vigil-ark/vigil/ark"
+	"github.com/vigil-ark/vigil/ark/descriptor"
+	"github.com/vigil-ark/vigil/ark/script"
+	"github.com/vigil-ark/vigil/bip340"
+	"github.com/vigil-ark/vigil/esplora"
+	"github.com/vigil-ark/vigil/operator"
+)
+
+var (
+	// ErrFeeCoin is returned when no confirmed coin at the fee address can pay for
+	// the next step: send one there.
+	ErrFeeCoin = errors.New("client: no coin at the fee address pays for this step")
+	// ErrTooEarly is returned when there is nothing that may be swept yet.
+	ErrTooEarly = errors.New("client: nothing may be swept yet")
+)
+
+// How on-chain fees are chosen.
+const (
+	// feeTarget is in how many blocks a step of an exit should confirm: it has to be
+	// through before the batch expires, and its steps come one after another.
+	feeTarget = 3
+	// minChange is what a child leaves at the fee address at least: taproot's dust.
+	minChange = 330
+)
+
+// LeaveConfig says what the way out stands on: what the owner kept, and a chain.
+type LeaveConfig struct {
+	// Backup is the wallet's, as Export gave it.
+	Backup Backup
+	// Esplora is the URL of a chain's API.
+	Esplora string
+	// Operator is the Ark operator's URL; only Claim needs it.
+	Operator string
+	// Now is the clock; nil is the wall clock.
+	Now func() time.Time
+	// Log receives what happens without being asked for; nil discards it.
+	Log *slog.Logger
+}
+
+// Leave is the way out without Vigil: with the seed, the wallet's descriptor and
+// the branches of its coins, and nothing of the device's store.
+//
+// Unroll brings the coins on chain, one transaction after another, each paid for
+// by a child that spends its anchor and a coin of the fee address; Sweep spends
+// what is on chain by the recovery key, once its delay has passed. Both do what
+// can be done now and tell what they wait for: call them again, from whichever
+// machine. Claim needs the operator but no delay: it takes coins that are expired
+// or swept out of Ark.
+type Leave struct {
+	cfg            LeaveConfig
+	desc           descriptor.Descriptor
+	recovery, fees *bip340.Key
+	chain          *esplora.Client
+	feeTree        script.Tree
+}
+
+// NewLeave derives the keys of the way out. ErrSeed says that the seed is not
+// that of the wallet.
+func NewLeave(cfg LeaveConfig, seed Seed) (*Leave, error) {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	d, err := descriptor.Parse(cfg.Backup.Descriptor)
+	if err != nil {
+		return nil, err
+	}
+	l := &Leave{cfg: cfg, desc: d}
+	if l.chain, err = esplora.New(cfg.Esplora, nil); err != nil {
+		return nil, err
+	}
+	if l.recovery, err = seed.recovery(d.Network); err != nil {
+		return nil, err
+	}
+	if l.fees, err = seed.fees(d.Network); err != nil {
+		return nil, err
+	}
+	if l.recovery.PubKey().XOnly() != d.Recovery {
+		l.Burn()
+		return nil, fmt.Errorf("%w: its recovery key is not the wallet's", ErrSeed)
+	}
+	l.feeTree, err = script.NewTree([][]byte{script.Multisig{PubKeys: []bip340.XOnly{l.fees.PubKey().XOnly()}}.Script()})
+	return l, err
+}
+
+// Burn wipes the keys from memory.
+func (l *Leave) Burn() {
+	l.recovery.Burn()
+	l.fees.Burn()
+}
+
+// FeeAddress is the on-chain address whose confirmed coins pay for Unroll.
+func (l *Leave) FeeAddress() (string, error) { return addressOf(l.feeTree, l.desc.Network) }
+
+func addressOf(t script.Tree, network ark.Network) (string, error) {
+	key := t.OutputKey()
+	a, err := address.NewAddressTaproot(key[:], network.ChainParams())
+	if err != nil {
+		return "", fmt.Errorf("client: address: %w", err)
+	}
+	return a.EncodeAddress(), nil
+}
+
+// Progress is how far a coin is on its way out.
+type Progress struct {
+	Outpoint string
+	// Confirmed of Steps transactions are in blocks; the coin is on chain when all
+	// are.
+	Confirmed, Steps int
+	// Waiting says what for: a confirmation, a fee coin, or nothing ("").
+	Waiting string
+	// Err says why this coin does not come on chain, such as a batch that the
+	// operator has swept.
+	Err error
+}
+
+// OnChain says whether the coin has arrived.
+func (p Progress) OnChain() bool { return p.Confirmed == p.Steps }
+
+// Unroll takes every coin of the backup, or those named, one step further on
+// chain. A transaction is broadcast only once all before it are confirmed, as a
+// package of itself and the child that pays for both. ErrFeeCoin is returned when
+// a coin at the fee address is wanted for more.
+func (l *Leave) Unroll(ctx context.Context, ops ...wire.OutPoint) ([]Progress, error) {
+	purse, err := l.purse(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var list []Progress
+	short := false
+	for _, d := range l.cfg.Backup.Coins {
+		if len(ops) > 0 && !slices.ContainsFunc(ops, func(op wire.OutPoint) bool { return op.String() == d.Outpoint }) {
+			continue
+		}
+		p, err := l.unroll(ctx, d, purse)
+		if err != nil && !errors.Is(err, ErrExitData) && !errors.Is(err, esplora.ErrRefused) && !errors.Is(err, ErrFeeCoin) {
+			return list, err
+		}
+		if errors.Is(err, ErrFeeCoin) {
+			short, p.Waiting = true, "a coin at the fee address"
+		} else {
+			p.Err = err
+		}
+		list = append(list, p)
+	}
+	if short {
+		return list, ErrFeeCoin
+	}
+	return list, nil
+}
+
+func (l *Leave) unroll(ctx context.Context, d ExitData, purse *purse) (Progress, error) {
+	p := Progress{Outpoint: d.Outpoint, Steps: len(d.Txs)}
+	txs, err := d.transactions()
+	if err != nil {
+		return p, err
+	}
+	for _, tx := range txs {
+		n, err := l.chain.Confirmations(ctx, tx.TxHash())
+		if err != nil {
+			return p, err
+		}
+		if n > 0 {
+			p.Confirmed++
+			continue
+		}
+		p.Waiting = "a confirmation"
+		if n == 0 || purse.sent[tx.TxHash()] {
+			return p, nil
+		}
+		if !l.parentsConfirmed(ctx, tx) {
+			continue // of another branch of this coin's history: it waits its turn
+		}
+		child, err := purse.child(tx)
+		if err != nil {
+			return p, err
+		}
+		if err := l.chain.Broadcast(ctx, tx, child); err != nil {
+			return p, err
+		}
+		purse.sent[tx.TxHash()] = true
+		l.cfg.Log.Info("step of an exit broadcast", "outpoint", d.Outpoint, "txid", tx.TxHash(), "child", child.TxHash())
+	}
+	return p, nil
+}
+
+// parentsConfirmed says whether all that tx spends is in blocks.
+func (l *Leave) parentsConfirmed(ctx context.Context, tx *wire.MsgTx) bool {
+	for _, in := range tx.TxIn {
+		if n, err := l.chain.Confirmations(ctx, in.PreviousOutPoint.Hash); err != nil || n < 1 {
+			return false
+		}
+	}
+	return true
+}
+
+// purse is the coins at the fee address, each used once.
+type purse struct {
+	coins []esplora.UTXO
+	sent  map[chainhash.Hash]bool
+	rate  float64 // satoshis per virtual byte
+	tree  script.Tree
+	key   *bip340.Key
+}
+
+func (l *Leave) purse(ctx context.Context) (*purse, error) {
+	at, err := l.FeeAddress()
+	if err != nil {
+		return nil, err
+	}
+	utxos, err := l.chain.UTXOs(ctx, at)
+	if err != nil {
+		return nil, err
+	}
+	p := &purse{sent: map[chainhash.Hash]bool{}, tree: l.feeTree, key: l.fees}
+	for _, u := range utxos {
+		if u.Confirmed {
+			p.coins = append(p.coins, u)
+		}
+	}
+	// The largest first: one coin pays for a whole exit, its change for the next
+	// step.
+	slices.SortFunc(p.coins, func(a, b esplora.UTXO) int { return int(b.Amount - a.Amount) })
+	p.rate, err = l.chain.FeeRate(ctx, feeTarget)
+	return p, err
+}
+
+// child spends the anchor of a transaction that pays no fee, and a fee coin, which
+// pays for both; the change goes back to the fee address. Its version makes the
+// two a package that nodes relay together.
+func (p *purse) child(parent *wire.MsgTx) (*wire.MsgTx, error) {
+	anchor := slices.IndexFunc(parent.TxOut, ark.IsAnchor)
+	if anchor < 0 {
+		return nil, fmt.Errorf("%w: %s has no anchor", ErrExitData, parent.TxHash())
+	}
+	if len(p.coins) == 0 {
+		return nil, ErrFeeCoin
+	}
+	coin := p.coins[0]
+	tx := wire.NewMsgTx(arkVersion)
+	tx.AddTxIn(wire.NewTxIn(&coin.Outpoint, nil, nil))
+	tx.AddTxIn(wire.NewTxIn(&wire.OutPoint{Hash: parent.TxHash(), Index: uint32(anchor)}, nil, nil))
+	tx.AddTxOut(wire.NewTxOut(coin.Amount, p.tree.PkScript()))
+	packet, err := psbt.NewFromUnsignedTx(tx)
+	if err != nil {
+		return nil, fmt.Errorf("client: child: %w", err)
+	}
+	packet.Inputs[0].WitnessUtxo = wire.NewTxOut(coin.Amount, p.tree.PkScript())
+	packet.Inputs[1].WitnessUtxo = ark.AnchorOut()
+	if err := script.SetLeaf(&packet.Inputs[0], p.tree, 0); err != nil {
+		return nil, err
+	}
+	signed, err := p.signChild(packet)
+	if err != nil {
+		return nil, err
+	}
+	fee := int64(p.rate*float64(vsize(parent)+vsize(signed))) + 1
+	if packet.UnsignedTx.TxOut[0].Value = coin.Amount - fee; coin.Amount-fee < minChange {
+		return nil, fmt.Errorf("%w: %d sats are needed and %d are there", ErrFeeCoin, fee+minChange, coin.Amount)
+	}
+	p.coins = p.coins[1:]
+	return p.signChild(packet)
+}
+
+func (p *purse) signChild(packet *psbt.Packet) (*wire.MsgTx, error) {
+	j, err := newJob(packet, 0, 0)
+	if err != nil {
+		return nil, err
+	}
+	if err := (keySigner{p.key}).sign(context.Background(), &document{jobs: []job{j}}); err != nil { // nothing is waited for
+		return nil, err
+	}
+	// The anchor takes no witness.
+	leaf := &psbt.Packet{UnsignedTx: packet.UnsignedTx.Copy(), Inputs: packet.Inputs[:1]}
+	return finalTx(leaf)
+}
+
+func vsize(tx *wire.MsgTx) int64 { return (weight(tx) + 3) / 4 }
+
+func weight(tx *wire.MsgTx) int64 {
+	return int64(tx.SerializeSizeStripped()*3 + tx.SerializeSize())
+}
+
+// Swept is what Sweep spent.
+type Swept struct {
+	Txid   chainhash.Hash
+	Amount int64 // satoshis that arrive
+	Fee    int64 // satoshis
+}
+
+// Matured is a coin on chain that the recovery key may spend from a time on.
+type Matured struct {
+	Outpoint wire.OutPoint
+	Amount   int64
+	At       int64 // unix seconds; 0: not confirmed yet
+}
+
+// Maturing lists what the recovery key may spend and when: unrolled coins, and
+// coins that never left the boarding address. The chain's own clock decides; it
+// lags the time by an hour or so.
+func (l *Leave) Maturing(ctx context.Context) ([]Matured, error) {
+	list, _, err := l.maturing(ctx)
+	return list, err
+}
+
+func (l *Leave) maturing(ctx context.Context) (list []Matured, coins []coin, err error) {
+	for _, s := range []struct {
+		tree  script.Tree
+		leaf  int
+		delay ark.Delay
+	}{
+		{l.desc.Tree(), descriptor.LeafRecovery, l.desc.RecoveryDelay},
+		{l.desc.Boarding(), descriptor.LeafBoardingRecovery, l.desc.BoardingRecoveryDelay},
+	} {
+		at, err := addressOf(s.tree, l.desc.Network)
+		if err != nil {
+			return nil, nil, err
+		}
+		utxos, err := l.chain.UTXOs(ctx, at)
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, u := range utxos {
+			m := Matured{Outpoint: u.Outpoint, Amount: u.Amount}
+			if u.Confirmed {
+				since, err := l.chain.ConfirmedAt(ctx, u.Outpoint.Hash)
+				if err != nil {
+					return nil, nil, err
+				}
+				m.At = since + s.delay.Seconds()
+			}
+			list = append(list, m)
+			coins = append(coins, coin{
+				VTXO: ark.VTXO{Outpoint: u.Outpoint, Amount: u.Amount, Script: s.tree.PkScript()},
+				tree: s.tree, leaf: s.leaf,
+			})
+		}
+	}
+	return list, coins, nil
+}
+
+// Sweep spends everything whose delay has passed to an on-chain address, by the
+// recovery key alone. ErrTooEarly says that there is nothing yet; Maturing says
+// when.
+func (l *Leave) Sweep(ctx context.Context, to string) (Swept, error) {
+	pkScript, err := onchainScript(to, l.desc.Network)
+	if err != nil {
+		return Swept{}, err
+	}
+	list, coins, err := l.maturing(ctx)
+	if err != nil {
+		return Swept{}, err
+	}
+	now, err := l.chain.MedianTime(ctx)
+	if err != nil {
+		return Swept{}, err
+	}
+	var ripe []coin
+	for i, m := range list {
+		if m.At > 0 && m.At <= now {
+			ripe = append(ripe, coins[i])
+		}
+	}
+	if len(ripe) == 0 {
+		return Swept{}, ErrTooEarly
+	}
+	rate, err := l.chain.FeeRate(ctx, feeTarget)
+	if err != nil {
+		return Swept{}, err
+	}
+	return sweep(ctx, l.chain, keySigner{l.recovery}, ripe, pkScript, rate)
+}
+
+// sweep spends on-chain coins, each on its exit leaf, to one output.
+func sweep(ctx context.Context, chain *esplora.Client, signer cosigner, coins []coin, to []byte, rate float64) (Swept, error) {
+	p, err := newSweep(coins, to, rate)
+	if err != nil {
+		return Swept{}, err
+	}
+	doc, err := exitDocument(p)
+	if err != nil {
+		return Swept{}, err
+	}
+	if err := signer.sign(ctx, doc); err != nil {
+		return Swept{}, err
+	}
+	tx, err := finalTx(p)
+	if err != nil {
+		return Swept{}, err
+	}
+	s := Swept{Txid: tx.TxHash(), Amount: tx.TxOut[0].Value}
+	for _, c := range coins {
+		s.Fee += c.Amount
+	}
+	s.Fee -= s.Amount
+	return s, chain.Broadcast(ctx, tx)
+}
+
+// sweepInput is the weight of a tapscript input with one signature, its leaf and
+// a control block of two hashes, rounded up.
+const sweepInput = 41*4 + 1 + 1 + 65 + 1 + 45 + 1 + 97 + 10
+
+func newSweep(coins []coin, to []byte, rate float64) (*psbt.Packet, error) {
+	tx := wire.NewMsgTx(2)
+	var sum int64
+	for _, c := range coins {
+		seq, err := c.sequence()
+		if err != nil {
+			return nil, err
+		}
+		in := wire.NewTxIn(&c.Outpoint, nil, nil)
+		in.Sequence = seq
+		tx.AddTxIn(in)
+		sum += c.Amount
+	}
+	tx.AddTxOut(wire.NewTxOut(0, to))
+	fee := int64(rate*float64(11*4+2+(9+len(to))*4+len(coins)*sweepInput)/4) + 1
+	if tx.TxOut[0].Value = sum - fee; sum-fee < minChange {
+		return nil, fmt.Errorf("%w: %d sats do not pay %d for the way", ErrFunds, sum, fee)
+	}
+	p, err := psbt.NewFromUnsignedTx(tx)
+	if err != nil {
+		return nil, fmt.Errorf("client: sweep: %w", err)
+	}
+	for i, c := range coins {
+		p.Inputs[i].WitnessUtxo = wire.NewTxOut(c.Amount, c.tree.PkScript())
+		if err := script.SetLeaf(&p.Inputs[i], c.tree, c.leaf); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+// Claim takes coins that are expired or swept out of Ark in a batch, to an on-chain
+// address, with a proof by the recovery key: the operator asks no delay of it
+// (spec section 4), and no Vigil.
+func (l *Leave) Claim(ctx context.Context, to string) (Settled, error) {
+	pkScript, err := onchainScript(to, l.desc.Network)
+	if err != nil {
+		return Settled{}, err
+	}
+	op, err := operator.Dial(operator.Config{URL: l.cfg.Operator, Log: l.cfg.Log})
+	if err != nil {
+		return Settled{}, err
+	}
+	defer func() { _ = op.Close() }()
+	p, err := op.Params(ctx)
+	if err != nil {
+		return Settled{}, err
+	}
+	if p.SignerKey.XOnly() != l.desc.Signer {
+		return Settled{}, fmt.Errorf("%w: the operator's signer is %s", ErrPinned, p.SignerKey)
+	}
+	tree := l.desc.Tree()
+	vtxos, err := op.VTXOsByScript(ctx, [][]byte{tree.PkScript()}, operator.OnlyRecoverable)
+	if err != nil {
+		return Settled{}, err
+	}
+	now := l.cfg.Now().Unix()
+	var coins []coin
+	for _, v := range vtxos {
+		if v.Recoverable(now) && len(v.Assets) == 0 {
+			coins = append(coins, coin{VTXO: v, tree: tree, leaf: descriptor.LeafRecovery})
+		}
+	}
+	if len(coins) == 0 {
+		return Settled{}, fmt.Errorf("%w: no coin is recoverable", ErrFunds)
+	}
+	_, onchain, coins, err := leaveWith(p, coins, pkScript, tree.PkScript(), 0, now)
+	if err != nil {
+		return Settled{}, err
+	}
+	s := &settlement{op: op, params: p, signer: keySigner{l.recovery}, coins: coins, onchain: onchain}
+	return s.run(ctx)
+}
