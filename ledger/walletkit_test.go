@@ -218,3 +218,22 @@ func (x *town) garbage() map[string]bool {
 	}
 	return names
 }
+
+// count counts the rows of a tree.
+func (x *town) count(tree string) int {
+	x.t.Helper()
+	n := 0
+	x.must(x.store.View(x.t.Context(), func(r kv.Reader) error {
+		n = 0
+		return r.Scan(tree, nil, nil, func(_, _ []byte) error { n++; return nil })
+	}))
+	return n
+}
+
+// entries counts the audit.
+func (x *town) entries() int {
+	x.t.Helper()
+	n := 0
+	x.must(x.l.AuditEntries(x.t.Context(), 0, 1_000_000, func(ledger.Audited) error { n++; return nil }))
+	return n
+}
