@@ -41,7 +41,7 @@ func TestRefusesIntents(t *testing.T) {
 		spoil(p)
 		return w.intent(message, p)
 	}
-	stranger := w.coinAt(12, 7000, tree(t, script.Multisig{PubKeys: []bip340.XOnly{w.stranger.PubKey().XOnly(), w.signer.PubKey().XOnly()}}))
+	stranger := w.coinAt(12, 7000, scriptOf(t, script.Multisig{PubKeys: []bip340.XOnly{w.stranger.PubKey().XOnly(), w.signer.PubKey().XOnly()}}))
 	exit := w.proof(message, []coin{a}, w.own(9000))
 	for i := range exit.Inputs {
 		if err := script.SetLeaf(&exit.Inputs[i], a.tree, descriptor.LeafExit); err != nil {
@@ -110,7 +110,7 @@ func TestRefusesIntents(t *testing.T) {
 	other.refused("another network", proof(func(*psbt.Packet) {}), vigil.CodeInternal, "signet")
 }
 
-func tree(t testing.TB, c ...script.Closure) script.Tree {
+func scriptOf(t testing.TB, c ...script.Closure) script.Tree {
 	t.Helper()
 	var leaves [][]byte
 	for _, c := range c {
