@@ -144,13 +144,12 @@ const (
 
 // The codes of requests and streams of wallets.
 const (
-	CodeIdentityKeyNeeded Code = "IDENTITY_KEY_NEEDED"
-	CodeReplayed          Code = "REPLAYED"
-	CodeRequestSignature  Code = "REQUEST_SIGNATURE"
-	CodeRetryNonce        Code = "RETRY_WITH_NEW_NONCE"
-	CodeTooManyWatches    Code = "TOO_MANY_WATCHES"
-	CodeWalletRate        Code = "WALLET_RATE"
-	CodeWatchExpired      Code = "WATCH_EXPIRED"
+	CodeReplayed         Code = "REPLAYED"
+	CodeRequestSignature Code = "REQUEST_SIGNATURE"
+	CodeRetryNonce       Code = "RETRY_WITH_NEW_NONCE"
+	CodeTooManyWatches   Code = "TOO_MANY_WATCHES"
+	CodeWalletRate       Code = "WALLET_RATE"
+	CodeWatchExpired     Code = "WATCH_EXPIRED"
 )
 
 // The codes of what a wallet is asked to sign, and of its policy.
@@ -191,7 +190,6 @@ var Table = []Entry{
 	{CodeForfeitUnexpected, KindInvalid, false, "A forfeit is for a VTXO that the proof does not spend."},
 	{CodeHostKeyNeeded, KindDenied, false, "This change needs the host key, which comes from the wallet's seed; an identity key may only tighten."},
 	{CodeIdentityFrozen, KindDenied, false, "This device was frozen when the wallet was recovered on another one. Use that device, or recover here with the seed."},
-	{CodeIdentityKeyNeeded, KindDenied, false, "This call takes an identity key of the wallet, not its host key."},
 	{CodeInputMismatch, KindInvalid, false, "The amount or script in the proof differs from what the operator knows of the VTXO."},
 	{CodeInputNotDelegable, KindInvalid, false, "An input cannot be renewed by a delegate: it is a note or a boarding output, or all inputs together are below dust."},
 	{CodeInputNotOurs, KindInvalid, false, "A document spends a coin whose script is none of this wallet's, or on a leaf that the group does not sign."},
@@ -246,7 +244,7 @@ var Table = []Entry{
 	{CodeWalletBusy, KindUnavailable, true, "Other requests of this wallet are in work, or as many wallets are active as the server holds at once. Nothing was begun; retry in a moment."},
 	{CodeWalletPending, KindState, false, "The wallet waits for the acknowledgments of its key's making; until then it has no address, signs nothing and keeps no delegates. Send AcknowledgeKeygen."},
 	{CodeWalletQuarantined, KindInternal, false, "The server met something in this wallet that it did not foresee, and does nothing more with it until its operator has looked. Delegates that are stored are still carried out."},
-	{CodeWalletRate, KindLimit, true, "Too many requests for this wallet. Retry after the time given, with a new nonce."},
+	{CodeWalletRate, KindLimit, true, "Too many requests for this wallet, whoever sends them. Retry after the time given."},
 	{CodeWatchExpired, KindUnavailable, false, "The watch has reached its age. Open a new one."},
 }
 

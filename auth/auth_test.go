@@ -41,53 +41,66 @@ func (b *hx) UnmarshalText(t []byte) (err error) {
 
 // vectors are what a client in another language can be held to.
 type vectors struct {
-	Note     string
-	Requests []requestVector
-	Answers  []answerVector
-	Clocks   []clockVector
-	Prepared []preparedVector
-	Webhooks []webhookVector
+	Note     string           `json:"note"`
+	Requests []requestVector  `json:"requests"`
+	Answers  []answerVector   `json:"answers"`
+	Clocks   []clockVector    `json:"clocks"`
+	Prepared []preparedVector `json:"prepared"`
+	Webhooks []webhookVector  `json:"webhooks"`
 }
 
 type requestVector struct {
-	Name            string
-	Server          hx
-	Network, Method string
-	Wallet, Key     hx
-	Epoch           uint32
-	Timestamp       int64
-	Nonce, Payload  hx
-	Hash, Signature hx
-	Encoded         hx // the whole SignedRequest in protobuf
-	SecretKey       hx // of Key, for a client to sign with; signatures here use 32 zero bytes of randomness
+	Name      string `json:"name"`
+	Server    hx     `json:"server"`
+	Network   string `json:"network"`
+	Method    string `json:"method"`
+	Wallet    hx     `json:"wallet"`
+	Key       hx     `json:"key"`
+	Epoch     uint32 `json:"epoch"`
+	Timestamp int64  `json:"timestamp"`
+	Nonce     hx     `json:"nonce"`
+	Payload   hx     `json:"payload"`
+	Hash      hx     `json:"hash"`
+	Signature hx     `json:"signature"`
+	Encoded   hx     `json:"encoded"`    // the whole SignedRequest in protobuf
+	SecretKey hx     `json:"secret_key"` // of Key, for a client to sign with; signatures here use 32 zero bytes of randomness
 }
 
 type answerVector struct {
-	Name            string
-	Server, Request hx
-	Seq             uint64
-	Timestamp       int64
-	Payload         hx
-	Hash, Signature hx
+	Name      string `json:"name"`
+	Server    hx     `json:"server"`
+	Request   hx     `json:"request"`
+	Seq       uint64 `json:"seq"`
+	Timestamp int64  `json:"timestamp"`
+	Payload   hx     `json:"payload"`
+	Hash      hx     `json:"hash"`
+	Signature hx     `json:"signature"`
 }
 
 type clockVector struct {
-	Server, Request hx
-	Timestamp       int64
-	Hash, Signature hx
+	Server    hx    `json:"server"`
+	Request   hx    `json:"request"`
+	Timestamp int64 `json:"timestamp"`
+	Hash      hx    `json:"hash"`
+	Signature hx    `json:"signature"`
 }
 
 type preparedVector struct {
-	Server, Wallet, ID, TreeKey hx
-	ExpiresAt                   int64
-	Hash, Signature             hx
+	Server    hx    `json:"server"`
+	Wallet    hx    `json:"wallet"`
+	ID        hx    `json:"id"`
+	TreeKey   hx    `json:"tree_key"`
+	ExpiresAt int64 `json:"expires_at"`
+	Hash      hx    `json:"hash"`
+	Signature hx    `json:"signature"`
 }
 
 type webhookVector struct {
-	Server          hx
-	Timestamp       int64
-	Body            string
-	Hash, Signature hx
+	Server    hx     `json:"server"`
+	Timestamp int64  `json:"timestamp"`
+	Body      string `json:"body"`
+	Hash      hx     `json:"hash"`
+	Signature hx     `json:"signature"`
 }
 
 // key makes the key whose scalar is n.

@@ -3,8 +3,8 @@ package docs
 
 import "embed"
 
-//go:embed openapi/delegates.swagger.json
+//go:embed openapi/vigil.swagger.json
 var files embed.FS
 
 // OpenAPI is the description of the REST API, version 2 of the format, as JSON.
-func OpenAPI() ([]byte, error) { return files.ReadFile("openapi/delegates.swagger.json") }
+func OpenAPI() ([]byte, error) { return files.ReadFile("openapi/vigil.swagger.json") }

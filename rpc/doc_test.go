@@ -8,15 +8,22 @@ import (
 	"testing"
 
 	"github.com/vigil-ark/vigil/docs"
+	"github.com/vigil-ark/vigil/notify"
 )
 
-// docs/api.md names every path that is served and the limits as they are.
-func TestAPIDoc(t *testing.T) {
-	raw, err := os.ReadFile("../docs/api.md")
+func pageOf(t *testing.T, path string) string {
+	t.Helper()
+	raw, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	page := string(raw)
+	return string(raw)
+}
+
+// docs/api.md and docs/wallet-api.md name every path that is served and the
+// limits as they are, and the example is a vector.
+func TestAPIDoc(t *testing.T) {
+	page, wallets := pageOf(t, "../docs/api.md"), pageOf(t, "../docs/wallet-api.md")
 	spec, err := docs.OpenAPI()
 	if err != nil {
 		t.Fatal(err)
@@ -29,8 +36,8 @@ func TestAPIDoc(t *testing.T) {
 	}
 	for path, methods := range api.Paths {
 		for method := range methods {
-			if want := "`" + strings.ToUpper(method) + " " + path + "`"; !strings.Contains(page, want) {
-				t.Errorf("%s is not in the table", want)
+			if want := "`" + strings.ToUpper(method) + " " + path + "`"; !strings.Contains(page+wallets, want) {
+				t.Errorf("%s is not in a table", want)
 			}
 		}
 	}
@@ -45,5 +52,36 @@ func TestAPIDoc(t *testing.T) {
 		if !strings.Contains(page, want) {
 			t.Errorf("docs/api.md does not say %q", want)
 		}
+	}
+	for _, want := range []string{
+		fmt.Sprintf("| `--rate-per-wallet` | %v |", l.WalletRate),
+		fmt.Sprintf("| `--burst-per-wallet` | %d |", l.WalletBurst),
+		fmt.Sprintf("| `--max-watches` | %d |", l.Watches),
+		fmt.Sprintf("at most %d requests under way; a payload has at most %d fields; an answer above %d bytes", l.WalletAtOnce, maxFields, maxKept),
+		fmt.Sprintf("every %v seconds there is a `beat`", beat.Seconds()),
+	} {
+		if !strings.Contains(wallets, want) {
+			t.Errorf("docs/wallet-api.md does not say %q", want)
+		}
+	}
+	for _, kind := range notify.Kinds() {
+		if !strings.Contains(wallets, fmt.Sprintf("`%s`", kind)) {
+			t.Errorf("docs/wallet-api.md does not name the event %s", kind)
+		}
+	}
+	var vectors struct {
+		Requests []map[string]any
+	}
+	if err := json.Unmarshal([]byte(pageOf(t, "../auth/testdata/vectors.json")), &vectors); err != nil {
+		t.Fatal(err)
+	}
+	v := vectors.Requests[0]
+	for _, name := range []string{"server", "network", "method", "wallet", "key", "payload", "nonce", "hash", "signature"} {
+		if want, ok := v[name].(string); !ok || !strings.Contains(wallets, want) {
+			t.Errorf("the example has another %s than %s", name, want)
+		}
+	}
+	if !strings.Contains(wallets, fmt.Sprintf("%016x ", int64(v["timestamp"].(float64)))) {
+		t.Error("the example has another timestamp")
 	}
 }

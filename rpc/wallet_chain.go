@@ -166,7 +166,8 @@ const (
 // is left as begun, as is an answer that is too large to keep: then a retry is
 // told to sign anew.
 func (w *walletEdge) keep(ctx context.Context, c auth.Call, answer *vigilpb.SignedAnswer, failed error) error {
-	if errors.Is(failed, context.DeadlineExceeded) || errors.Is(failed, context.Canceled) {
+	var known *vigil.Error
+	if !errors.As(failed, &known) && (errors.Is(failed, context.DeadlineExceeded) || errors.Is(failed, context.Canceled)) {
 		return vigil.Errorf(vigil.CodeRetryNonce, "the request took too long; whether it was carried out is not known: look at the state, and sign a new one")
 	}
 	kept := []byte{keptAnswer}
