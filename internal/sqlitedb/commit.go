@@ -113,7 +113,7 @@ func (db *DB) runGroup() (ran []*request, wrote int, erased bool, err error) {
 			continue
 		}
 		for i, r := range next {
-			tx, err := db.runOne(r)
+			tx, err := db.runOne(r, len(ran) == 0)
 			ran = append(ran, r)
 			wrote += tx.wrote
 			r.erased = tx.erased && r.err == nil
@@ -127,13 +127,20 @@ func (db *DB) runGroup() (ran []*request, wrote int, erased bool, err error) {
 }
 
 // runOne runs one update in its savepoint. r.err becomes the function's own
-// error; the returned one is the database's.
-func (db *DB) runOne(r *request) (tx *Tx, err error) {
+// error; the returned one is the database's. The first of a group has none before
+// it to be kept, and the transaction itself is its savepoint: a savepoint keeps
+// every page that is changed in memory, of which a migration would need as much as
+// there is on disk.
+func (db *DB) runOne(r *request, first bool) (tx *Tx, err error) {
 	tx = &Tx{ctx: r.ctx, conn: db.writer}
 	if r.err = r.ctx.Err(); r.err != nil {
 		return tx, nil
 	}
-	if err := db.writer.run("SAVEPOINT one"); err != nil {
+	begin, undo, end := []string{"SAVEPOINT one"}, []string{"ROLLBACK TO one"}, []string{"RELEASE one"}
+	if first {
+		begin, undo, end = nil, []string{"ROLLBACK", "BEGIN IMMEDIATE"}, nil
+	}
+	if err := db.writer.runAll(begin); err != nil {
 		return tx, db.judge(err)
 	}
 	r.call(tx)
@@ -145,14 +152,11 @@ func (db *DB) runOne(r *request) (tx *Tx, err error) {
 		r.err = r.ctx.Err()
 	}
 	if r.err != nil {
-		if err := db.writer.run("ROLLBACK TO one"); err != nil {
+		if err := db.writer.runAll(undo); err != nil {
 			return tx, db.judge(err)
 		}
 	}
-	if err := db.writer.run("RELEASE one"); err != nil {
-		return tx, db.judge(err)
-	}
-	return tx, nil
+	return tx, db.judge(db.writer.runAll(end))
 }
 
 // commit makes the group durable.

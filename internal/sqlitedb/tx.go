@@ -44,6 +44,16 @@ func (c *conn) run(sql string) error {
 	return err
 }
 
+// runAll executes statements until one fails.
+func (c *conn) runAll(sql []string) error {
+	for _, s := range sql {
+		if err := c.run(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // number reads the one integer that sql yields.
 func (c *conn) number(sql string) (int64, error) {
 	s, err := c.take(sql)
