@@ -178,7 +178,7 @@ func spender(v *ark.VTXO) string {
 // watches says whether a delegate's own commitment may be what spent a VTXO.
 func watches(rec *delegate.Record, by string) bool {
 	c, err := chainhash.NewHashFromStr(by)
-	return err == nil && (rec.Watches(*c) || rec.Commitment == *c)
+	return err == nil && *c != (chainhash.Hash{}) && (rec.Watches(*c) || rec.Commitment == *c)
 }
 
 // end ends the delegates over what is gone.

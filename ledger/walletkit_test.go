@@ -237,3 +237,5 @@ func (x *town) entries() int {
 	x.must(x.l.AuditEntries(x.t.Context(), 0, 1_000_000, func(ledger.Audited) error { n++; return nil }))
 	return n
 }
+
+func unix(at int64) time.Time { return time.Unix(at, 0) }
