@@ -268,7 +268,7 @@ func (e *Engine) plan(ctx context.Context) time.Duration {
 	soonest(at)
 	var dropped []*flight
 	for _, f := range due {
-		if f.missed >= misses || now.Sub(f.since) > forgotten || e.silent(f, now) {
+		if f.missed >= misses || now.Sub(f.since) > e.patience() || e.silent(f, now) {
 			dropped = append(dropped, f)
 			continue
 		}
@@ -332,10 +332,17 @@ func (e *Engine) dropped(ctx context.Context, recs []*delegate.Record) {
 	}
 }
 
-// forgotten is the time after which a queued intent that no batch listed is
-// registered again, however full the batches were. Registering again is
-// harmless: while the old copy is queued, the answer says so.
-const forgotten = 30 * time.Minute
+// patience is the time after which a queued intent that no batch listed is
+// registered again, however full the batches were: whether one has room is only a
+// guess. Registering again is harmless: while the old copy is queued, the answer
+// says so.
+func (e *Engine) patience() time.Duration {
+	const longest = 30 * time.Minute
+	if e.session <= 0 {
+		return longest
+	}
+	return min(longest, 10*e.session+e.cfg.Pace.Margin)
+}
 
 func earlier(a, b time.Time) time.Time {
 	if b.Before(a) {

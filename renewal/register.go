@@ -158,11 +158,13 @@ func (e *Engine) take(ctx context.Context, room int) {
 				if err := e.quarantine(ctx, row, row.Err); err != nil {
 					e.cfg.Log.Error("an unreadable record could not be quarantined", "delegate", row.ID, "err", err)
 				}
+			case !inStep(row):
+				e.stray(ctx, row)
 			case row.Record.State == delegate.Armed:
 				ripe = append(ripe, change{Prev: row.Record, Event: delegate.Ripe, Mutate: func(r *delegate.Record) {
 					r.NextAttempt = now.Unix()
 				}})
-			case row.Record.State == delegate.Due:
+			default:
 				due = append(due, row.Record)
 			}
 		}
@@ -183,17 +185,6 @@ func (e *Engine) take(ctx context.Context, room int) {
 	at, ok, err := e.ledger.NextDue(ctx)
 	e.post(ctx, func() {
 		e.taking = false
-		e.nextDue = e.cfg.Now().Add(time.Second)
-		if failed == nil && err == nil {
-			e.nextDue = e.cfg.Now().Add(idle)
-			if ok {
-				// While rows that are due already fill the window, the next look is
-				// when there is room again.
-				e.nextDue = later(at, e.cfg.Now().Add(100*time.Millisecond))
-			}
-		} else {
-			e.cfg.Log.Error("the due index could not be read", "err", errors.Join(failed, err))
-		}
 		fresh := due[:0]
 		for _, rec := range due {
 			if e.flights.byID[rec.ID] != nil {
@@ -203,10 +194,40 @@ func (e *Engine) take(ctx context.Context, room int) {
 			f.since = now
 			fresh = append(fresh, rec)
 		}
+		now := e.cfg.Now()
+		switch {
+		case failed != nil || err != nil:
+			e.cfg.Log.Error("the due index could not be read", "err", errors.Join(failed, err))
+			e.nextDue = now.Add(time.Second)
+		case !ok:
+			e.nextDue = now.Add(idle)
+		case len(fresh) > 0:
+			// While rows that are due already fill the window, the next look is when
+			// there is room again.
+			e.nextDue = later(at, now.Add(100*time.Millisecond))
+		default:
+			// What is due already is in work, or could not be taken up.
+			e.nextDue = later(at, now.Add(time.Second))
+		}
 		if len(fresh) > 0 {
 			e.spawn(func() { e.register(ctx, fresh, func() {}) }, e.rescue(ctx, fresh))
 		}
 	})
+}
+
+// inStep says whether a row of the due index is the one that its record asks for.
+func inStep(row ledger.Due) bool {
+	at, waits := row.Record.DueAt()
+	return waits && at == row.At
+}
+
+// stray removes a row of the due index that its record does not ask for: followed,
+// it would have the record attempted again and again.
+func (e *Engine) stray(ctx context.Context, row ledger.Due) {
+	e.cfg.Log.Error("a row of the due index is out of step with its record, and is removed", "delegate", row.ID, "state", row.Record.State)
+	if err := e.ledger.DropStray(ctx, row); err != nil {
+		e.cfg.Log.Error("it could not be removed", "delegate", row.ID, "err", err)
+	}
 }
 
 func later(a, b time.Time) time.Time {
@@ -256,16 +277,20 @@ func (e *Engine) register(ctx context.Context, recs []*delegate.Record, done fun
 	calls := errgroup.Group{}
 	calls.SetLimit(e.cfg.Calls)
 	for i := range todo {
-		if out, ok := started[todo[i].rec]; ok {
-			if out.Err != nil || out.Record.State != delegate.Registering {
-				prev := todo[i].rec
-				todo[i].rec = nil
-				e.post(ctx, func() { e.written(ctx, prev, out) })
-				continue
-			}
-			todo[i].held = todo[i].rec.IntentID
-			todo[i].rec = out.Record
+		prev := todo[i].rec
+		out, begun := started[prev]
+		if !begun {
+			out = e.unmoved(ctx, prev)
 		}
+		if out.Err != nil || out.Record.State != delegate.Registering {
+			todo[i].rec = nil
+			e.post(ctx, func() { e.written(ctx, prev, out) })
+			continue
+		}
+		if begun {
+			todo[i].held = prev.IntentID
+		}
+		todo[i].rec = out.Record
 	}
 	for _, r := range todo {
 		if r.rec == nil {
@@ -282,6 +307,17 @@ func (e *Engine) register(ctx context.Context, recs []*delegate.Record, done fun
 		})
 	}
 	_ = calls.Wait() // every outcome is written above
+}
+
+// unmoved reads a record again that is to be registered once more: its owner may
+// have cancelled it meanwhile, and the intent with it. One that was registered
+// after that would stay queued, and hold up what its owner does with the coin.
+func (e *Engine) unmoved(ctx context.Context, prev *delegate.Record) ledger.Outcome {
+	rec, err := e.ledger.Delegate(ctx, prev.ID)
+	if err == nil && rec.Version != prev.Version {
+		err = ledger.ErrConflict
+	}
+	return ledger.Outcome{Record: rec, Err: err}
 }
 
 // registrable writes down what became of the delegates that cannot be registered

@@ -88,6 +88,7 @@ type Ledger interface {
 	Due(ctx context.Context, upTo time.Time, limit int, from ledger.Cursor) ([]ledger.Due, ledger.Cursor, error)
 	NextDue(ctx context.Context) (time.Time, bool, error)
 	Quarantine(ctx context.Context, due ledger.Due, why string) error
+	DropStray(ctx context.Context, due ledger.Due) error
 	Apply(ctx context.Context, changes ...ledger.Change) ([]ledger.Outcome, error)
 	Branch(ctx context.Context, id vigil.DelegateID, commitment chainhash.Hash) (*delegate.Branch, error)
 }
