@@ -73,7 +73,7 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, code vigil.Code,
 		w.Header().Set("Retry-After", seconds(wait))
 	}
 	st := statusOf(&vigil.Error{Code: code, Message: vigil.Lookup(code).Meaning}, wait)
-	if s.refuseWallet(w, r, st) {
+	if s.refuseConnect(w, r, st) {
 		return
 	}
 	if isGRPC(r) {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"connectrpc.com/connect"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -65,8 +66,8 @@ func reason(err error) vigil.Code {
 }
 
 func TestReflectionAndHealth(t *testing.T) {
-	s := server(t, rpc.Config{}, &fake{})
-	conn := dial(t, listen(t, s))
+	r := newRig(t, &wallets{}, roomy())
+	s, conn := r.rpc, dial(t, r.addr)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 
@@ -85,9 +86,22 @@ func TestReflectionAndHealth(t *testing.T) {
 	for _, svc := range resp.GetListServicesResponse().GetService() {
 		names = append(names, svc.GetName())
 	}
-	for _, want := range []string{"fulmine.v1.DelegateService", "vigil.v1.OwnerService", "grpc.health.v1.Health"} {
+	for _, want := range []string{"fulmine.v1.DelegateService", "vigil.v1.OwnerService", "vigil.v1.WalletService", "grpc.health.v1.Health"} {
 		if !slices.Contains(names, want) {
 			t.Errorf("reflection lacks %s: %v", want, names)
+		}
+	}
+	// What it lists it can describe: that is what makes grpcurl work.
+	if err := refl.Send(&reflectionpb.ServerReflectionRequest{MessageRequest: &reflectionpb.ServerReflectionRequest_FileContainingSymbol{FileContainingSymbol: "vigil.v1.WalletService.Sign"}}); err != nil {
+		t.Fatal(err)
+	}
+	if resp, err = refl.Recv(); err != nil || len(resp.GetFileDescriptorResponse().GetFileDescriptorProto()) == 0 {
+		t.Errorf("reflection does not describe wallets: %v, %v", resp, err)
+	}
+	for _, service := range []string{"vigil.v1.OwnerService", "vigil.v1.WalletService"} {
+		h, err := healthpb.NewHealthClient(conn).Check(ctx, &healthpb.HealthCheckRequest{Service: service})
+		if err != nil || h.GetStatus() != healthpb.HealthCheckResponse_SERVING {
+			t.Errorf("health of %s: %v, %v", service, h, err)
 		}
 	}
 
@@ -111,6 +125,34 @@ func TestReflectionAndHealth(t *testing.T) {
 	}
 	if w := do(s, "GET", "/healthz", ""); w.Code != http.StatusOK {
 		t.Errorf("it is still alive: %d", w.Code)
+	}
+}
+
+// Owners' calls, too, are served on every transport.
+func TestOwnersOnEveryTransport(t *testing.T) {
+	f := &fake{one: vigil.Summary{State: "joining"}, list: make([]vigil.Summary, 2)}
+	addr := listen(t, server(t, rpc.Config{Limits: roomy()}, f))
+	tr := &http.Transport{}
+	t.Cleanup(tr.CloseIdleConnections)
+	hc := &http.Client{Transport: tr}
+	for name, o := range map[string]connect.ClientOption{"gRPC-Web": connect.WithGRPCWeb(), "Connect": connect.WithClientOptions(), "JSON": connect.WithProtoJSON()} {
+		list := connect.NewClient[vigilpb.ListDelegatesRequest, vigilpb.ListDelegatesResponse](hc, "http://"+addr+vigilpb.OwnerService_ListDelegates_FullMethodName, o)
+		a, err := list.CallUnary(t.Context(), connect.NewRequest(&vigilpb.ListDelegatesRequest{Message: "m", Proof: "p"}))
+		if err != nil || len(a.Msg.GetDelegates()) != 2 {
+			t.Errorf("%s: list: %v, %v", name, a, err)
+		}
+		cancel := connect.NewClient[vigilpb.CancelDelegateRequest, vigilpb.CancelDelegateResponse](hc, "http://"+addr+vigilpb.OwnerService_CancelDelegate_FullMethodName, o)
+		f.err = vigil.Errorf(vigil.CodeNotFound, "none")
+		_, err = cancel.CallUnary(t.Context(), connect.NewRequest(&vigilpb.CancelDelegateRequest{}))
+		f.err = nil
+		var told *connect.Error
+		if !errors.As(err, &told) || told.Code() != connect.CodeNotFound || told.Message() != "NOT_FOUND: none" || len(told.Details()) != 1 {
+			t.Errorf("%s: cancel: %v", name, err)
+		}
+		none := connect.NewClient[vigilpb.CancelDelegateRequest, vigilpb.CancelDelegateResponse](hc, "http://"+addr+"/vigil.v1.OwnerService/No", o)
+		if _, err := none.CallUnary(t.Context(), connect.NewRequest(&vigilpb.CancelDelegateRequest{})); connect.CodeOf(err) != connect.CodeUnimplemented {
+			t.Errorf("%s: no method: %v", name, err)
+		}
 	}
 }
 

@@ -1,9 +1,7 @@
 package rpc
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -12,7 +10,6 @@ import (
 
 	"connectrpc.com/connect"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
@@ -24,7 +21,7 @@ import (
 // walletPrefix begins the path of every gRPC, gRPC-Web and Connect call of a
 // wallet, walletREST that of every REST call.
 const (
-	walletPrefix = "/vigil.v1.WalletService/"
+	walletPrefix = connectPrefix + "WalletService/"
 	walletREST   = "/v1/wallet/"
 )
 
@@ -45,12 +42,7 @@ func (s *Server) wallets() (http.Handler, error) {
 	if err := w.register(mux); err != nil {
 		return nil, err
 	}
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		none := status.New(codes.Unimplemented, "no such method")
-		if !s.refuseWallet(w, r, none) {
-			writeStatus(w, http.StatusNotFound, none)
-		}
-	})
+	mux.HandleFunc("/", s.noMethod)
 	return mux, nil
 }
 
@@ -80,12 +72,10 @@ func (w *walletEdge) register(mux *http.ServeMux) error {
 		return err
 	}
 	options := connect.WithHandlerOptions(
+		plain(w.limits),
 		connect.WithCodec(strictProto{}),
 		connect.WithCodec(strictJSON{name: "json"}),
 		connect.WithCodec(strictJSON{name: "json; charset=utf-8"}),
-		// What is sent does not compress; a small body must not become a large one.
-		connect.WithCompression("gzip", nil, nil),
-		connect.WithReadMaxBytes(int(w.limits.Body)),
 	)
 	for _, m := range list {
 		if m.call == nil {
@@ -102,29 +92,6 @@ func (w *walletEdge) register(mux *http.ServeMux) error {
 		mux.HandleFunc("POST "+m.path, func(rw http.ResponseWriter, r *http.Request) { w.rest(rw, r, m) })
 	}
 	return nil
-}
-
-// onConnect gives an error of the edge the form of Connect's, which writes it as
-// each of its three protocols wants it.
-func onConnect(err error) error {
-	if err == nil {
-		return nil
-	}
-	s := status.Convert(err)
-	c := connect.NewError(connect.Code(s.Code()), errors.New(s.Message()))
-	for _, d := range s.Details() {
-		m, ok := d.(proto.Message)
-		if !ok {
-			continue // a detail that this program does not know, and so did not make
-		}
-		if detail, err := connect.NewErrorDetail(m); err == nil {
-			c.AddDetail(detail)
-		}
-	}
-	if _, wait, ok := read(s); ok && wait > 0 {
-		c.Meta().Set("Retry-After", seconds(wait))
-	}
-	return c
 }
 
 // strictProto and strictJSON decode requests as they are defined, and nothing
@@ -248,16 +215,6 @@ func restIn(r *http.Request) (q in, err error) {
 		return q, err
 	}
 	return q, into(&q, b, decodeJSON)
-}
-
-// refuseWallet answers a call of a wallet before any decoding, in the caller's
-// own protocol.
-func (s *Server) refuseWallet(w http.ResponseWriter, r *http.Request, st *status.Status) bool {
-	if !strings.HasPrefix(r.URL.Path, walletPrefix) || !s.errors.IsSupported(r) {
-		return false
-	}
-	r.Body = io.NopCloser(bytes.NewReader(nil))
-	return s.errors.Write(w, r, onConnect(st.Err())) == nil
 }
 
 // watchesWallet says whether r opens a watch of a wallet, by whatever protocol.
