@@ -71,7 +71,8 @@ func (r *rig) unread() (rows []string) {
 
 // TestRottenRowsAreMarkedAndHarmNobody: a record in flight that the disk has
 // spoiled while Vigil was down, or while it ran, and one that is due: each is kept,
-// marked and not carried out, and the sound ones are renewed.
+// marked and not carried out, a newer one that waited for it takes over, and the
+// sound ones are renewed.
 func TestRottenRowsAreMarkedAndHarmNobody(t *testing.T) {
 	for name, running := range map[string]bool{"found at the start": false, "found later": true} {
 		t.Run(name, func(t *testing.T) {
@@ -84,6 +85,10 @@ func TestRottenRowsAreMarkedAndHarmNobody(t *testing.T) {
 			r.start()
 			r.awaitState(flying.ID, delegate.Registered)
 			r.awaitState(sound.ID, delegate.Registered)
+			newer := r.submit(devices[0], wallet.DelegateOptions{ValidAt: time.Now().Add(-5 * time.Second)}, coins[0])
+			if newer.State != delegate.Pending {
+				t.Fatalf("the newer is %s", newer.State)
+			}
 			if !running {
 				r.crash()
 			}
@@ -96,12 +101,18 @@ func TestRottenRowsAreMarkedAndHarmNobody(t *testing.T) {
 				r.start()
 			}
 			r.renewed(r.awaitState(sound.ID, delegate.Settled), coins[1])
+			// Nothing more will come of the older: who waited for it takes over.
+			r.renewed(r.awaitState(newer.ID, delegate.Settled), coins[0])
 			r.awaitMarks("delegate_sessions/"+string(flying.ID[:]), "delegate_sessions/"+string(due.ID[:]))
 			if !running { // else the row goes without having been read
 				r.awaitMarks("in_flight/" + string(sound.ID[:]))
 			}
 			r.halt()
-			r.forfeited(0, coins[0], coins[2])
+			r.forfeited(1, coins[0], coins[1])
+			r.forfeited(0, coins[2])
+			if rows, _, err := r.ledger.Due(r.ctx, time.Now().Add(time.Hour), 10, nil); err != nil || len(rows) > 0 {
+				t.Errorf("still due: %v, %v", rows, err)
+			}
 			if rows := r.unread(); len(rows) != 2 {
 				t.Errorf("fsck finds %q", rows)
 			}
