@@ -18,12 +18,12 @@ type Kept struct {
 	Uncovered int             // coins that are still without cover
 }
 
-// Keep is what a device does whenever it is online: it finishes a payment that
-// broke off, moves coins that stand at a script without a recovery leaf, fetches
+// Keep is what a device does whenever it is online: it finishes a payment or a
+// refresh that broke off, moves coins that stand at a script without a recovery leaf, fetches
 // the exit data that it lacks, and covers whatever no delegate covers: the client
 // rule, "no active delegate and coins not empty".
 func (w *Wallet) Keep(ctx context.Context) (k Kept, err error) {
-	if err := w.finishPayment(ctx); err != nil {
+	if err := errors.Join(w.finishRefresh(ctx), w.finishPayment(ctx)); err != nil {
 		return k, err
 	}
 	coins, err := w.VTXOs(ctx)

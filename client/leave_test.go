@@ -27,13 +27,9 @@ const somewhere = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
 // minted gives the wallet coins without a batch, and the exit data of all.
 func (w *world) minted(d *client.Wallet, sats ...int64) []wire.OutPoint {
 	w.Helper()
-	to, err := d.Address()
-	if err != nil {
-		w.Fatal(err)
-	}
 	var outs []*wire.TxOut
 	for _, n := range sats {
-		outs = append(outs, wire.NewTxOut(n, to.PkScript()))
+		outs = append(outs, w.output(d, n))
 	}
 	ops, err := w.op.Mint(outs...)
 	if err != nil {
@@ -46,6 +42,16 @@ func (w *world) minted(d *client.Wallet, sats ...int64) []wire.OutPoint {
 		w.Fatal(err)
 	}
 	return ops
+}
+
+// output pays the wallet's address.
+func (w *world) output(d *client.Wallet, sats int64) *wire.TxOut {
+	w.Helper()
+	to, err := d.Address()
+	if err != nil {
+		w.Fatal(err)
+	}
+	return wire.NewTxOut(sats, to.PkScript())
 }
 
 // TestLeaveAlone brings coins out with Vigil and operator dead: from the seed, the

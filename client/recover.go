@@ -37,7 +37,7 @@ func Recover(ctx context.Context, cfg Config, seed Seed, name string) (*Wallet, 
 		}
 		key, err := w.hostKey(ctx, n)
 		if err == nil {
-			err = w.restore(ctx, key, CreateOptions{Name: name})
+			err = w.restore(ctx, key, CreateOptions{Name: name}, &seed)
 			key.Burn()
 		}
 		if err == nil {
@@ -46,70 +46,58 @@ func Recover(ctx context.Context, cfg Config, seed Seed, name string) (*Wallet, 
 		w.Close()
 		// A device without a wallet is none: the next try begins anew.
 		err = errors.Join(err, w.store.Delete(ctx, named(nameHost, n)), w.store.Delete(ctx, nameState))
-		if vigil.CodeOf(err) != vigil.CodeNotFound || n == maxEpochs {
-			return nil, err
+		switch vigil.CodeOf(err) {
+		case vigil.CodeNotPermitted, vigil.CodeNotFound, vigil.CodeEpochUnknown:
+			if n < maxEpochs {
+				continue // the host key of another epoch
+			}
 		}
+		return nil, err
 	}
 }
 
-// restore takes over what Vigil keeps for the host key.
-func (w *Wallet) restore(ctx context.Context, key *bip340.Key, opt CreateOptions) error {
+// restore takes over what Vigil keeps for the host key. A seed helps when the last
+// healing refresh broke off.
+func (w *Wallet) restore(ctx context.Context, key *bip340.Key, opt CreateOptions, seed *Seed) error {
 	own, identity := key.PubKey(), w.identity.PubKey()
 	var answer vigilpb.RecoverAnswer
 	err := w.vigil.ask(ctx, "Recover", caller{own[:], key, w.st.Cutover.Active}, &vigilpb.RecoverRequest{IdentityKey: identity[:], Name: opt.Name}, &answer)
 	if err != nil {
 		return err
 	}
-	if len(answer.Epochs) == 0 || len(answer.Epochs) > 2 {
-		return fmt.Errorf("%w: %d epochs", ErrVigil, len(answer.Epochs))
-	}
-	var group bip340.PubKey
-	next := *w.st
-	next.Epochs = nil
-	for _, e := range answer.Epochs {
-		if !e.Certified {
-			continue // nobody may sign with it, and Vigil keeps it for whoever began it
-		}
-		got, err := w.restoreEpoch(ctx, key, e)
-		if errors.Is(err, chilldkg.ErrHostKey) && e.Number != answer.Active {
-			continue // made for another host key: the other epoch is this device's
-		}
-		if err != nil {
-			return fmt.Errorf("epoch %d: %w", e.Number, err)
-		}
-		if group != (bip340.PubKey{}) && group != got.key {
-			return fmt.Errorf("%w: two epochs of two keys", ErrVigil)
-		}
-		group, next.ID, next.Threshold = got.key, got.id, got.threshold
-		next.Epochs = append(next.Epochs, got.epoch)
-	}
-	if len(next.Epochs) == 0 {
-		return fmt.Errorf("%w: no epoch of this device", ErrVigil)
-	}
-	next.Cutover = refresh.Cutover{Active: next.Epochs[len(next.Epochs)-1].Number}
-	next.Epochs = next.Epochs[len(next.Epochs)-1:]
-	d, err := w.checkDescriptor(ctx, group, answer.GetDescriptor_(), 0)
+	last, err := w.restoreEpochs(ctx, &answer, seed)
 	if err != nil {
 		return err
 	}
-	x := group.XOnly()
+	d, err := w.checkDescriptor(ctx, last.key, answer.GetDescriptor_(), 0)
+	if err != nil {
+		return err
+	}
+	x := last.key.XOnly()
 	if string(answer.Wallet) != string(x[:]) {
 		return fmt.Errorf("%w: wallet %x, its key is %s", ErrVigil, answer.Wallet, x)
 	}
 	err = w.update(ctx, func(st *state) error {
-		*st = next
+		st.ID, st.Threshold = last.id, last.threshold
+		st.Epochs, st.Cutover = []epoch{last.epoch}, refresh.Cutover{Active: last.Number}
 		st.Wallet, st.Descriptor = x[:], d.Encode()
-		st.Acknowledged = answer.State != "pending"
+		st.Acknowledged = answer.State != statePending
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	if err := w.reload(ctx); err != nil || w.st.Acknowledged {
+	if err := w.reload(ctx); err != nil {
 		return err
 	}
-	return w.acknowledge(ctx, opt.Cold)
+	if !w.st.Acknowledged {
+		return w.acknowledge(ctx, opt.Cold)
+	}
+	return w.finishRefresh(ctx)
 }
+
+// statePending is Vigil's word for a wallet that waits for acknowledgments.
+const statePending = "pending"
 
 // restored is an epoch made again.
 type restored struct {
@@ -118,51 +106,110 @@ type restored struct {
 	id, threshold int
 }
 
-// restoreEpoch makes an epoch's share again and keeps it.
-func (w *Wallet) restoreEpoch(ctx context.Context, key *bip340.Key, e *vigilpb.WalletEpoch) (restored, error) {
-	scalar, err := w.store.Get(ctx, named(nameHost, w.st.Cutover.Active))
-	if err != nil {
-		return restored{}, err
+// restoreEpochs makes the share of the latest certified epoch again, and keeps it
+// with its host key.
+func (w *Wallet) restoreEpochs(ctx context.Context, answer *vigilpb.RecoverAnswer, seed *Seed) (last restored, err error) {
+	if len(answer.Epochs) == 0 || len(answer.Epochs) > 2 {
+		return last, fmt.Errorf("%w: %d epochs", ErrVigil, len(answer.Epochs))
 	}
-	host, err := chilldkg.NewHostKey(scalar)
+	hosts, err := w.candidates(ctx, seed)
 	if err != nil {
-		return restored{}, err
+		return last, err
 	}
-	defer host.Burn()
-	out := restored{epoch: epoch{Number: e.Number, Record: e.Record}}
 	var share secret.Bytes
+	var host uint32
+	defer func() {
+		share.Burn()
+		for _, h := range hosts {
+			h.Burn()
+		}
+	}()
+	for _, e := range answer.Epochs {
+		if !e.Certified {
+			continue // nobody may sign with it
+		}
+		for n, h := range hosts {
+			got, s, err := restoreEpoch(h, e, share)
+			if errors.Is(err, chilldkg.ErrHostKey) {
+				continue
+			}
+			if err != nil {
+				return last, fmt.Errorf("epoch %d: %w", e.Number, err)
+			}
+			if last.key != (bip340.PubKey{}) && last.key != got.key {
+				return last, fmt.Errorf("%w: two epochs of two keys", ErrVigil)
+			}
+			share.Burn()
+			last, share, host = got, s, n
+		}
+	}
+	if last.key == (bip340.PubKey{}) {
+		return last, fmt.Errorf("%w: no epoch of this device", ErrVigil)
+	}
+	scalar, err := w.hostScalar(ctx, seed, host)
+	if err != nil {
+		return last, err
+	}
+	defer scalar.Burn()
+	return last, errors.Join(w.store.Put(ctx, named(nameShare, last.Number), share), w.store.Put(ctx, named(nameHost, last.Number), scalar))
+}
+
+// candidates are the host keys that the device may have had, by the index that
+// the seed has them under: its own, and with a seed all before it.
+func (w *Wallet) candidates(ctx context.Context, seed *Seed) (map[uint32]*chilldkg.HostKey, error) {
+	active := w.st.Cutover.Active
+	first := active
+	if seed != nil {
+		first = 0
+	}
+	out := map[uint32]*chilldkg.HostKey{}
+	for n := first; n <= active; n++ {
+		scalar, err := w.hostScalar(ctx, seed, n)
+		if err != nil {
+			return nil, err
+		}
+		if out[n], err = chilldkg.NewHostKey(scalar); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+func (w *Wallet) hostScalar(ctx context.Context, seed *Seed, n uint32) (secret.Bytes, error) {
+	if seed != nil {
+		return seed.host(w.st.Network, n)
+	}
+	return w.store.Get(ctx, named(nameHost, n))
+}
+
+// restoreEpoch makes an epoch's share of its record: sealed, or from the share of
+// the epoch before when it was never handed in.
+func restoreEpoch(host *chilldkg.HostKey, e *vigilpb.WalletEpoch, before secret.Bytes) (out restored, share secret.Bytes, err error) {
+	out.epoch = epoch{Number: e.Number, Hosts: e.Hosts, Record: e.Record}
 	if e.Number == 0 {
 		got, params, err := chilldkg.Recover(host, e.Record)
 		if err != nil {
-			return out, err
+			return out, share, err
 		}
 		info, err := got.Info()
 		if err != nil {
-			return out, err
+			return out, share, err
 		}
-		out.Info, out.key, out.id, out.threshold, share = info.Encode(), got.Key, got.ID, got.Threshold, got.Share
+		out.Info, out.key, out.id, out.threshold = info.Encode(), got.Key, got.ID, got.Threshold
 		out.Hosts = hostBytes(params.HostPubKeys())
+		return out, got.Share, nil
+	}
+	var got *refresh.Output
+	if len(e.Sealed) == len(refresh.Sealed{}) {
+		got, err = refresh.Recover(host, e.Record, refresh.Sealed(e.Sealed))
 	} else {
-		if len(e.Sealed) != len(refresh.Sealed{}) {
-			return out, fmt.Errorf("%w: the share of epoch %d was never handed in", ErrVigil, e.Number)
-		}
-		got, err := refresh.Recover(host, e.Record, refresh.Sealed(e.Sealed))
-		if err != nil {
-			return out, err
-		}
-		out.Info, out.key, out.id, out.threshold, share = got.Info.Encode(), got.Info.PubKey(), got.ID, got.Info.Threshold(), got.Share
-		out.Hosts = e.Hosts
+		got, err = refresh.Apply(host, e.Record, before)
 	}
-	defer share.Burn()
-	if err := w.store.Put(ctx, named(nameShare, e.Number), share); err != nil {
-		return out, err
-	}
-	hostScalar, err := w.store.Get(ctx, named(nameHost, w.st.Cutover.Active))
 	if err != nil {
-		return out, err
+		return out, share, err
 	}
-	defer hostScalar.Burn()
-	return out, w.store.Put(ctx, named(nameHost, e.Number), hostScalar)
+	out.Info, out.key, out.id, out.threshold = got.Info.Encode(), got.Info.PubKey(), got.ID, got.Info.Threshold()
+	return out, got.Share, nil
 }
 
 // ConfirmRecovery removes the identity keys that Recover froze, once the
