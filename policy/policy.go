@@ -13,9 +13,9 @@ import (
 
 const (
 	format = 1
-	// MaxAllow bounds the allow-list, MaxScript an entry: a P2WSH or P2TR script
-	// has 34 bytes.
-	MaxAllow  = 256
+	// MaxAllow bounds the allow-list.
+	MaxAllow = 256
+	// MaxScript bounds an entry of it in bytes: a P2WSH or P2TR script has 34.
 	MaxScript = 64
 	// maxSize bounds an encoded policy in bytes.
 	maxSize = 32 << 10

@@ -34,7 +34,8 @@ func TestRefusesBatches(t *testing.T) {
 	a, b, board := w.coin(10, 10_000), w.coin(11, 20_000), w.boarding(12, 5000)
 	message := w.register()
 	leaf := []*wire.TxOut{w.own(34_000)}
-	settle := func() *settlement { return w.settle(message, []coin{a, b}, []coin{board}, leaf) }
+	good := w.settle(message, []coin{a, b}, []coin{board}, leaf)
+	settle := func() *settlement { return w.again(good) }
 	other := w.settle(message, []coin{a, b}, []coin{board}, []*wire.TxOut{w.own(33_000)})
 	theirs := w.settle(message, []coin{a, b}, []coin{board}, []*wire.TxOut{w.foreign(34_000)})
 	unsigned := w.proof(message, []coin{a, b, board}, leaf...)
@@ -118,9 +119,8 @@ func TestRefusesForfeits(t *testing.T) {
 	a, b, c := w.coin(10, 10_000), w.coin(11, 20_000), w.coin(13, 7000)
 	board := w.boarding(12, 5000)
 	message := w.register()
-	settle := func() *settlement {
-		return w.settle(message, []coin{a, b}, []coin{board}, []*wire.TxOut{w.own(34_000)})
-	}
+	good := w.settle(message, []coin{a, b}, []coin{board}, []*wire.TxOut{w.own(34_000)})
+	settle := func() *settlement { return w.again(good) }
 	other := w.settle(message, []coin{a, b}, nil, []*wire.TxOut{w.own(29_000)})
 	third := func(s *settlement) coin { // the stranger's connector
 		p, err := script.ParsePSBT(s.connectors[3].Tx, script.OperatorLimits())
@@ -187,9 +187,7 @@ func TestRefusesBoarding(t *testing.T) {
 	w := newWorld(t)
 	board, later := w.boarding(12, 5000), w.boarding(13, 6000)
 	message := w.register()
-	settle := func(boards ...coin) *settlement {
-		return w.settle(message, nil, boards, []*wire.TxOut{w.own(4000)})
-	}
+	good := w.settle(message, nil, []coin{board, later}, []*wire.TxOut{w.own(4000)})
 	for name, tt := range map[string]struct {
 		spoil func(s *settlement)
 		code  vigil.Code
@@ -204,15 +202,13 @@ func TestRefusesBoarding(t *testing.T) {
 		"another shown amount":  {func(s *settlement) { s.commitment.Inputs[1].WitnessUtxo = wire.NewTxOut(4999, board.out.PkScript) }, vigil.CodeDocumentInvalid, "does not prove"},
 		"no shown output":       {func(s *settlement) { s.commitment.Inputs[0].WitnessUtxo = nil }, vigil.CodeDocumentInvalid, "unknown"},
 	} {
-		s := settle(board, later)
+		s := w.again(good)
 		tt.spoil(s)
 		w.refused(name, w.boarded(s), tt.code, tt.word)
 	}
 	// A coin that the intent does not prove slips into the commitment.
-	s := settle(board)
-	proof := s.proof
-	s = settle(board, later)
-	s.proof = proof
+	s := w.again(good)
+	s.proof = w.settle(message, nil, []coin{board}, []*wire.TxOut{w.own(4000)}).proof
 	w.refused("a coin beside the intent", w.boarded(s), vigil.CodeDocumentInvalid, "does not prove")
 }
 

@@ -9,6 +9,8 @@ import (
 	"github.com/btcsuite/btcd/txscript/v2"
 	"github.com/btcsuite/btcd/wire/v2"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/vigil-ark/vigil/ark"
 	"github.com/vigil-ark/vigil/ark/asset"
 	"github.com/vigil-ark/vigil/ark/descriptor"
@@ -390,6 +392,32 @@ func (w *world) carry(s *settlement, coins, boards []coin, leaf []*wire.TxOut, o
 		s.forfeits = append(s.forfeits, w.liveForfeit(c, coin{at: wire.OutPoint{Hash: at.Txid()}, out: at.Tx.TxOut[0]}))
 	}
 	return s
+}
+
+// again is a settlement of its own with the same content: making one anew costs a
+// MuSig2 session for every node.
+func (w *world) again(s *settlement) *settlement {
+	w.t.Helper()
+	packet := func(p *psbt.Packet) *psbt.Packet {
+		c, err := script.ParsePSBT(w.b64(p), script.OperatorLimits())
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		return c
+	}
+	c := *s
+	c.proof, c.commitment, c.forfeits = packet(s.proof), packet(s.commitment), nil
+	for _, f := range s.forfeits {
+		c.forfeits = append(c.forfeits, packet(f))
+	}
+	c.nodes, c.connectors = nil, nil
+	for _, n := range s.nodes {
+		c.nodes = append(c.nodes, proto.CloneOf(n))
+	}
+	for _, n := range s.connectors {
+		c.connectors = append(c.connectors, proto.CloneOf(n))
+	}
+	return &c
 }
 
 // coinOf is a coin of the operator's own.
