@@ -85,7 +85,7 @@ func TestAnUnrolledInputEndsItsDelegate(t *testing.T) {
 	defer watch.Close()
 	w.op.set(func(o *fakeOperator) { a.Unrolled = true; o.coins[a.Outpoint] = a })
 	w.clock.add(time.Hour)
-	if err := w.service.Round(t.Context(), time.Minute); err != nil {
+	if err := w.local().Round(t.Context(), time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	if e := <-watch.C(); e.Kind != "unrolled" || e.Outpoints[0] != a.Outpoint.String() {

@@ -22,6 +22,7 @@ import (
 	"github.com/vigil-ark/vigil/ledger"
 	"github.com/vigil-ark/vigil/notify"
 	"github.com/vigil-ark/vigil/operator"
+	"github.com/vigil-ark/vigil/rpc"
 	"github.com/vigil-ark/vigil/secret"
 	"github.com/vigil-ark/vigil/secret/secrettest"
 	"github.com/vigil-ark/vigil/signer"
@@ -45,8 +46,16 @@ type world struct {
 	signer  *signer.Signer
 	ledger  *ledger.Ledger
 	hub     *notify.Hub
-	service *wallet.Service
+	service port
 	woken   int
+}
+
+// port is what a device reaches: the service itself, or one over the wire.
+type port interface {
+	rpc.Wallets
+	rpc.Replay
+	HostKey() bip340.PubKey
+	Close()
 }
 
 type clock struct {
@@ -371,3 +380,6 @@ func refusedWith(t testing.TB, err error, want vigil.Code) {
 		t.Fatalf("refused with %s (%v), want %s", got, err, want)
 	}
 }
+
+// local is the service in this process.
+func (w *world) local() *wallet.Service { return w.service.(*wallet.Service) }
