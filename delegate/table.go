@@ -59,7 +59,7 @@ var table = []Edge{
 	{Registered, Recover, Registered, "Wait for a batch that lists the id."},
 	{Registered, Note, Registered, ""},
 	{Registered, Join, Joining, "A batch lists the id, its expiry is accepted, the inputs were re-read just now; written before the confirmation."},
-	{Registered, Dropped, Due, "No batch listed the id for three sessions, or the operator does not know it."},
+	{Registered, Dropped, Due, "No batch listed the id for three sessions, or a batch that did was left to a newer delegate that is due."},
 	{Registered, Late, Unconfirmed, "A commitment of an earlier attempt appeared."},
 	{Registered, InputSpent, Spent, ""},
 	{Registered, InputUnrolled, Broken, ""},

@@ -90,6 +90,7 @@ type Ledger interface {
 	Quarantine(ctx context.Context, due ledger.Due, why string) error
 	DropStray(ctx context.Context, due ledger.Due) error
 	Apply(ctx context.Context, changes ...ledger.Change) ([]ledger.Outcome, error)
+	Waiting(ctx context.Context, olders ...vigil.DelegateID) (map[vigil.DelegateID]*delegate.Record, error)
 	Branch(ctx context.Context, id vigil.DelegateID, commitment chainhash.Hash) (*delegate.Branch, error)
 }
 

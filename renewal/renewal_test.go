@@ -289,29 +289,6 @@ func TestOperatorAway(t *testing.T) {
 	r.clean()
 }
 
-// TestReplacedWhileInFlight: a newer delegate waits beside one that is
-// registered, and is spent with it when that one settles.
-func TestReplacedWhileInFlight(t *testing.T) {
-	t.Parallel()
-	r := newRig(t, arktest.Settings{})
-	alice := r.device()
-	coin := r.board(alice, 100_000)
-	first := r.submit(alice, wallet.DelegateOptions{}, coin)
-	r.alone(2)
-	r.start()
-	r.awaitState(first.ID, delegate.Registered)
-	second := r.submit(alice, wallet.DelegateOptions{ValidAt: time.Now().Add(-5 * time.Second)}, coin)
-	if second.State != delegate.Pending {
-		t.Fatalf("the newer is %s", second.State)
-	}
-	r.alone(1)
-	r.renewed(r.awaitState(first.ID, delegate.Settled), coin)
-	r.awaitState(second.ID, delegate.Spent)
-	r.halt()
-	r.forfeited(1, coin)
-	r.clean()
-}
-
 // TestCancelled: a delegate that its owner took back in time never fires.
 func TestCancelledNeverFires(t *testing.T) {
 	t.Parallel()

@@ -5,7 +5,9 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"time"
 
+	"github.com/vigil-ark/vigil"
 	"github.com/vigil-ark/vigil/ark/batch"
 	"github.com/vigil-ark/vigil/delegate"
 )
@@ -15,12 +17,15 @@ import (
 func (p *party) willing(ctx context.Context, mine []*delegate.Record, found coins, out *[]change) []*delegate.Record {
 	e := p.e
 	var sound, isolated []*delegate.Record
+	newer := p.newer(ctx, mine)
 	for _, rec := range mine {
 		c, ended := e.verdict(ctx, rec, found)
 		switch reason := p.unwilling(rec, mine, found); {
 		case ended:
 			*out = append(*out, c)
 		case rec.CancelWanted: // noted while it was in a batch before
+			*out = append(*out, change{Prev: rec, Event: delegate.Dropped})
+		case p.givesWay(rec, newer[rec.ID], mine):
 			*out = append(*out, change{Prev: rec, Event: delegate.Dropped})
 		case reason != nil:
 			*out = append(*out, decline(rec, reason))
@@ -44,6 +49,42 @@ func (p *party) willing(ctx context.Context, mine []*delegate.Record, found coin
 		delete(p.recs, c.Prev.ID)
 	}
 	return sound
+}
+
+// newer returns the delegates that wait to take the place of mine.
+func (p *party) newer(ctx context.Context, mine []*delegate.Record) map[vigil.DelegateID]*delegate.Record {
+	ids := make([]vigil.DelegateID, len(mine))
+	for i, rec := range mine {
+		ids[i] = rec.ID
+	}
+	newer, err := p.e.ledger.Waiting(ctx, ids...)
+	if err != nil {
+		p.e.cfg.Log.Warn("it is not known who waits to replace delegates: the older ones go on", "err", err)
+	}
+	return newer
+}
+
+// givesWay says whether a listed delegate leaves its coins to a newer one. Its
+// intent cannot be deleted at the operator, as stock wallets sign no proof for
+// that; but the operator has just taken it out of its queue, and until it puts it
+// back the newer one can be registered in its place. So the newer must be due: else
+// the older, which is no worse for the coins, is not to be given up for nothing.
+// Nor is it when time is short, or when the newer would go on waiting for others.
+func (p *party) givesWay(rec, newer *delegate.Record, mine []*delegate.Record) bool {
+	now := p.e.cfg.Now()
+	if newer == nil || time.Unix(newer.NextAttempt, 0).After(now) {
+		return false
+	}
+	session := time.Duration(p.params.SessionSeconds) * time.Second
+	if left := time.Unix(rec.Expiry(), 0).Sub(now); rec.Expiry() > 0 && left > 0 && left < 2*misses*session {
+		return false
+	}
+	for _, older := range newer.Replaces {
+		if !slices.ContainsFunc(mine, func(r *delegate.Record) bool { return r.ID == older }) {
+			return false
+		}
+	}
+	return true
 }
 
 // turns is how many batches that list sound and isolated delegates it takes for
