@@ -44,7 +44,7 @@ func ParamsChanged(r *Record, p ark.Params, e *fee.Estimator, now int64) ([]Misf
 	if !SignerAccepted(r, p, now) {
 		add(MisfitSigner, "the operator no longer signs for %s, which stands in the scripts", r.SignerKey)
 	}
-	if r.needsForfeits(now) {
+	if r.NeedsForfeits(now) {
 		if !bytes.Equal(p.ForfeitScript, r.ForfeitScript) {
 			add(MisfitForfeit, "the forfeits pay to another address than the operator's of now")
 		}
@@ -85,8 +85,8 @@ func SignerAccepted(r *Record, p ark.Params, now int64) bool {
 	return false
 }
 
-// needsForfeits says whether an input is still live by what was known of it.
-func (r *Record) needsForfeits(now int64) bool {
+// NeedsForfeits says whether an input is still live by what was known of it.
+func (r *Record) NeedsForfeits(now int64) bool {
 	for _, in := range r.Inputs {
 		if !in.Recoverable && now <= in.ExpiresAt {
 			return true

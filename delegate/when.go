@@ -102,7 +102,7 @@ func (c *intake) minBatchExpiry() uint32 {
 // them there.
 func (r *Record) LeastExpiry(now int64) uint32 {
 	switch {
-	case r.needsForfeits(now):
+	case r.NeedsForfeits(now):
 		return r.MinBatchExpiry
 	case r.Network == ark.Regtest:
 		return 0

@@ -534,6 +534,11 @@ func (e *Engine) verdict(ctx context.Context, rec *delegate.Record, found coins)
 			event = delegate.InputSpent
 		}
 	}
+	if event == delegate.InputSpent {
+		if c, ours := e.unseen(ctx, rec, found); ours {
+			return c, true
+		}
+	}
 	if event != 0 {
 		return change{Prev: rec, Event: event, Gone: gone}, true
 	}
@@ -541,6 +546,41 @@ func (e *Engine) verdict(ctx context.Context, rec *delegate.Record, found coins)
 		return change{Prev: rec, Event: delegate.Expire}, true
 	}
 	return change{}, false
+}
+
+// unseen takes up a batch that the operator called failed, or that went on without
+// us, and that renewed coins which needed no forfeit any more: its commitment is on
+// no watch list, as nothing of ours left for it. All inputs are settled by it, and
+// it made what the intent asks for. It is watched from now on, so that the next
+// look finds it.
+func (e *Engine) unseen(ctx context.Context, rec *delegate.Record, found coins) (c change, ours bool) {
+	now := e.cfg.Now()
+	txid, all, _ := settledBy(rec, found)
+	if !all || rec.RegisteredAt == 0 || rec.NeedsForfeits(now.Unix()) {
+		return change{}, false
+	}
+	commitment, err := ark.ParseTxid(txid)
+	if err != nil {
+		return change{}, false
+	}
+	bare := rec.Clone()
+	bare.Leaves = nil
+	leaves, err := e.leaves(ctx, bare, commitment, found)
+	switch {
+	case err != nil:
+		return e.backOff(rec, "OPERATOR_UNAVAILABLE", err.Error(), e.cfg.Pace.retry(rec, now, random())), true
+	case leaves == nil:
+		return change{}, false
+	}
+	return change{Prev: rec, Event: delegate.Note, Mutate: func(r *delegate.Record) {
+		r.AddWatched(delegate.Watched{Commitment: commitment, Since: now.Unix(), Branch: r.ID})
+		r.Leaves = nil
+		for _, l := range leaves {
+			r.Leaves = append(r.Leaves, l.Outpoint)
+		}
+		r.Fail("BATCH_UNSEEN", "a batch that was taken for failed renewed the coins: "+txid, now.Unix())
+		r.NextAttempt = now.Unix()
+	}}, true
 }
 
 // believable says whether a commitment that the operator calls settled is in
