@@ -429,3 +429,35 @@ func FuzzVerify(f *testing.F) {
 		}
 	})
 }
+
+// The form of a request is judged before its signature, field by field.
+func TestForm(t *testing.T) {
+	for name, edit := range map[string]func(*vigilpb.SignedRequest){
+		"no wallet":       func(q *vigilpb.SignedRequest) { q.Wallet = nil },
+		"long wallet":     func(q *vigilpb.SignedRequest) { q.Wallet = seq(0, 34) },
+		"another's host":  func(q *vigilpb.SignedRequest) { q.Wallet = append([]byte{2}, seq(1, 32)...) },
+		"no key":          func(q *vigilpb.SignedRequest) { q.Key = nil },
+		"x-only key":      func(q *vigilpb.SignedRequest) { q.Key = q.Key[1:] },
+		"key with prefix": func(q *vigilpb.SignedRequest) { q.Key[0] = 4 },
+		"short nonce":     func(q *vigilpb.SignedRequest) { q.Nonce = q.Nonce[1:] },
+		"long nonce":      func(q *vigilpb.SignedRequest) { q.Nonce = append(q.Nonce, 0) },
+		"no signature":    func(q *vigilpb.SignedRequest) { q.Signature = nil },
+		"long signature":  func(q *vigilpb.SignedRequest) { q.Signature = append(q.Signature, 0) },
+		"unknown field":   func(q *vigilpb.SignedRequest) { q.ProtoReflect().SetUnknown([]byte{0x78, 1}) },
+	} {
+		q, _, server := good(t)
+		edit(q)
+		if _, err := auth.Verify(server, "regtest", sign, q, time.Unix(1_800_000_000, 0), time.Minute); vigil.CodeOf(err) != vigil.CodeMalformed {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	k := key(t, 2)
+	pub, server := k.PubKey(), key(t, 1).PubKey()
+	q, _, err := auth.Sign(k, server, "regtest", sign, auth.Request{Wallet: pub[:], Timestamp: 1_800_000_000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c, err := auth.Verify(server, "regtest", sign, q, time.Unix(1_800_000_000, 0), time.Minute); err != nil || c.Host != pub || c.Wallet != (vigil.WalletID{}) {
+		t.Errorf("of a host key: %+v, %v", c, err)
+	}
+}

@@ -90,21 +90,26 @@ func methods(w Wallets) ([]*method, error) {
 		{name: vigilpb.WalletService_SetPolicy_FullMethodName, call: ask(w.SetPolicy)},
 		{name: vigilpb.WalletService_DeleteWallet_FullMethodName, call: ask(w.DeleteWallet)},
 	}
+	return list, asDescribed(list)
+}
+
+// asDescribed holds the list to the service's description, which is what is
+// promised: a method that is missing is found at the start. REST's paths are
+// there.
+func asDescribed(list []*method) error {
 	byName := map[string]*method{}
 	for _, m := range list {
 		byName[m.name] = m
 	}
-	// The descriptor is the list of what is promised: REST's paths are there, and
-	// a method that is missing here is found at the start.
 	service := vigilpb.File_vigil_v1_wallet_proto.Services().ByName("WalletService")
 	for i := range service.Methods().Len() {
 		d := service.Methods().Get(i)
 		m := byName[fmt.Sprintf("/%s/%s", service.FullName(), d.Name())]
 		rule, ok := proto.GetExtension(d.Options(), annotations.E_Http).(*annotations.HttpRule)
 		if m == nil || !ok || rule.GetPost() == "" || d.IsStreamingServer() != (m.call == nil) {
-			return nil, fmt.Errorf("rpc: method %s is not served as the service describes it", d.FullName())
+			return fmt.Errorf("rpc: method %s is not served as the service describes it", d.FullName())
 		}
 		m.path = rule.GetPost()
 	}
-	return list, nil
+	return nil
 }

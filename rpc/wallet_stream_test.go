@@ -150,3 +150,61 @@ func TestEventsHaveDeadlines(t *testing.T) {
 		}
 	})
 }
+
+// mute is a signer whose key is gone.
+type mute struct{ hostKey }
+
+func (mute) SignAnswer(context.Context, [32]byte) ([64]byte, error) {
+	return [64]byte{}, errors.New("the key is gone")
+}
+
+// taken is a replay's memory that notes whether anything was finished.
+type taken struct {
+	forgetful
+	finished int
+}
+
+func (m *taken) Finish(context.Context, auth.Call, []byte) error { m.finished++; return nil }
+
+// Without its key Vigil answers nothing, and keeps no answer: a retry is told to
+// sign anew.
+func TestNothingLeavesUnsigned(t *testing.T) {
+	w, watch, r := watching(t, prompt{}, Limits{})
+	m := &method{name: watch.name, call: ask(prompt{}.Sign)}
+	replay := &taken{}
+	w.Signer, w.Replay = mute{w.Signer.(hostKey)}, replay
+	if a, err := w.answer(t.Context(), m, r); vigil.CodeOf(err) != vigil.CodeInternal || a != nil {
+		t.Errorf("%v, %v", a, err)
+	}
+	r.request.Timestamp -= 1000
+	if a, err := w.answer(t.Context(), m, r); vigil.CodeOf(err) == vigil.CodeClockSkew || a != nil {
+		t.Errorf("the time, unsigned: %v, %v", a, err)
+	}
+	if err := w.watch(t.Context(), watch, in{request: r.request}, func(a *vigilpb.SignedAnswer) error {
+		t.Errorf("left: %v", a)
+		return nil
+	}); err == nil {
+		t.Error("it watches")
+	}
+	if replay.finished != 0 {
+		t.Error("an answer is kept")
+	}
+}
+
+// A service that describes a method which is not served does not start.
+func TestEveryMethodIsServed(t *testing.T) {
+	list, err := methods(quiet{})
+	if err != nil || len(list) != vigilpb.File_vigil_v1_wallet_proto.Services().ByName("WalletService").Methods().Len() {
+		t.Fatalf("%d methods, %v", len(list), err)
+	}
+	paths := map[string]bool{}
+	for _, m := range list {
+		paths[m.path] = true
+	}
+	if len(paths) != len(list) || paths[""] {
+		t.Errorf("paths: %v", paths)
+	}
+	if err := asDescribed(list[:len(list)-1]); err == nil {
+		t.Error("a method may be missing")
+	}
+}
