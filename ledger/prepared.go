@@ -70,7 +70,8 @@ func lapseKey(at int64, plan []byte) []byte {
 }
 
 // Plan stores plans in one durable write. Errors are ErrTooMany, ErrTaken where
-// one of that name is there, ErrNotFound for a delegate of no active wallet.
+// one of that name is there or a secret of that name is to be deleted, and
+// ErrNotFound for a delegate of no active wallet.
 func (l *Ledger) Plan(ctx context.Context, plans ...Plan) error {
 	return l.update(ctx, func(w writer) error {
 		at := l.now().Unix()
@@ -92,6 +93,14 @@ func addPlan(w writer, p *Plan, at int64) error {
 			err = fmt.Errorf("%w: there is such a plan", ErrTaken)
 		}
 		return err
+	}
+	for _, name := range p.Secrets {
+		if _, err := w.Get(treeSecretGC, []byte(name)); !errors.Is(err, kv.ErrNotFound) {
+			if err == nil {
+				err = fmt.Errorf("%w: an earlier %s is to be deleted", ErrTaken, name)
+			}
+			return err
+		}
 	}
 	owner, err := loadWallet(w, p.Wallet)
 	switch {

@@ -44,6 +44,11 @@ func (t *transition) revive(rec *delegate.Record) error {
 			return err
 		}
 	}
+	if len(gone) > 0 && rec.Kind == delegate.Wallet {
+		if err := t.reviveHeld(rec.Wallet, gone); err != nil {
+			return err
+		}
+	}
 	for _, v := range gone {
 		v.Fate, v.SpentBy, v.FateAt = Unspent, "", 0
 		if err := putRow(t.w, treeVTXOs, outpointKey(v.Outpoint), v); err != nil {

@@ -54,6 +54,35 @@ func (s *sync) run(id vigil.WalletID, seen []ark.VTXO) error {
 	if err := s.tell(); err != nil {
 		return err
 	}
+	s.wallet.SyncedAt = s.t.at
+	s.out.Wallet = s.wallet
+	return s.write()
+}
+
+// reviveHeld takes the fates of a wallet's VTXOs back, with what the history said
+// of them. One that a renewal of ours spent is refused.
+func (t *transition) reviveHeld(id vigil.WalletID, gone []*VTXO) error {
+	owner, err := loadWallet(t.w, id)
+	if err != nil {
+		return err
+	}
+	s := &sync{t: t, out: new(Synced), wallet: owner}
+	if err := s.load(); err != nil {
+		return err
+	}
+	for _, v := range gone {
+		h := s.all[v.Outpoint]
+		if h == nil {
+			continue // the row of the VTXO is all there is
+		}
+		if h.Renewed != (vigil.DelegateID{}) {
+			return spentHere(v.Outpoint)
+		}
+		h.Fate, h.SpentBy, h.FateAt = Unspent, "", 0
+	}
+	if err := s.tell(); err != nil {
+		return err
+	}
 	return s.write()
 }
 
@@ -210,7 +239,8 @@ func (s *sync) end() error {
 	return nil
 }
 
-// write stores what changed, lets go of what went long ago, and notes the time.
+// write stores what changed, and lets go of what went long ago: until then exit
+// data and old bodies stay, as the operator may take its word back.
 func (s *sync) write() error {
 	w, id := s.t.w, s.wallet.ID
 	old := s.t.at - keepGone
@@ -220,6 +250,9 @@ func (s *sync) write() error {
 			s.out.Gone = append(s.out.Gone, *h)
 		}
 		if h.forgettable(old) {
+			if err := dropBranchOf(w, &h.VTXO); err != nil {
+				return err
+			}
 			if err := dropHolding(w, id, op); err != nil {
 				return err
 			}
@@ -236,15 +269,10 @@ func (s *sync) write() error {
 	for i := range s.out.Gone {
 		h := &s.out.Gone[i]
 		g := Gone{Outpoint: h.Outpoint, Unrolled: h.Fate == Unrolled, By: h.SpentBy}
-		if err := dropBranchOf(w, &h.VTXO); err != nil {
-			return err
-		}
 		if err := exhume(w, g, chainhash.Hash{}, s.t.at); err != nil {
 			return err
 		}
 	}
-	s.wallet.SyncedAt = s.t.at
-	s.out.Wallet = s.wallet
 	return putRow(w, treeWallets, id[:], s.wallet)
 }
 

@@ -396,7 +396,9 @@ func TestFailedWriteLeavesNothing(t *testing.T) {
 		x.must(f())
 	}
 	var w *ledger.Wallet
-	down(func() error { return x.l.Plan(ctx, ledger.Plan{Wallet: walletID(1), Secrets: secretsOf(1), NotBefore: x.at + 600}) })
+	down(func() error {
+		return x.l.Plan(ctx, ledger.Plan{Wallet: walletID(1), Secrets: secretsOf(1), NotBefore: x.at + 600})
+	})
 	keep := func(made *ledger.Wallet, err error) error {
 		if err == nil {
 			w = made
