@@ -19,9 +19,18 @@ import (
 	"github.com/vigil-ark/vigil/vigilpb"
 )
 
-// maxNodes bounds the nodes of one tree in a document: the branches of 128
-// connectors in a batch of 1,000.
-const maxNodes = 1024
+// Bounds of the trees in a document. Computing the keys of the VTXO tree's nodes is
+// what a batch costs us most, so that its cosigners are bounded too.
+const (
+	// maxConnectors is the nodes of the branches to 128 connectors in a batch of
+	// 1,000.
+	maxConnectors = 1024
+	// maxBranch is the nodes of one branch: a binary tree of that depth holds
+	// everybody.
+	maxBranch = 64
+	// maxCosigners is over all nodes of the branch: in a batch of 1,000 it has 2,000.
+	maxCosigners = 8192
+)
 
 // batchView is a commitment transaction that gives what an intent asked for.
 type batchView struct {
@@ -139,9 +148,15 @@ func (p *parser) branch(b *batchView, s *Spend, doc *vigilpb.BatchProof, leaf []
 	if err := batch.CheckExpiry(p.Network, doc.GetBatchExpiry(), 1); err != nil {
 		return invalid("%w", err)
 	}
-	nodes, signatures, err := parseNodes(doc.GetNodes())
+	nodes, signatures, err := parseNodes(doc.GetNodes(), maxBranch)
 	if err != nil {
 		return err
+	}
+	keys := 0
+	for _, n := range nodes {
+		if keys += len(n.Cosigners); keys > maxCosigners {
+			return invalid("the branch has more than %d cosigners", maxCosigners)
+		}
 	}
 	t, err := tree.Assemble(nodes, tree.Params{
 		Root: wire.OutPoint{Hash: b.txid, Index: tree.BatchOutput}, RootOut: b.commitment.UnsignedTx.TxOut[tree.BatchOutput],
@@ -152,13 +167,7 @@ func (p *parser) branch(b *batchView, s *Spend, doc *vigilpb.BatchProof, leaf []
 	if err != nil {
 		return invalid("the branch: %w", err)
 	}
-	var found *tree.Placed
-	for _, n := range t.Nodes() {
-		if n.Leaf() && len(n.Cosigners) == 2 && slices.Contains(n.Cosigners, cosigners[0]) && slices.EqualFunc(n.Outputs(), leaf, sameOutput) {
-			found = n
-			break
-		}
-	}
+	found := ownLeaf(t, cosigners[0], leaf)
 	if found == nil {
 		return invalid("no leaf of the batch pays what the intent asked for, under its cosigner and the operator's")
 	}
@@ -174,15 +183,26 @@ func (p *parser) branch(b *batchView, s *Spend, doc *vigilpb.BatchProof, leaf []
 	return nil
 }
 
+// ownLeaf is a leaf under the intent's cosigner and one other key that pays what
+// the intent asked for, in order; nil when there is none.
+func ownLeaf(t *tree.Tree, cosigner bip340.PubKey, want []*wire.TxOut) *tree.Placed {
+	for _, n := range t.Nodes() {
+		if n.Leaf() && len(n.Cosigners) == 2 && slices.Contains(n.Cosigners, cosigner) && slices.EqualFunc(n.Outputs(), want, sameOutput) {
+			return n
+		}
+	}
+	return nil
+}
+
 func sameOutput(a, b *wire.TxOut) bool {
 	return a.Value == b.Value && bytes.Equal(a.PkScript, b.PkScript)
 }
 
 // parseNodes reads the nodes of a tree, with the key-path signatures that they
 // carry.
-func parseNodes(docs []*vigilpb.TreeNode) ([]*tree.Node, map[chainhash.Hash][64]byte, error) {
-	if len(docs) > maxNodes {
-		return nil, nil, invalid("%d nodes in one tree, at most %d are taken", len(docs), maxNodes)
+func parseNodes(docs []*vigilpb.TreeNode, most int) ([]*tree.Node, map[chainhash.Hash][64]byte, error) {
+	if len(docs) > most {
+		return nil, nil, invalid("%d nodes in one tree, at most %d are taken", len(docs), most)
 	}
 	nodes := make([]*tree.Node, len(docs))
 	signatures := make(map[chainhash.Hash][64]byte, len(docs))

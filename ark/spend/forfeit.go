@@ -191,13 +191,13 @@ func (p *parser) boarding(doc *vigilpb.BoardingDocument) (*Spend, error) {
 	return s, nil
 }
 
-// connectorTree reads the connectors that a document shows.
+// connectors reads the connectors that a document shows.
 func (b *batchView) connectors(nodes []*vigilpb.TreeNode) (map[wire.OutPoint]*wire.TxOut, error) {
 	outs := b.commitment.UnsignedTx.TxOut
 	if len(outs) <= tree.ConnectorOutput {
 		return nil, invalid("the commitment transaction has no connectors")
 	}
-	parsed, _, err := parseNodes(nodes)
+	parsed, _, err := parseNodes(nodes, maxConnectors)
 	if err != nil {
 		return nil, err
 	}

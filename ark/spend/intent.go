@@ -193,18 +193,18 @@ func onchainOutputs(m *intent.Message, outs []*wire.TxOut) (map[int]bool, error)
 func (p *parser) feeDue(s *Spend, outs []fee.OutputArg) (int64, error) {
 	at := max(s.Message.ValidAt, p.Now)
 	var most int64
-	for _, kind := range []fee.InputType{"", fee.VTXO, fee.Recoverable} {
+	for _, all := range []fee.InputType{"", fee.VTXO, fee.Recoverable} {
 		ins := make([]fee.InputArg, len(s.Inputs))
 		for i, in := range s.Inputs {
-			v, known := p.known[in.Outpoint]
-			ins[i] = fee.InputArg{Amount: in.Amount, Onchain: in.Script == BoardingScript || known && v.Unrolled}
-			if ins[i].Type = kind; kind == "" {
-				ins[i].Type = fee.VTXO
+			v := p.known[in.Outpoint] // zero when not known
+			ins[i] = fee.InputArg{
+				Amount: in.Amount, Expiry: v.ExpiresAt, Birth: v.CreatedAt, Type: all,
+				Onchain: in.Script == BoardingScript || v.Unrolled,
 			}
-			if known {
-				ins[i].Expiry, ins[i].Birth = v.ExpiresAt, v.CreatedAt
-				if kind == "" {
-					ins[i].Type = fee.TypeOf(v, p.Now)
+			if all == "" {
+				ins[i].Type = fee.VTXO
+				if v.Recoverable(p.Now) {
+					ins[i].Type = fee.Recoverable
 				}
 			}
 		}

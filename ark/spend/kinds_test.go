@@ -313,6 +313,38 @@ func TestAssets(t *testing.T) {
 	}
 }
 
+// TestFeeDue: the most that may be asked, for coins as they are, all live, or all
+// recoverable, at the time from which the intent is valid.
+func TestFeeDue(t *testing.T) {
+	const live, recoverable = "inputType == 'vtxo' ? 100.0 : 0.0", "inputType == 'recoverable' ? 7.0 : 0.0"
+	for name, tt := range map[string]struct {
+		program, boarding string
+		swept, unrolled   bool
+		message           intent.Message
+		want              int64
+	}{
+		"nothing":          {want: 0},
+		"live":             {program: live, want: 200},
+		"live, swept":      {program: live, swept: true, want: 200},
+		"recoverable":      {program: recoverable, want: 14},
+		"one of each":      {program: "inputType == 'vtxo' && amount > 10000.0 || inputType == 'recoverable' && amount < 10001.0 ? 50.0 : 0.0", swept: true, want: 100},
+		"on chain":         {boarding: "3.0", want: 3},
+		"an unrolled coin": {program: live, boarding: "3.0", unrolled: true, want: 106},
+		"by time":          {program: "now() > 1900000000.0 ? 9.0 : 1.0", message: intent.Message{ValidAt: 1_900_000_001}, want: 18},
+		"by expiry":        {program: "expiry > 1800000000.0 && birth < 1800000000.0 ? 4.0 : 0.0", want: 8},
+	} {
+		w := newWorld(t)
+		w.params.Fees = ark.FeePrograms{OffchainInput: tt.program, OnchainInput: tt.boarding}
+		a, b, board := w.coin(10, 10_000), w.coin(11, 20_000), w.boarding(12, 5000)
+		w.vtxos[0].Swept, w.vtxos[1].Unrolled = tt.swept, tt.unrolled
+		m := intent.NewRegister(tt.message.ValidAt, 0, w.treeKey.PubKey())
+		message := w.message(m)
+		if s := w.one(w.intent(message, w.proof(message, []coin{a, b, board}, w.own(30_000)))); s.FeeDue != tt.want {
+			t.Errorf("%s: %d, want %d", name, s.FeeDue, tt.want)
+		}
+	}
+}
+
 // TestOrder: several documents keep their order, and a signature is asked for once.
 func TestOrder(t *testing.T) {
 	w := newWorld(t)

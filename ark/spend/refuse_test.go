@@ -179,6 +179,23 @@ func TestRefusesPayments(t *testing.T) {
 	} {
 		w.refused(name, spoilt(tt.spoil), tt.code, tt.word)
 	}
+	// A checkpoint of two coins, one of them nobody looked at; and one of two outputs.
+	both := good()
+	both.checkpoints[0].UnsignedTx.AddTxIn(wire.NewTxIn(&b.at, nil, nil))
+	both.checkpoints[0].Inputs = append(both.checkpoints[0].Inputs, both.checkpoints[1].Inputs[0])
+	rehang(&both, 0)
+	w.refused("two inputs of a checkpoint", w.arkTx(both), vigil.CodeDocumentInvalid, "2 inputs")
+	both = good()
+	both.checkpoints[0] = w.virtual([]coin{a}, descriptor.LeafForfeit, both.checkpoints[0].UnsignedTx.TxOut[0], w.foreign(1))
+	rehang(&both, 0)
+	w.refused("two payments of a checkpoint", w.arkTx(both), vigil.CodeDocumentInvalid, "3 outputs")
+	// Amounts that add up only because they overflow.
+	huge := w.coin(20, 1<<62)
+	more := w.coin(21, 1<<62)
+	w.refused("more than all coins", w.arkTx(w.payment([]coin{huge, more, a, b}, w.foreign(30_000))), vigil.CodeDocumentInvalid, "holds")
+	debt := w.coin(22, -5000)
+	w.refused("a debt", w.arkTx(w.payment([]coin{a, debt}, w.foreign(5000))), vigil.CodeDocumentInvalid, "")
+
 	w.refused("an on-chain coin", w.arkTx(w.payment([]coin{board}, w.own(5000))), vigil.CodeInputNotOurs, "on-chain coin")
 	w.refused("a coin twice", w.arkTx(w.payment([]coin{a, a}, w.own(20_000))), vigil.CodeDuplicateInput, "twice")
 	w.refused("nothing", &vigilpb.Document{Document: &vigilpb.Document_ArkTx{ArkTx: &vigilpb.ArkTxDocument{}}}, vigil.CodeDocumentInvalid, "PSBT")

@@ -13,6 +13,7 @@ import (
 	"github.com/vigil-ark/vigil/ark/descriptor"
 	"github.com/vigil-ark/vigil/ark/intent"
 	"github.com/vigil-ark/vigil/ark/script"
+	"github.com/vigil-ark/vigil/bip340"
 	"github.com/vigil-ark/vigil/vigilpb"
 )
 
@@ -76,7 +77,7 @@ func TestRefusesBatches(t *testing.T) {
 		"a child twice":       {func(s *settlement) { s.nodes[0].Children = append(s.nodes[0].Children, s.nodes[0].Children[0]) }, vigil.CodeDocumentInvalid, "two children"},
 		"a node that is none": {func(s *settlement) { s.nodes[0] = &vigilpb.TreeNode{Tx: "x"} }, vigil.CodeDocumentInvalid, "node 0"},
 		"a nil node":          {func(s *settlement) { s.nodes[0] = nil }, vigil.CodeDocumentInvalid, "node 0"},
-		"too many nodes":      {func(s *settlement) { s.nodes = slices.Repeat(s.nodes[:1], 1025) }, vigil.CodeDocumentInvalid, "1025 nodes"},
+		"too many nodes":      {func(s *settlement) { s.nodes = slices.Repeat(s.nodes[:1], 65) }, vigil.CodeDocumentInvalid, "65 nodes"},
 	} {
 		s := settle()
 		tt.spoil(s)
@@ -91,6 +92,29 @@ func TestRefusesBatches(t *testing.T) {
 	w.refused("no commitment", doc, vigil.CodeDocumentInvalid, "commitment transaction")
 	doc.GetForfeit().Batch = nil
 	w.refused("no batch", doc, vigil.CodeInvalidMessage, "message")
+
+	// A branch of nodes with so many cosigners that their keys would take seconds.
+	s = settle()
+	var many []bip340.PubKey
+	for i := range 1000 {
+		k := bip340.TaggedHash("many", []byte{byte(i), byte(i >> 8)})
+		many = append(many, w.keyOf(k))
+	}
+	s.nodes = nil
+	for range 9 {
+		s.nodes = append(s.nodes, w.nodePSBT(good.nodes[0], func(p *psbt.Packet) { script.SetCosigners(&p.Inputs[0], many) }))
+	}
+	w.refused("9,000 cosigners", w.forfeits(s), vigil.CodeDocumentInvalid, "more than 8192 cosigners")
+
+	// Transactions that are none: with no outputs, and with no inputs.
+	for _, tx := range []*wire.MsgTx{
+		{Version: 2, TxIn: []*wire.TxIn{wire.NewTxIn(&a.at, nil, nil)}},
+		{Version: 2, TxOut: []*wire.TxOut{w.own(1)}},
+	} {
+		s = settle()
+		s.commitment = &psbt.Packet{UnsignedTx: tx, Inputs: make([]psbt.PInput, len(tx.TxIn)), Outputs: make([]psbt.POutput, len(tx.TxOut))}
+		w.refused("an empty commitment", w.forfeits(s), vigil.CodeDocumentInvalid, "commitment transaction")
+	}
 
 	two := intent.NewRegister(0, 0, w.treeKey.PubKey(), w.stranger.PubKey())
 	s = w.settle(w.message(two), []coin{a}, nil, []*wire.TxOut{w.own(9000)})

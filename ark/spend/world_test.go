@@ -46,6 +46,16 @@ func newKey(t testing.TB, n byte) *bip340.Key {
 	return k
 }
 
+// keyOf is the public key of a secret.
+func (w *world) keyOf(sk [32]byte) bip340.PubKey {
+	w.t.Helper()
+	k, err := bip340.NewKey(secret.New(sk[:]))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return k.PubKey()
+}
+
 func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := &world{
