@@ -84,7 +84,7 @@ func (r *registry[S]) serve(id vigil.WalletID, state *S, w work[S]) (next *S) {
 		}
 	}
 	err = w.f(ctx, state)
-	if errors.Is(err, errStale) {
+	if errors.Is(err, errStale) || r.cfg.gone != nil && r.cfg.gone(state) {
 		return nil
 	}
 	return state

@@ -47,12 +47,12 @@ func decided(code vigil.Code) bool {
 // refused writes a refusal down and returns it. So that a device cannot fill the
 // disk with them, there is a bound for each wallet and hour; the next entry says
 // how many were left out.
-func (s *Service) refused(ctx context.Context, st *state, c auth.Call, err error) error {
+func (s *Service) refused(ctx context.Context, row *ledger.Wallet, c auth.Call, err error) error {
 	var known *vigil.Error
 	if !errors.As(err, &known) || !decided(known.Code) {
 		return err
 	}
-	left, ok := s.refusals.take(st.row.ID, s.cfg.Now())
+	left, ok := s.refusals.take(row.ID, s.cfg.Now())
 	if !ok {
 		return err
 	}
@@ -60,7 +60,7 @@ func (s *Service) refused(ctx context.Context, st *state, c auth.Call, err error
 	if left > 0 {
 		e.Reason = fmt.Sprintf("(%d more before) %s", left, e.Reason)
 	}
-	if lost := s.ledger.Audit(ctx, link(st.row, e)); lost != nil {
+	if lost := s.ledger.Audit(ctx, link(row, e)); lost != nil {
 		// The refusal stands; that it could not be written is the answer all the same.
 		return errors.Join(stored(lost), err)
 	}
@@ -78,13 +78,17 @@ func (s *Service) auditPanic(ctx context.Context, id vigil.WalletID) error {
 	}))
 }
 
-// refusals bounds what is written down of refusals.
+// refusals bounds what is written down of refusals: for one wallet, and for all
+// of them a hundred times as much.
 type refusals struct {
 	most  int
 	mu    sync.Mutex
 	since time.Time
+	all   int
 	seen  map[vigil.WalletID]*refusal
 }
+
+const refusingWallets = 100
 
 type refusal struct{ written, left int }
 
@@ -100,7 +104,10 @@ func (r *refusals) take(id vigil.WalletID, now time.Time) (left int, ok bool) {
 				fresh[id] = &refusal{left: old.left}
 			}
 		}
-		r.since, r.seen = now, fresh
+		r.since, r.seen, r.all = now, fresh, 0
+	}
+	if r.all >= refusingWallets*r.most {
+		return 0, false
 	}
 	n := r.seen[id]
 	if n == nil {
@@ -112,6 +119,7 @@ func (r *refusals) take(id vigil.WalletID, now time.Time) (left int, ok bool) {
 		return 0, false
 	}
 	n.written++
+	r.all++
 	left, n.left = n.left, 0
 	return left, true
 }

@@ -3,11 +3,13 @@ package wallet
 import (
 	"bytes"
 	"context"
+	"errors"
 	"slices"
 
 	"github.com/btcsuite/btcd/wire/v2"
 
 	"github.com/vigil-ark/vigil"
+	"github.com/vigil-ark/vigil/ark/descriptor"
 	"github.com/vigil-ark/vigil/auth"
 	"github.com/vigil-ark/vigil/delegate"
 	"github.com/vigil-ark/vigil/ledger"
@@ -20,36 +22,51 @@ import (
 // operator.
 const syncEvery = 2
 
-// syncedFrom asks the operator's indexer for the wallet's coins, unless that was
-// done a moment ago, stores what it says and tells who watches. An operator that
-// does not answer is no refusal: what is known is told with its age.
-func (s *Service) synced(ctx context.Context, st *state) error {
-	if age := s.now() - st.row.SyncedAt; age >= 0 && age < syncEvery {
-		return nil
-	}
-	row, err := s.sync(ctx, st.row.ID, st.scripts())
-	if vigil.CodeOf(err) == vigil.CodeOperatorDown {
-		s.cfg.Log.Info("a wallet's coins could not be asked for", "wallet", st.row.ID, "err", err)
-		return nil
+// synced asks the operator's indexer for a wallet's coins, unless that was done a
+// moment ago, stores what it says and tells who watches. It runs before the
+// wallet's actor is asked, so that a slow operator holds up no other request of
+// the wallet. An operator that does not answer is no refusal: what is known is
+// told with its age.
+func (s *Service) synced(ctx context.Context, c auth.Call) error {
+	row, err := s.ledger.Wallet(ctx, c.Wallet)
+	if errors.Is(err, ledger.ErrNotFound) {
+		return notPermitted(c)
 	}
 	if err != nil {
-		return err
+		return stored(err)
 	}
-	return st.adopt(row)
+	if age := s.now() - row.SyncedAt; age >= 0 && age < syncEvery || row.State != ledger.WalletActive {
+		return nil
+	}
+	_, err = s.sync(ctx, row)
+	if vigil.CodeOf(err) == vigil.CodeOperatorDown {
+		s.cfg.Log.Info("a wallet's coins could not be asked for", "wallet", row.ID, "err", err)
+		return nil
+	}
+	return err
 }
 
-// sync is synced for a wallet that need not be in memory.
-func (s *Service) sync(ctx context.Context, id vigil.WalletID, scripts [][]byte) (*ledger.Wallet, error) {
-	seen, err := s.op.VTXOsByScript(ctx, scripts, operator.AnyState)
+// sync asks and stores.
+func (s *Service) sync(ctx context.Context, row *ledger.Wallet) (*ledger.Wallet, error) {
+	d, err := descriptor.Decode(row.Descriptor)
+	if err != nil {
+		return nil, unreadable("descriptor", err)
+	}
+	seen, err := s.op.VTXOsByScript(ctx, scripts(d), operator.AnyState)
 	if err != nil {
 		return nil, operatorDown(err)
 	}
-	out, err := s.ledger.PutVTXOs(ctx, id, seen)
+	out, err := s.ledger.PutVTXOs(ctx, row.ID, seen)
 	if err != nil {
 		return nil, stored(err)
 	}
-	s.announce(id, out)
+	s.announce(row.ID, out)
 	return out.Wallet, nil
+}
+
+// scripts are those at which a wallet's coins lie in Ark.
+func scripts(d descriptor.Descriptor) [][]byte {
+	return [][]byte{d.PkScript(), d.TwoLeaf().PkScript()}
 }
 
 // announce tells what a sync found.
@@ -145,11 +162,15 @@ func coinState(h *ledger.Holding, now int64) string {
 
 // ListVtxos lists the wallet's coins and what covers them.
 func (s *Service) ListVtxos(ctx context.Context, c auth.Call, r *vigilpb.ListVtxosRequest) (a *vigilpb.ListVtxosAnswer, err error) {
+	if err := s.synced(ctx, c); err != nil {
+		return nil, err
+	}
 	err = s.do(ctx, c, func(ctx context.Context, st *state) error {
-		v, cov, err := s.covered(ctx, st)
+		v, err := s.view(ctx, st)
 		if err != nil {
 			return err
 		}
+		cov := v.coverage()
 		a = &vigilpb.ListVtxosAnswer{
 			HasActiveDelegate: cov.active, CoveredUntil: cov.until, KnownAt: v.Wallet.SyncedAt, LastSafeExit: cov.lastExit,
 		}
@@ -177,27 +198,17 @@ func (s *Service) ListVtxos(ctx context.Context, c auth.Call, r *vigilpb.ListVtx
 	return a, err
 }
 
-// covered is a sync and what follows from it.
-func (s *Service) covered(ctx context.Context, st *state) (*view, coverage, error) {
-	if st.row.State == ledger.WalletActive {
-		if err := s.synced(ctx, st); err != nil {
-			return nil, coverage{}, err
-		}
-	}
-	v, err := s.view(ctx, st)
-	if err != nil {
-		return nil, coverage{}, err
-	}
-	return v, v.coverage(), nil
-}
-
 // Coverage says until when the wallet is safe with nobody home.
 func (s *Service) Coverage(ctx context.Context, c auth.Call, r *vigilpb.CoverageRequest) (a *vigilpb.CoverageAnswer, err error) {
+	if err := s.synced(ctx, c); err != nil {
+		return nil, err
+	}
 	err = s.do(ctx, c, func(ctx context.Context, st *state) error {
-		v, cov, err := s.covered(ctx, st)
+		v, err := s.view(ctx, st)
 		if err != nil {
 			return err
 		}
+		cov := v.coverage()
 		a = &vigilpb.CoverageAnswer{
 			CoveredUntil: cov.until, KnownAt: v.Wallet.SyncedAt, LastSafeExit: cov.lastExit, HasActiveDelegate: cov.active,
 		}

@@ -229,7 +229,7 @@ const page = 256
 // delegates reads all of the wallet's that are remembered.
 func (s *Service) delegates(ctx context.Context, st *state) ([]*delegate.Record, error) {
 	var all []*delegate.Record
-	for _, script := range st.scripts() {
+	for _, script := range scripts(st.desc) {
 		var from ledger.Cursor
 		for {
 			list, next, err := s.ledger.List(ctx, ledger.Filter{Script: script}, page, from)
@@ -274,6 +274,9 @@ func (s *Service) CancelWalletDelegate(ctx context.Context, c auth.Call, r *vigi
 		if err != nil {
 			return err
 		}
+		if err := s.ledger.Audit(ctx, s.allowed(st.row, c)); err != nil {
+			return stored(err)
+		}
 		for range 3 {
 			rec, err := s.owned(ctx, st, id)
 			if err != nil {
@@ -284,9 +287,6 @@ func (s *Service) CancelWalletDelegate(ctx context.Context, c auth.Call, r *vigi
 				continue // the engine was at it
 			}
 			if err != nil {
-				return stored(err)
-			}
-			if err := s.ledger.Audit(ctx, s.allowed(st.row, c)); err != nil {
 				return stored(err)
 			}
 			s.cfg.Wake()

@@ -73,6 +73,9 @@ func branch(h *ledger.Holding, b *delegate.Branch) *vigilpb.Branch {
 
 // History lists what happened to the wallet, oldest first.
 func (s *Service) History(ctx context.Context, c auth.Call, r *vigilpb.HistoryRequest) (a *vigilpb.HistoryAnswer, err error) {
+	if err := s.synced(ctx, c); err != nil {
+		return nil, err
+	}
 	err = s.do(ctx, c, func(ctx context.Context, st *state) error {
 		limit := int(min(r.GetLimit(), maxLines))
 		if limit == 0 {
@@ -80,9 +83,6 @@ func (s *Service) History(ctx context.Context, c auth.Call, r *vigilpb.HistoryRe
 		}
 		if len(r.GetFrom()) > maxCursor {
 			return malformed("from", "%d bytes, which is no cursor of an answer", len(r.GetFrom()))
-		}
-		if err := s.synced(ctx, st); err != nil {
-			return err
 		}
 		list, next, err := s.ledger.HistoryOf(ctx, st.row.ID, limit, r.GetFrom())
 		if err != nil {

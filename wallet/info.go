@@ -34,6 +34,7 @@ func (s *Service) Server(ctx context.Context) (*vigilpb.ServerInfo, error) {
 		return info, nil
 	}
 	info.ExitDelay, info.BoardingExitDelay = uint32(p.ExitDelay), uint32(p.BoardingDelay)
+	info.BoardingRecoveryDelay = uint32(descriptor.BoardingRecovery(p, descriptor.DefaultRecovery))
 	return info, nil
 }
 

@@ -44,8 +44,9 @@ func roleOf(method string) role {
 }
 
 // Permit says whether the key that signed a request may make it, before the
-// request costs anything that lasts. What it refuses to a key that is of no
-// wallet is not audited: a stranger must not be able to fill the disk.
+// request costs anything that lasts. What it refuses is audited where there is
+// such a wallet, within the wallet's and the house's bounds: a stranger must not
+// be able to fill the disk.
 func (s *Service) Permit(ctx context.Context, c auth.Call) error {
 	r := roleOf(c.Method)
 	switch {
@@ -65,7 +66,7 @@ func (s *Service) Permit(ctx context.Context, c auth.Call) error {
 	if err != nil {
 		return stored(err)
 	}
-	return permit(row, c, r)
+	return s.refused(ctx, row, c, permit(row, c, r))
 }
 
 // permitFounder says whether a host key may do what a host key without a wallet

@@ -14,6 +14,8 @@ type bounds[S any] struct {
 	load func(context.Context, vigil.WalletID) (*S, error)
 	// panicked is told, once, of a wallet that is now quarantined; nil: nobody is.
 	panicked func(id vigil.WalletID, why error, stack string)
+	// gone says that a wallet is no more and its state worthless; nil: never.
+	gone     func(*S) bool
 	mailbox  int           // commands that may wait for one wallet
 	active   int           // wallets in memory at once
 	linger   time.Duration // how long an idle wallet stays in memory

@@ -16,7 +16,6 @@ import (
 // cool-down carries it out, and until then the coins can be moved, and the
 // deletion withdrawn.
 func (s *Service) DeleteWallet(ctx context.Context, c auth.Call, r *vigilpb.DeleteWalletRequest) (a *vigilpb.DeleteWalletAnswer, err error) {
-	deleted := false
 	err = s.do(ctx, c, func(ctx context.Context, st *state) error {
 		if err := s.held(); err != nil {
 			return err
@@ -59,13 +58,11 @@ func (s *Service) DeleteWallet(ctx context.Context, c auth.Call, r *vigilpb.Dele
 		if err != nil {
 			return stored(err)
 		}
-		deleted = true
+		st.gone = true
+		s.hub.Forget(st.row.ID)
 		a = &vigilpb.DeleteWalletAnswer{Deleted: true}
 		return nil
 	})
-	if deleted {
-		s.hub.Forget(c.Wallet)
-	}
 	return a, err
 }
 
@@ -75,7 +72,7 @@ func (s *Service) remaining(ctx context.Context, st *state) (int, error) {
 	if st.row.State == ledger.WalletPending {
 		return 0, nil // it never had an address
 	}
-	row, err := s.sync(ctx, st.row.ID, st.scripts())
+	row, err := s.sync(ctx, st.row)
 	if err != nil {
 		return 0, err
 	}

@@ -3,10 +3,10 @@ package wallet
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/vigil-ark/vigil"
-	"github.com/vigil-ark/vigil/ark/descriptor"
 	"github.com/vigil-ark/vigil/delegate"
 	"github.com/vigil-ark/vigil/ledger"
 	"github.com/vigil-ark/vigil/notify"
@@ -63,17 +63,12 @@ func (s *Service) look(ctx context.Context, id vigil.WalletID, age time.Duration
 	case row.State != ledger.WalletActive || s.cfg.Now().Sub(time.Unix(row.SyncedAt, 0)) < age:
 		return false, nil
 	}
-	d, err := descriptor.Decode(row.Descriptor)
-	if err != nil {
-		s.cfg.Log.Error("a wallet's descriptor cannot be read", "wallet", id, "err", err)
-		return false, nil
-	}
 	if row.Active > 0 && !row.Retiring {
 		if err := s.keys.Erase(ctx, id, row.Active); err != nil {
 			s.cfg.Log.Error("a share of an epoch that is over could not be destroyed", "wallet", id, "err", err)
 		}
 	}
-	_, err = s.sync(ctx, id, [][]byte{d.PkScript(), d.TwoLeaf().PkScript()})
+	_, err = s.sync(ctx, row)
 	switch vigil.CodeOf(err) {
 	case vigil.CodeOperatorDown, vigil.CodeStoreDown:
 		return true, err
@@ -87,44 +82,57 @@ func (s *Service) look(ctx context.Context, id vigil.WalletID, age time.Duration
 // Sweep lets go of ceremonies that were abandoned.
 func (s *Service) Sweep() { s.ceremonies.Sweep() }
 
-// Renewed tells a wallet's people how a delegate stands, after the engine moved
-// it: settled, failed, banned, ended. It must not block, and does not.
-func (s *Service) Renewed(rec *delegate.Record) {
-	if rec.Kind != delegate.Wallet {
+// What a delegate's last error says where its wallet's people are told apart.
+const (
+	heldElsewhere = "INTENT_HELD_ELSEWHERE"
+	banned        = "VTXO_BANNED"
+)
+
+// quiet are last errors of a moment, which tell nobody anything.
+func quiet(code string) bool {
+	switch code {
+	case "", "DUPLICATED_INPUT", "OPERATOR_NOT_YET", "OPERATOR_UNAVAILABLE":
+		return true
+	}
+	return false
+}
+
+// Moved tells a wallet's people how a delegate stands after somebody moved it
+// from one record to the next: renewed, ended, failed, banned, held by somebody
+// else's intent, or no longer what the operator takes. It does not block.
+func (s *Service) Moved(prev, next *delegate.Record) {
+	if next == nil || next.Kind != delegate.Wallet {
 		return
 	}
 	now := s.now()
-	e := notify.Event{At: now, Delegate: rec.ID, Code: rec.LastError.Code, TimeLeft: max(rec.Expiry()-now, 0)}
-	for _, op := range rec.Outpoints() {
+	e := notify.Event{At: now, Delegate: next.ID, Code: next.LastError.Code, TimeLeft: max(next.Expiry()-now, 0)}
+	for _, op := range next.Outpoints() {
 		e.Outpoints = append(e.Outpoints, op.String())
 	}
 	switch {
-	case rec.State == delegate.Settled:
-		e.Kind, e.Text, e.TimeLeft = notify.Renewed, "the coins were renewed; sign a delegate for the new ones", 0
-		e.Outpoints = nil
-		for _, op := range rec.Leaves {
+	case prev != nil && prev.State == next.State && prev.LastError.Code == next.LastError.Code:
+		return
+	case next.State == delegate.Settled:
+		e.Kind, e.Text, e.Code, e.TimeLeft, e.Outpoints = notify.Renewed, "the coins were renewed; sign a delegate for the new ones", "", 0, nil
+		for _, op := range next.Leaves {
 			e.Outpoints = append(e.Outpoints, op.String())
 		}
-	case rec.State == delegate.Broken:
-		e.Kind, e.Text = notify.Unrolled, "an input of a delegate is on chain; the others need a new one"
-	case rec.State == delegate.Spent:
-		e.Kind, e.Text = notify.Uncovered, "an input of a delegate is spent; the others need a new one"
-	case rec.State == delegate.Quarantined:
-		e.Kind, e.Text = notify.Failed, "a delegate cannot be carried out: "+rec.LastError.Text
+	case next.State == delegate.Broken:
+		e.Kind, e.Text = notify.Unrolled, "an input of a delegate is on chain; its other coins need a new one"
+	case next.State == delegate.Spent:
+		e.Kind, e.Text = notify.Uncovered, "an input of a delegate is spent; its other coins need a new one"
+	case next.State == delegate.Quarantined:
+		e.Kind, e.Text = notify.Failed, "a delegate cannot be carried out: "+next.LastError.Text
+	case next.State.Ended() || quiet(next.LastError.Code) || prev != nil && prev.LastError.Code == next.LastError.Code:
+		return
+	case next.LastError.Code == heldElsewhere:
+		e.Kind, e.Text = notify.ForeignIntent, "an intent that is not this server's holds the delegate's coins: yours, or a thief's"
+	case next.LastError.Code == banned:
+		e.Kind, e.Text = notify.Banned, "the operator refuses the wallet's script for a while; the renewal is tried again"
+	case slices.Contains(delegate.Misfits(), next.LastError.Code):
+		e.Kind, e.Text = notify.OperatorChanged, next.LastError.Text
 	default:
-		return
+		e.Kind, e.Text = notify.Failed, "a renewal failed and is tried again: "+next.LastError.Text
 	}
-	s.hub.Publish(rec.Wallet, e)
-}
-
-// Misfit tells a wallet's people that a delegate no longer fits the operator's
-// parameters, which only they can mend.
-func (s *Service) Misfit(rec *delegate.Record) {
-	if rec.Kind != delegate.Wallet {
-		return
-	}
-	now := s.now()
-	s.hub.Publish(rec.Wallet, notify.Event{
-		Kind: notify.OperatorChanged, At: now, Delegate: rec.ID, Code: rec.LastError.Code, Text: rec.LastError.Text, TimeLeft: max(rec.Expiry()-now, 0),
-	})
+	s.hub.Publish(next.Wallet, e)
 }

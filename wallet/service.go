@@ -172,7 +172,7 @@ func New(cfg Config, p Ports) *Service {
 	s.admit = admissions{perSource: l.PerSource}
 	s.refusals = refusals{most: l.Audited}
 	s.wallets = newRegistry(bounds[state]{
-		load: s.load, panicked: s.quarantined, mailbox: l.Mailbox, active: l.Active, linger: l.Linger, patience: patience,
+		load: s.load, gone: func(st *state) bool { return st.gone }, panicked: s.quarantined, mailbox: l.Mailbox, active: l.Active, linger: l.Linger, patience: patience,
 	})
 	return s
 }
@@ -207,7 +207,7 @@ func (s *Service) do(ctx context.Context, c auth.Call, f func(context.Context, *
 		if err == nil {
 			err = f(ctx, st)
 		}
-		return s.refused(ctx, st, c, err)
+		return s.refused(ctx, st.row, c, err)
 	})
 	return acted(err)
 }

@@ -2,6 +2,7 @@ package wallet
 
 import (
 	"context"
+	"maps"
 	"path"
 	"slices"
 
@@ -111,20 +112,29 @@ func (s *Service) read(ctx context.Context, st *state, docs []*vigilpb.Document)
 	if err != nil {
 		return nil, err
 	}
+	parse := func() ([]*spend.Spend, error) {
+		return spend.Parse(docs, st.desc, spend.Terms{
+			Params: params, Estimator: fees, VTXOs: slices.Collect(maps.Values(st.coins)), Now: s.now(), Contexts: s.contexts,
+		})
+	}
+	spends, err := parse()
+	if err != nil || !slices.ContainsFunc(moved(spends), func(op wire.OutPoint) bool { _, known := st.coins[op]; return !known }) {
+		return spends, err
+	}
+	// A coin that came since the wallet was read: its assets are to be known.
 	held, err := s.ledger.VTXOsOf(ctx, st.row.ID)
 	if err != nil {
 		return nil, stored(err)
 	}
-	return spend.Parse(docs, st.desc, spend.Terms{
-		Params: params, Estimator: fees, VTXOs: coins(held), Now: s.now(), Contexts: s.contexts,
-	})
+	st.coins = coins(held)
+	return parse()
 }
 
 // coins are holdings as the operator would tell them.
-func coins(held []ledger.Holding) []ark.VTXO {
-	list := make([]ark.VTXO, len(held))
-	for i, h := range held {
-		list[i] = ark.VTXO{
+func coins(held []ledger.Holding) map[wire.OutPoint]ark.VTXO {
+	list := make(map[wire.OutPoint]ark.VTXO, len(held))
+	for _, h := range held {
+		list[h.Outpoint] = ark.VTXO{
 			Outpoint: h.Outpoint, Amount: h.Amount, Script: h.Script, CreatedAt: h.CreatedAt, ExpiresAt: h.ExpiresAt,
 			Preconfirmed: h.Preconfirmed, Swept: h.Swept, Unrolled: h.Fate == ledger.Unrolled, Spent: h.Fate == ledger.Spent,
 			SpentBy: h.SpentBy, Assets: h.Assets,

@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/btcsuite/btcd/wire/v2"
+
 	"github.com/vigil-ark/vigil"
+	"github.com/vigil-ark/vigil/ark"
 	"github.com/vigil-ark/vigil/ark/descriptor"
 	"github.com/vigil-ark/vigil/auth"
 	"github.com/vigil-ark/vigil/frost"
@@ -17,18 +20,19 @@ import (
 
 // state is a wallet in memory: what its one actor knows without asking. Nothing
 // but that actor changes the row and the policy; coins and delegates are the
-// engine's too, so they are read anew where they count.
+// engine's too, so that of coins only what never changes is used from here.
 type state struct {
 	row    *ledger.Wallet
 	desc   descriptor.Descriptor
 	policy policy.State
 	infos  map[uint32]*frost.Info // by epoch
-	snap   *ledger.WalletSnapshot // as it was rehydrated
+	coins  map[wire.OutPoint]ark.VTXO
+	gone   bool // deleted: to be forgotten
 }
 
 // newState decodes what one read transaction gave.
 func newState(snap *ledger.WalletSnapshot) (*state, error) {
-	st := &state{snap: snap}
+	st := &state{coins: coins(snap.VTXOs)}
 	if err := st.adopt(snap.Wallet); err != nil {
 		return nil, err
 	}
@@ -92,11 +96,6 @@ func (st *state) epoch(number uint32) (signer.Key, error) {
 		return signer.Key{}, vigil.Errorf(vigil.CodeEpochUnknown, "epoch %d may not sign here; %d is active", number, st.row.Active)
 	}
 	return signer.Key{Info: st.infos[number], Hosts: e.Hosts, Record: e.Record}, nil
-}
-
-// scripts are those at which the wallet's coins lie in Ark.
-func (st *state) scripts() [][]byte {
-	return [][]byte{st.desc.PkScript(), st.desc.TwoLeaf().PkScript()}
 }
 
 // identities are the wallet's devices as they are told.

@@ -75,6 +75,12 @@ func New(p ark.Params, group bip340.PubKey, delegate, recovery bip340.XOnly, rec
 	return d, d.Check()
 }
 
+// BoardingRecovery is the recovery delay of the boarding script of a wallet that
+// has the given one.
+func BoardingRecovery(p ark.Params, recoveryDelay ark.Delay) ark.Delay {
+	return above(p.BoardingDelay, recoveryDelay)
+}
+
 // above is the sum of two delays in whole units, at most what BIP-68 can say.
 func above(base, more ark.Delay) ark.Delay {
 	sum := base.Seconds() + more.Seconds()
