@@ -38,6 +38,7 @@ type commands struct {
 	Restore   restoreCmd   `cmd:"" help:"Set up from a backup and an export of secrets. Nothing is acted upon until it is confirmed."`
 	Config    configCmd    `cmd:"" help:"Check the configuration, or print what it comes to."`
 	Operator  operatorCmd  `cmd:"" help:"A development operator; accepting a changed one."`
+	Wallet    walletCmd    `cmd:"" help:"A device: a wallet whose other half is a Vigil somewhere."`
 	Version   versionCmd   `cmd:"" help:"Print the version."`
 }
 
@@ -104,7 +105,7 @@ func newParser(c *commands, stdout, stderr io.Writer, exit func(int)) (*kong.Kon
 		kong.Name("vigil"),
 		kong.Description("A self-hosted cosigner for wallets on Ark. It can keep coins alive; it can never spend them."),
 		kong.DefaultEnvars("VIGIL"),
-		kong.Vars{"data_dir": defaultDataDir(), "demo_states": strings.Join(demoStates, ",")},
+		kong.Vars{"data_dir": defaultDataDir(), "wallet_dir": filepath.Join(defaultDataDir(), "wallet"), "demo_states": strings.Join(demoStates, ",")},
 		kong.Configuration(files.load),
 		kong.Writers(stdout, stderr),
 		kong.Exit(exit),

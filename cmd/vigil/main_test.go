@@ -103,12 +103,15 @@ func TestScripts(t *testing.T) {
 			env.Values["operator"] = op
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"ready":  awaitReady,
-			"rotate": rotate,
-			"accept": accept,
-		},
+		Cmds: scriptCommands(),
 	})
+}
+
+// scriptCommands are what scripts can say beyond testscript's own.
+func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
+	cmds := walletScript()
+	cmds["ready"], cmds["rotate"], cmds["accept"] = awaitReady, rotate, accept
+	return cmds
 }
 
 // awaitReady waits until the Vigil at $PORT is ready; negated, until it answers
