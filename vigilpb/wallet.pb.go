@@ -1065,7 +1065,7 @@ func (x *AcknowledgeKeygenAnswer) GetAck() []byte {
 
 type RecoverRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	IdentityKey   []byte                 `protobuf:"bytes,1,opt,name=identity_key,json=identityKey,proto3" json:"identity_key,omitempty"` // 33, of the new device
+	IdentityKey   []byte                 `protobuf:"bytes,1,opt,name=identity_key,json=identityKey,proto3" json:"identity_key,omitempty"` // 33, of the new device; empty only to read, which enrols and freezes nothing
 	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1211,7 +1211,7 @@ type WalletEpoch struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Number        uint32                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
 	Hosts         [][]byte               `protobuf:"bytes,2,rep,name=hosts,proto3" json:"hosts,omitempty"`   // 33 each, of all participants
-	Record        []byte                 `protobuf:"bytes,3,opt,name=record,proto3" json:"record,omitempty"` // epoch 0: recovery data; else the record of the refresh, or its transcript while not certified
+	Record        []byte                 `protobuf:"bytes,3,opt,name=record,proto3" json:"record,omitempty"` // epoch 0: recovery data; else the record of the refresh
 	Sealed        []byte                 `protobuf:"bytes,4,opt,name=sealed,proto3" json:"sealed,omitempty"` // 32: the device's share, sealed to its host key; empty for epoch 0 and until it was handed in
 	Certified     bool                   `protobuf:"varint,5,opt,name=certified,proto3" json:"certified,omitempty"`
 	Acked         []bool                 `protobuf:"varint,6,rep,packed,name=acked,proto3" json:"acked,omitempty"` // by participant
@@ -1827,12 +1827,13 @@ func (x *AcknowledgeRefreshAnswer) GetAck() []byte {
 	return nil
 }
 
+// A device that signed a refresh, and never had its certificate, asks for Vigil's
+// word that there is none. Vigil itself never waits: its signature is in the
+// certificate.
 type VoidRefreshRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Epoch         uint32                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`             // the pending one
-	Participant   uint32                 `protobuf:"varint,2,opt,name=participant,proto3" json:"participant,omitempty"` // who speaks, when void is set
-	Void          []byte                 `protobuf:"bytes,3,opt,name=void,proto3" json:"void,omitempty"`                // 64: the participant's word; empty to ask for Vigil's
-	Transcript    []byte                 `protobuf:"bytes,4,opt,name=transcript,proto3" json:"transcript,omitempty"`    // what Vigil's word shall be about, when void is empty
+	Epoch         uint32                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"` // the pending one
+	Transcript    []byte                 `protobuf:"bytes,2,opt,name=transcript,proto3" json:"transcript,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1874,20 +1875,6 @@ func (x *VoidRefreshRequest) GetEpoch() uint32 {
 	return 0
 }
 
-func (x *VoidRefreshRequest) GetParticipant() uint32 {
-	if x != nil {
-		return x.Participant
-	}
-	return 0
-}
-
-func (x *VoidRefreshRequest) GetVoid() []byte {
-	if x != nil {
-		return x.Void
-	}
-	return nil
-}
-
 func (x *VoidRefreshRequest) GetTranscript() []byte {
 	if x != nil {
 		return x.Transcript
@@ -1897,9 +1884,8 @@ func (x *VoidRefreshRequest) GetTranscript() []byte {
 
 type VoidRefreshAnswer struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Void          []byte                 `protobuf:"bytes,1,opt,name=void,proto3" json:"void,omitempty"`    // 64: Vigil's word, when asked for
+	Void          []byte                 `protobuf:"bytes,1,opt,name=void,proto3" json:"void,omitempty"`    // 64; empty when the key to sign it with never became durable: then this answer is the word
 	Epoch         uint32                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"` // active
-	Pending       bool                   `protobuf:"varint,3,opt,name=pending,proto3" json:"pending,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1946,13 +1932,6 @@ func (x *VoidRefreshAnswer) GetEpoch() uint32 {
 		return x.Epoch
 	}
 	return 0
-}
-
-func (x *VoidRefreshAnswer) GetPending() bool {
-	if x != nil {
-		return x.Pending
-	}
-	return false
 }
 
 type SignRequest struct {
@@ -3453,9 +3432,8 @@ type Vtxo struct {
 	ExitDataOnDevice        bool                   `protobuf:"varint,10,opt,name=exit_data_on_device,json=exitDataOnDevice,proto3" json:"exit_data_on_device,omitempty"`
 	Assets                  []*AssetAmount         `protobuf:"bytes,11,rep,name=assets,proto3" json:"assets,omitempty"`
 	CreatedAt               int64                  `protobuf:"varint,12,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
-	Commitments             []string               `protobuf:"bytes,13,rep,name=commitments,proto3" json:"commitments,omitempty"` // txids
-	ArkTxid                 string                 `protobuf:"bytes,14,opt,name=ark_txid,json=arkTxid,proto3" json:"ark_txid,omitempty"`
-	UncoveredWhy            string                 `protobuf:"bytes,15,opt,name=uncovered_why,json=uncoveredWhy,proto3" json:"uncovered_why,omitempty"` // a code, when not covered
+	Commitments             []string               `protobuf:"bytes,13,rep,name=commitments,proto3" json:"commitments,omitempty"`                       // txids
+	UncoveredWhy            string                 `protobuf:"bytes,14,opt,name=uncovered_why,json=uncoveredWhy,proto3" json:"uncovered_why,omitempty"` // a code, when not covered
 	unknownFields           protoimpl.UnknownFields
 	sizeCache               protoimpl.SizeCache
 }
@@ -3579,13 +3557,6 @@ func (x *Vtxo) GetCommitments() []string {
 		return x.Commitments
 	}
 	return nil
-}
-
-func (x *Vtxo) GetArkTxid() string {
-	if x != nil {
-		return x.ArkTxid
-	}
-	return ""
 }
 
 func (x *Vtxo) GetUncoveredWhy() string {
@@ -5430,18 +5401,15 @@ const file_vigil_v1_wallet_proto_rawDesc = "" +
 	"\x18AcknowledgeRefreshAnswer\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12\x1a\n" +
 	"\bretiring\x18\x02 \x01(\bR\bretiring\x12\x10\n" +
-	"\x03ack\x18\x03 \x01(\fR\x03ack\"\x80\x01\n" +
+	"\x03ack\x18\x03 \x01(\fR\x03ack\"J\n" +
 	"\x12VoidRefreshRequest\x12\x14\n" +
-	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12 \n" +
-	"\vparticipant\x18\x02 \x01(\rR\vparticipant\x12\x12\n" +
-	"\x04void\x18\x03 \x01(\fR\x04void\x12\x1e\n" +
+	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12\x1e\n" +
 	"\n" +
-	"transcript\x18\x04 \x01(\fR\n" +
-	"transcript\"W\n" +
+	"transcript\x18\x02 \x01(\fR\n" +
+	"transcript\"=\n" +
 	"\x11VoidRefreshAnswer\x12\x12\n" +
 	"\x04void\x18\x01 \x01(\fR\x04void\x12\x14\n" +
-	"\x05epoch\x18\x02 \x01(\rR\x05epoch\x12\x18\n" +
-	"\apending\x18\x03 \x01(\bR\apending\"\x8b\x01\n" +
+	"\x05epoch\x18\x02 \x01(\rR\x05epoch\"\x8b\x01\n" +
 	"\vSignRequest\x12\x18\n" +
 	"\asigners\x18\x01 \x03(\rR\asigners\x12\x18\n" +
 	"\asession\x18\x02 \x01(\fR\asession\x120\n" +
@@ -5539,7 +5507,7 @@ const file_vigil_v1_wallet_proto_rawDesc = "" +
 	"\rcovered_until\x18\x03 \x01(\x03R\fcoveredUntil\x12\x19\n" +
 	"\bknown_at\x18\x04 \x01(\x03R\aknownAt\x12$\n" +
 	"\x0elast_safe_exit\x18\x05 \x01(\x03R\flastSafeExit\x12.\n" +
-	"\bprepared\x18\x06 \x03(\v2\x12.vigil.v1.PreparedR\bprepared\"\x81\x04\n" +
+	"\bprepared\x18\x06 \x03(\v2\x12.vigil.v1.PreparedR\bprepared\"\xe6\x03\n" +
 	"\x04Vtxo\x12\x1a\n" +
 	"\boutpoint\x18\x01 \x01(\tR\boutpoint\x12\x16\n" +
 	"\x06amount\x18\x02 \x01(\x03R\x06amount\x12\x1d\n" +
@@ -5557,9 +5525,8 @@ const file_vigil_v1_wallet_proto_rawDesc = "" +
 	"\x06assets\x18\v \x03(\v2\x15.vigil.v1.AssetAmountR\x06assets\x12\x1d\n" +
 	"\n" +
 	"created_at\x18\f \x01(\x03R\tcreatedAt\x12 \n" +
-	"\vcommitments\x18\r \x03(\tR\vcommitments\x12\x19\n" +
-	"\bark_txid\x18\x0e \x01(\tR\aarkTxid\x12#\n" +
-	"\runcovered_why\x18\x0f \x01(\tR\funcoveredWhy\"5\n" +
+	"\vcommitments\x18\r \x03(\tR\vcommitments\x12#\n" +
+	"\runcovered_why\x18\x0e \x01(\tR\funcoveredWhy\"5\n" +
 	"\vAssetAmount\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06amount\x18\x02 \x01(\x04R\x06amount\"+\n" +

@@ -101,8 +101,8 @@ type WalletServiceClient interface {
 	// AcknowledgeRefresh tells that the other participants have the new epoch;
 	// the old one ends. Host key of the new epoch.
 	AcknowledgeRefresh(ctx context.Context, in *SignedRequest, opts ...grpc.CallOption) (*SignedAnswer, error)
-	// VoidRefresh ends a refresh that one side lost, by the word of who never
-	// signed it. Host key.
+	// VoidRefresh ends a refresh whose certificate was lost with Vigil's word that
+	// it never signed one. Host key.
 	VoidRefresh(ctx context.Context, in *SignedRequest, opts ...grpc.CallOption) (*SignedAnswer, error)
 	// Sign asks for Vigil's part of signatures over transactions that Vigil reads
 	// and judges itself. Identity key.
@@ -511,8 +511,8 @@ type WalletServiceServer interface {
 	// AcknowledgeRefresh tells that the other participants have the new epoch;
 	// the old one ends. Host key of the new epoch.
 	AcknowledgeRefresh(context.Context, *SignedRequest) (*SignedAnswer, error)
-	// VoidRefresh ends a refresh that one side lost, by the word of who never
-	// signed it. Host key.
+	// VoidRefresh ends a refresh whose certificate was lost with Vigil's word that
+	// it never signed one. Host key.
 	VoidRefresh(context.Context, *SignedRequest) (*SignedAnswer, error)
 	// Sign asks for Vigil's part of signatures over transactions that Vigil reads
 	// and judges itself. Identity key.

@@ -165,8 +165,8 @@ func (d *device) settle() error {
 			return err
 		}
 	}
-	if v.GetEpoch() != d.active || v.GetPending() {
-		return fmt.Errorf("vigil is at epoch %d, pending %v", v.GetEpoch(), v.GetPending())
+	if v.GetEpoch() != d.active {
+		return fmt.Errorf("vigil is at epoch %d", v.GetEpoch())
 	}
 	d.pending, d.next = nil, nil
 	return nil

@@ -249,9 +249,6 @@ func sealedOf(e *ledger.Epoch, id int) []byte {
 // waits for anybody's.
 func (s *Service) VoidRefresh(ctx context.Context, c auth.Call, r *vigilpb.VoidRefreshRequest) (a *vigilpb.VoidRefreshAnswer, err error) {
 	err = s.do(ctx, c, func(ctx context.Context, st *state) error {
-		if len(r.GetVoid()) > 0 {
-			return vigil.Errorf(vigil.CodeEpochUnknown, "this server has no epoch that waits for its certificate")
-		}
 		k, err := st.epoch(st.row.Active)
 		if err != nil {
 			return err
