@@ -27,10 +27,12 @@ type Engine struct {
 	chain    Chain // nil: the operator's word
 	observer Observer
 
-	wake  chan struct{}
-	posts chan func()    // results of workers, run by the loop
-	work  sync.WaitGroup // every worker
-	mixed atomic.Uint64  // batches that listed sound and isolated delegates of ours
+	wake        chan struct{}
+	withdrawals chan vigil.DelegateID // to be taken back at the operator
+	lost        lost                  // whose answers may have been lost
+	posts       chan func()           // results of workers, run by the loop
+	work        sync.WaitGroup        // every worker
+	mixed       atomic.Uint64         // batches that listed sound and isolated delegates of ours
 
 	// What follows belongs to the loop alone.
 	flights   *flights
@@ -54,7 +56,7 @@ func New(cfg Config, op Operator, stream Stream, led Ledger, sessions Sessions, 
 	}
 	return &Engine{
 		cfg: cfg.withDefaults(), op: op, stream: stream, ledger: led, sessions: sessions, chain: chain, observer: observer,
-		wake: make(chan struct{}, 1), posts: make(chan func(), 64),
+		wake: make(chan struct{}, 1), withdrawals: make(chan vigil.DelegateID, 256), posts: make(chan func(), 64),
 		flights: newFlights(), parties: map[string]*party{},
 	}
 }
@@ -109,6 +111,8 @@ func (e *Engine) Run(ctx context.Context) error {
 		case <-e.wake:
 			e.nextDue = time.Time{}
 			timer.Reset(e.plan(work))
+		case id := <-e.withdrawals:
+			e.withdraw(work, id)
 		case <-timer.C:
 			timer.Reset(e.plan(work))
 		}
@@ -157,6 +161,7 @@ func (e *Engine) load(ctx context.Context) error {
 		f := e.track(rec)
 		switch rec.State {
 		case delegate.Registering, delegate.Unconfirmed:
+			e.lost.set(rec.ID, rec.State == delegate.Registering)
 			e.flights.wait(f, e.cfg.Now())
 		case delegate.Joining, delegate.Submitted:
 			// The batch goes on without us until its session ends.

@@ -71,14 +71,19 @@ func (e *Engine) write(ctx context.Context, c change) {
 // cancellation, a replacement), or the store may be down. It is read again.
 func (e *Engine) written(ctx context.Context, prev *delegate.Record, out ledger.Outcome) {
 	if out.Err != nil {
+		if prev.State == delegate.Registering {
+			e.lost.set(prev.ID, true) // if it was the id that was not written
+		}
 		e.cfg.Log.Warn("a transition was not written", "delegate", prev.ID, "err", out.Err)
 		e.spawn(func() { e.reload(ctx, prev.ID) }, nil)
 		return
 	}
 	e.update(out.Record)
 	if out.Record.State.Ended() || out.Record.State == delegate.Quarantined {
+		e.lost.set(out.Record.ID, false)
 		e.observer.Renewal(out.Record.State.String())
 	}
+	e.tell(prev, out.Record)
 	if rec := out.Record; rec.State == delegate.Registered && slices.Contains(e.latest.IntentHashes, batch.IntentHash(rec.IntentID)) {
 		// The batch was announced before the id was written.
 		e.join(ctx, e.latest, e.flights.byID[rec.ID])
@@ -297,12 +302,7 @@ func (e *Engine) register(ctx context.Context, recs []*delegate.Record, done fun
 			continue
 		}
 		calls.Go(func() error {
-			id, err := e.op.RegisterIntent(ctx, r.proof, r.rec.Message)
-			if r.held != "" && operator.ClassOf(err) == operator.Duplicate {
-				e.write(ctx, e.queued(r.rec, r.held))
-				return nil
-			}
-			e.write(ctx, e.registered(r.rec, id, err, session))
+			e.write(ctx, e.enlist(ctx, r, session))
 			return nil
 		})
 	}
@@ -407,7 +407,11 @@ func (e *Engine) registered(rec *delegate.Record, id string, err error, session 
 			r.NextAttempt = after(now, wait)
 		}}
 	}
-	switch class := operator.ClassOf(err); class {
+	class := operator.ClassOf(err)
+	if unanswered(class) { // it may or may not be queued
+		return note(delegate.Note, "OPERATOR_UNAVAILABLE", e.cfg.Pace.retry(rec, now, random()))
+	}
+	switch class {
 	case operator.Duplicate:
 		code := duplicated
 		if now.Sub(time.Unix(rec.StateSince, 0)) > misses*session+e.cfg.Pace.Margin {
@@ -418,9 +422,6 @@ func (e *Engine) registered(rec *delegate.Record, id string, err error, session 
 			}
 		}
 		return note(delegate.Note, code, e.cfg.Pace.Duplicate)
-	case operator.Transient, operator.Canceled, operator.Unknown, operator.Unverified, operator.Stale:
-		// It may or may not be queued.
-		return note(delegate.Note, "OPERATOR_UNAVAILABLE", e.cfg.Pace.retry(rec, now, random()))
 	case operator.Banned:
 		return note(delegate.Refused, "VTXO_BANNED", e.cfg.Pace.banned(random()))
 	case operator.Expired:
@@ -611,7 +612,14 @@ func (e *Engine) putOff(ctx context.Context, recs []*delegate.Record, code strin
 
 // rescue backs off delegates whose worker panicked.
 func (e *Engine) rescue(ctx context.Context, recs []*delegate.Record) func() {
-	return func() { e.putOff(ctx, recs, "INTERNAL_ERROR", errPanic) }
+	return func() {
+		for _, rec := range recs {
+			if rec.State == delegate.Registering {
+				e.lost.set(rec.ID, true)
+			}
+		}
+		e.putOff(ctx, recs, "INTERNAL_ERROR", errPanic)
+	}
 }
 
 // backOff leaves the state and moves the next attempt.

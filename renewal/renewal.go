@@ -33,6 +33,7 @@ type Operator interface {
 	VTXOsByScript(ctx context.Context, scripts [][]byte, filter operator.Filter) ([]ark.VTXO, error)
 	VTXOs(ctx context.Context, outpoints []wire.OutPoint) ([]ark.VTXO, error)
 	RegisterIntent(ctx context.Context, proof, message string) (intentID string, err error)
+	DeleteIntent(ctx context.Context, proof, message string) error
 	ConfirmRegistration(ctx context.Context, intentID string) error
 	SubmitTreeNonces(ctx context.Context, batchID string, key bip340.PubKey, nonces map[chainhash.Hash]musig2.PubNonce) error
 	SubmitTreeSignatures(ctx context.Context, batchID string, key bip340.PubKey, sigs map[chainhash.Hash]musig2.PartialSig) error
@@ -116,7 +117,10 @@ type Config struct {
 	// Grace is how long Run lets a joined batch go on once its context has ended.
 	// Default 30 s.
 	Grace time.Duration
-	Log   *slog.Logger
+	// Tell hears of every delegate that ended, was quarantined or met a new failure,
+	// as it is stored now. It must not block. Nil: nobody.
+	Tell func(rec *delegate.Record)
+	Log  *slog.Logger
 	// Now is the clock; default time.Now.
 	Now func() time.Time
 }

@@ -46,6 +46,8 @@ type rig struct {
 	grace   time.Duration
 	chain   renewal.Chain // nil: the operator's word
 
+	tell func(*delegate.Record) // hears of what becomes of delegates; nil: nobody
+
 	now func() time.Time                        // the engine's clock; nil: time.Now
 	led *ledger.Ledger                          // the engine's; nil: ledger
 	via func(renewal.Operator) renewal.Operator // between engine and operator; nil: nothing
@@ -91,7 +93,7 @@ func newRig(t *testing.T, set arktest.Settings, adjust ...func(*arktest.Config))
 	if err := ledger.Create(ctx, r.kv, ledger.Generation{1}); err != nil {
 		t.Fatal(err)
 	}
-	if r.ledger, err = ledger.Open(ctx, r.kv, ledger.Options{}); err != nil {
+	if r.ledger, err = ledger.Open(ctx, r.kv, ledger.Options{Garbage: signer.Garbage}); err != nil {
 		t.Fatal(err)
 	}
 	r.signer = signer.New(r.secrets)
@@ -124,7 +126,7 @@ func (r *rig) start() {
 		led = r.led
 	}
 	// A fresh signer, as after a restart: nothing of the last one's memory.
-	r.engine = renewal.New(renewal.Config{Pace: r.pace, Log: r.log, Grace: r.grace, Confirmations: 1, Now: r.now}, op, stream, led, sessions{signer.New(r.secrets)}, r.chain, nil)
+	r.engine = renewal.New(renewal.Config{Pace: r.pace, Log: r.log, Grace: r.grace, Confirmations: 1, Now: r.now, Tell: r.tell}, op, stream, led, sessions{signer.New(r.secrets)}, r.chain, nil)
 	r.client, r.stop, r.stopped = client, cancel, make(chan error, 1)
 	engine := r.engine
 	go func() { r.stopped <- engine.Run(ctx) }()
