@@ -175,6 +175,18 @@ func TestForms(t *testing.T) {
 	}
 }
 
+// TestKnownAnswer pins the forms: a backup must be readable by every later version.
+func TestKnownAnswer(t *testing.T) {
+	const text = "vigil1qyqqxxuyc4t8kynygzv460k442aq2ewhrcvrgczgr8lec9l4a82a6pu0f49ke5fkzqev4x7j46uajq92f4zan6kcpty5yvm5c3g6wf2dqan9x8lxq6qng5payu33xv38epn6eraxeq79xl56gnput0daev07xd6xyau66j4d89g5v9r4rfcsshe0zrsu0fvnunsrpma4hpepee2mpvqqz5qqqpm2vqqqw65qqq8dfcq9zxm2shlnuttg3wcuau"
+	d := valid(t)
+	if d.String() != text {
+		t.Errorf("%s", d)
+	}
+	if got, err := Parse(text); err != nil || got != d {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
 // TestDamage changes every byte of the binary form, and every character of the
 // text form.
 func TestDamage(t *testing.T) {
