@@ -269,29 +269,34 @@ func (l *Ledger) PruneReplay(ctx context.Context, limit int) (int, error) {
 			return err
 		}
 		n = len(keys)
-		return forgetRequests(w, keys)
+		until, err := forgetRequests(w, keys)
+		if err != nil {
+			return err
+		}
+		floor, err := readNumber(w, countFloor)
+		if err != nil || until <= floor {
+			return err
+		}
+		return putNumber(w, countFloor, until)
 	})
 	return n, err
 }
 
-// forgetRequests deletes requests by their rows in the index of times.
-func forgetRequests(w writer, times [][]byte) error {
-	floor, err := readNumber(w, countFloor)
-	if err != nil {
-		return err
-	}
-	before, fewer := floor, make(map[string]uint64)
+// forgetRequests deletes requests by their rows in the index of times, and returns
+// the last moment at which one of them was fresh.
+func forgetRequests(w writer, times [][]byte) (until uint64, err error) {
+	fewer := make(map[string]uint64)
 	for _, at := range times {
 		key := at[8:]
 		row, err := loadBegun(w, key)
 		switch {
 		case errors.Is(err, ErrNotFound):
 		case errors.Is(err, ErrUnreadable):
-			floor = max(floor, binary.BigEndian.Uint64(at)) // at least as late as it was fresh
+			until = max(until, max(binary.BigEndian.Uint64(at), linger)-linger)
 		case err != nil:
-			return err
+			return 0, err
 		default:
-			floor = max(floor, uint64(row.Until))
+			until = max(until, uint64(row.Until))
 		}
 		if !errors.Is(err, ErrNotFound) {
 			name, _ := counted(key)
@@ -299,29 +304,26 @@ func forgetRequests(w writer, times [][]byte) error {
 		}
 		size, err := dropAnswer(w, key)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		fewer[countAnswers] += size
 		if err := w.Delete(treeReplay, key); err != nil {
-			return err
+			return 0, err
 		}
 		if err := w.Delete(treeFresh, at); err != nil {
-			return err
+			return 0, err
 		}
 	}
 	for name, n := range fewer {
 		all, err := readNumber(w, name)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		if err := putNumber(w, name, all-min(all, n)); err != nil {
-			return err
+			return 0, err
 		}
 	}
-	if floor == before {
-		return nil
-	}
-	return putNumber(w, countFloor, floor)
+	return until, nil
 }
 
 // dropAnswer deletes an answer and returns how many bytes it had.

@@ -235,7 +235,8 @@ func (s *strip) plans() error {
 	return nil
 }
 
-// requests forgets the requests of the wallet and of its host keys.
+// requests forgets the requests of the wallet and of its host keys. Others' are as
+// fresh as they were: how far all have been forgotten does not change.
 func (s *strip) requests() error {
 	owners := [][]byte{s.owner.ID[:]}
 	for _, e := range s.owner.Epochs {
@@ -261,7 +262,7 @@ func (s *strip) requests() error {
 			}
 			times = append(times, freshKey(row.Forget, key))
 		}
-		if err := forgetRequests(s.t.w, times); err != nil {
+		if _, err := forgetRequests(s.t.w, times); err != nil {
 			return err
 		}
 	}

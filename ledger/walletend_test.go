@@ -147,6 +147,10 @@ func TestDeletedWalletLeavesNothing(t *testing.T) {
 			if _, err := x.l.Wallet(ctx, w.ID); !errors.Is(err, ledger.ErrNotFound) {
 				t.Error(err)
 			}
+			id := walletID(2)
+			if _, err := x.l.Begin(ctx, ledger.Request{Owner: id[:], Nonce: [16]byte{99}, Stamp: x.at}, window); err != nil {
+				t.Errorf("another wallet's request: %v", err)
+			}
 			x.create(1) // its names are free again
 			x.clean()
 		})
