@@ -19,6 +19,9 @@ type Port interface {
 	// Cancel takes a delegate back as its owner may. In flight it is noted, and
 	// done if that attempt fails.
 	Cancel(ctx context.Context, id string) (Delegate, error)
+	// Wallets lists wallets in the order of their ids: after the one given ("":
+	// from the first), at most limit (0: DefaultPage).
+	Wallets(ctx context.Context, after string, limit int) (WalletPage, error)
 	Keys(ctx context.Context) ([]Key, error)
 	// AddKey makes a service key, which new delegates are to name from now on.
 	AddKey(ctx context.Context) (Key, error)
@@ -59,6 +62,8 @@ type Status struct {
 	NextDue    int64             `json:"next_due"`
 	NextExpiry int64             `json:"next_expiry"`
 	Keys       int               `json:"keys"` // in use
+	Wallets    map[string]uint64 `json:"wallets"`
+	HostKey    string            `json:"host_key,omitempty"` // "": wallets are not served
 	DiskFree   uint64            `json:"disk_free_bytes"`
 	DiskLow    bool              `json:"disk_low"`
 }
@@ -71,6 +76,10 @@ type Running struct {
 	StreamUp   bool     `json:"stream_up"`
 	StreamFrom int64    `json:"stream_since"` // when it last changed
 	NotReady   []string `json:"not_ready,omitempty"`
+	// Wallets in memory, those that are quarantined, and streams that watch some.
+	ActiveWallets int `json:"active_wallets"`
+	Quarantined   int `json:"quarantined_wallets"`
+	Watching      int `json:"watching"`
 }
 
 // Operator is the Ark operator that is pinned, and what it announces.
@@ -130,6 +139,29 @@ type Delegate struct {
 	Leaves      []string `json:"leaves,omitempty"`
 	Watched     []string `json:"watched_commitments,omitempty"`
 	ReplacedBy  string   `json:"replaced_by,omitempty"`
+}
+
+// WalletPage is a part of the list of wallets.
+type WalletPage struct {
+	Wallets []Wallet `json:"wallets"`
+	Next    string   `json:"next,omitempty"` // "": that was all
+}
+
+// Wallet is a wallet as the operator of a Vigil may see it: how it stands, and
+// nothing of what it has. Times are unix seconds; 0: none.
+type Wallet struct {
+	ID           string `json:"id"`
+	State        string `json:"state"`
+	CreatedAt    int64  `json:"created_at"`
+	Threshold    int    `json:"threshold"`
+	Participants int    `json:"participants"`
+	Epoch        uint32 `json:"epoch"`
+	Retiring     bool   `json:"retiring"` // the epoch before waits for acknowledgments
+	Devices      int    `json:"devices"`
+	Frozen       int    `json:"frozen"` // of the devices
+	SyncedAt     int64  `json:"synced_at"`
+	DeleteAfter  int64  `json:"delete_after"` // an announced deletion
+	Unreadable   bool   `json:"unreadable"`
 }
 
 // Input is one coin of a delegate.

@@ -107,6 +107,12 @@ func (c *Client) Cancel(ctx context.Context, id string) (Delegate, error) {
 	return call[Delegate](ctx, c, http.MethodPost, "/delegates/"+url.PathEscape(id)+"/cancel", nil)
 }
 
+// Wallets implements Port.
+func (c *Client) Wallets(ctx context.Context, after string, limit int) (WalletPage, error) {
+	v := url.Values{"after": {after}, "limit": {strconv.Itoa(limit)}}
+	return call[WalletPage](ctx, c, http.MethodGet, "/wallets?"+v.Encode(), nil)
+}
+
 // Keys implements Port.
 func (c *Client) Keys(ctx context.Context) ([]Key, error) {
 	return call[[]Key](ctx, c, http.MethodGet, "/keys", nil)

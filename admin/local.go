@@ -38,6 +38,8 @@ type Local struct {
 	Check func(ctx context.Context) (*fsck.Report, int, error)
 	// Disk tells the free space, and whether it is too little to take anything new.
 	Disk func() (free uint64, low bool)
+	// Host returns the host key that devices pin, "" when there is none; nil: none.
+	Host func(ctx context.Context) (string, error)
 	// Running is nil when no Vigil serves.
 	Running func(ctx context.Context) Running
 	// Changed makes a serving Vigil take up other keys, another pinned operator or
@@ -96,6 +98,9 @@ func (p *port) Status(ctx context.Context) (Status, error) {
 		if !k.Retired {
 			s.Keys++
 		}
+	}
+	if err := p.wallets(ctx, &s); err != nil {
+		return Status{}, err
 	}
 	s.DiskFree, s.DiskLow = p.l.Disk()
 	if p.l.Running != nil {

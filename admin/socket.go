@@ -81,6 +81,13 @@ func Server(p Port) *http.Server {
 	answer(mux, "POST /delegates/{id}/cancel", func(ctx context.Context, r *http.Request, _ request) (Delegate, error) {
 		return p.Cancel(ctx, r.PathValue("id"))
 	})
+	answer(mux, "GET /wallets", func(ctx context.Context, r *http.Request, _ request) (WalletPage, error) {
+		limit, err := strconv.Atoi(r.URL.Query().Get("limit"))
+		if err != nil {
+			return WalletPage{}, fmt.Errorf("%w: the limit is no number", ErrRefused)
+		}
+		return p.Wallets(ctx, r.URL.Query().Get("after"), limit)
+	})
 	answer(mux, "GET /keys", func(ctx context.Context, _ *http.Request, _ request) ([]Key, error) { return p.Keys(ctx) })
 	answer(mux, "POST /keys", func(ctx context.Context, _ *http.Request, _ request) (Key, error) { return p.AddKey(ctx) })
 	answer(mux, "POST /keys/{key}/retire", func(ctx context.Context, r *http.Request, _ request) (Key, error) {

@@ -57,6 +57,7 @@ type house struct {
 	signer  *signer.Signer
 	wallets *wallet.Service // nil without a host key
 	hub     *notify.Hub
+	webhook *notify.Webhook // nil without a URL
 	tokens  tokens
 }
 
@@ -233,6 +234,9 @@ func (h *house) serve(edge *rpc.Server) error {
 	group.Go(func() error { return h.renew(ctx) })
 	group.Go(func() error { upkeep.Run(ctx, h.env.log, h.jobs()...); return nil })
 	group.Go(func() error { return h.reload(ctx, cert) })
+	if h.webhook != nil {
+		group.Go(func() error { h.webhook.Run(ctx); return nil })
+	}
 	group.Go(func() error {
 		<-ctx.Done()
 		h.env.log.Info("stopping")
@@ -284,7 +288,7 @@ func (h *house) renew(ctx context.Context) error {
 	led := &armedLedger{Ledger: h.stores.ledger, armed: func() {
 		h.env.log.Info("armed", "seconds", time.Since(h.since).Seconds())
 	}}
-	engine := renewal.New(h.c.engineConfig(h.env, h.pinned), h.client, stream, led, sessions{h.signer}, h.chain, &h.stream)
+	engine := renewal.New(h.c.engineConfig(h.env, h.pinned, func(rec *delegate.Record) { h.moved(nil, rec) }), h.client, stream, led, sessions{h.signer}, h.chain, &h.stream)
 	h.engine.Store(engine)
 	return engine.Run(ctx)
 }
@@ -292,7 +296,7 @@ func (h *house) renew(ctx context.Context) error {
 // jobs are the background work. Nothing of it runs while a hold lasts: a record
 // that may be of yesterday is not to be acted upon.
 func (h *house) jobs() []upkeep.Job {
-	fit := &upkeep.Fit{Records: h.stores.ledger, Operator: h.client, Observe: h.metrics.Misfits, Log: h.env.log, Now: time.Now}
+	fit := &upkeep.Fit{Records: tellingRecords{h.stores.ledger, h.moved}, Operator: h.client, Observe: h.metrics.Misfits, Log: h.env.log, Now: time.Now}
 	jobs := []upkeep.Job{
 		{Name: "secrets", Every: time.Minute, Run: upkeep.Secrets(h.stores.ledger, h.stores.secrets)},
 		{Name: "parameters", Every: 20 * time.Second, Run: fit.Run},
@@ -319,6 +323,10 @@ func (h *house) admin() admin.Local {
 		h.stream.mu.Lock()
 		r := admin.Running{PID: os.Getpid(), Since: h.since.Unix(), Address: h.address, StreamUp: h.stream.up, StreamFrom: h.stream.since.Unix()}
 		h.stream.mu.Unlock()
+		if h.wallets != nil {
+			r.ActiveWallets, r.Quarantined = h.wallets.Active()
+			r.Watching = h.hub.Watchers()
+		}
 		for _, check := range h.checks {
 			if err := check.Run(ctx); err != nil {
 				r.NotReady = append(r.NotReady, check.Name+": "+err.Error())

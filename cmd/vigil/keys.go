@@ -20,11 +20,22 @@ type keysListCmd struct{ places }
 
 // Run lists public halves only.
 func (c *keysListCmd) Run(env *environment) error {
-	keys, err := with(env, c.places, func(p admin.Port) ([]admin.Key, error) { return p.Keys(env.ctx) })
+	var host string
+	keys, err := with(env, c.places, func(p admin.Port) ([]admin.Key, error) {
+		s, err := p.Status(env.ctx)
+		if err != nil {
+			return nil, err
+		}
+		host = s.HostKey
+		return p.Keys(env.ctx)
+	})
 	if err != nil {
 		return err
 	}
 	var b strings.Builder
+	if host != "" {
+		fmt.Fprintf(&b, "host  %s  devices pin it\n", host)
+	}
 	for _, k := range keys {
 		about := "older; still taken"
 		switch {
@@ -37,7 +48,8 @@ func (c *keysListCmd) Run(env *environment) error {
 	}
 	return env.print(struct {
 		Keys []admin.Key `json:"keys"`
-	}{keys}, "%s", b.String())
+		Host string      `json:"host_key,omitempty"`
+	}{keys, host}, "%s", b.String())
 }
 
 type keysAddCmd struct{ places }

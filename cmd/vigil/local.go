@@ -12,6 +12,7 @@ import (
 	"github.com/vigil-ark/vigil/admin"
 	"github.com/vigil-ark/vigil/ark"
 	"github.com/vigil-ark/vigil/bip340"
+	"github.com/vigil-ark/vigil/delegate"
 	"github.com/vigil-ark/vigil/fsck"
 	"github.com/vigil-ark/vigil/secret/export"
 	"github.com/vigil-ark/vigil/signer"
@@ -24,7 +25,21 @@ func (s *stores) local(p places, params func(context.Context) (ark.Params, error
 		Ledger: s.ledger, Keys: signer.New(s.secrets), Version: version, Settles: settlesUnknown, Params: params,
 		Backup: s.backup, Export: s.export, Check: s.check,
 		Disk: func() (uint64, bool) { return p.disk().state() },
+		Host: s.hostKey,
 	}
+}
+
+// hostKey is what devices pin; "" in a Vigil that serves no wallets.
+func (s *stores) hostKey(ctx context.Context) (string, error) {
+	host, err := signer.New(s.secrets).Host(ctx)
+	if errors.Is(err, delegate.ErrSecretMissing) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	defer host.Burn()
+	return host.PubKey().String(), nil
 }
 
 // settlesUnknown is told when nobody serves.

@@ -31,7 +31,8 @@ type commands struct {
 	Demo      demoCmd      `cmd:"" help:"See it work: delegate, kill, restart, renew, with nothing else installed."`
 	Status    statusCmd    `cmd:"" help:"How this Vigil stands."`
 	Delegates delegatesCmd `cmd:"" help:"The delegates that are kept."`
-	Keys      keysCmd      `cmd:"" help:"The service keys that wallets name."`
+	Keys      keysCmd      `cmd:"" help:"The service keys that wallets name, and the host key that devices pin."`
+	Wallets   walletsCmd   `cmd:"" help:"The wallets that are kept."`
 	Fsck      fsckCmd      `cmd:"" help:"Check that everything stored agrees with itself."`
 	Backup    backupCmd    `cmd:"" help:"Copy the key-value store to a file, also while Vigil runs. No secret is in it."`
 	Secret    secretCmd    `cmd:"" help:"Take the secrets out, encrypted; change the key that seals them."`

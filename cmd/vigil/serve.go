@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/vigil-ark/vigil/ark"
+	"github.com/vigil-ark/vigil/delegate"
 	"github.com/vigil-ark/vigil/esplora"
 	"github.com/vigil-ark/vigil/ledger"
 	"github.com/vigil-ark/vigil/metrics"
@@ -70,6 +71,7 @@ type wallets struct {
 	BurstPerWallet        int           `help:"Requests at once of one wallet." default:"60"`
 	MaxWatches            int           `help:"Open event streams of one wallet." default:"8"`
 	CoolDown              time.Duration `help:"How long a removal of devices or a deletion is announced before it may be carried out." default:"24h"`
+	WebhookURL            string        `help:"Where every event of a wallet is posted, signed with the host key." placeholder:"URL"`
 	SyncEvery             time.Duration `help:"How often the operator is asked for the coins of a wallet whose device is away." default:"6h"`
 	AuditEntries          uint64        `help:"Entries of the audit that are kept; the chain goes on." default:"10000000"`
 }
@@ -153,13 +155,13 @@ func (c *serveCmd) confirmations(pinned ledger.Pinned) int64 {
 	return 6
 }
 
-func (c *serveCmd) engineConfig(env *environment, pinned ledger.Pinned) renewal.Config {
+func (c *serveCmd) engineConfig(env *environment, pinned ledger.Pinned, tell func(*delegate.Record)) renewal.Config {
 	pace := renewal.DefaultPace()
 	pace.Bans, pace.Ban = c.BanThreshold, c.BanDuration
 	if pinned.Network == ark.Regtest {
 		pace.Confirm = time.Second // blocks come at once there
 	}
-	return renewal.Config{Pace: pace, Window: c.Window, Grace: c.StopGrace, Confirmations: c.confirmations(pinned), Log: env.log}
+	return renewal.Config{Pace: pace, Tell: tell, Window: c.Window, Grace: c.StopGrace, Confirmations: c.confirmations(pinned), Log: env.log}
 }
 
 // reload reads the log level and the certificate again at every SIGHUP. What

@@ -61,6 +61,16 @@ func statusText(s admin.Status, now time.Time) string {
 	line("next due", "%s", until(s.NextDue, now))
 	line("next expiry", "%s", until(s.NextExpiry, now))
 	line("keys", "%d in use", s.Keys)
+	switch {
+	case s.HostKey == "":
+		line("wallets", "not served: there is no host key; `vigil keys add-host` makes one")
+	default:
+		line("wallets", "%d active, %d pending", s.Wallets["active"], s.Wallets["pending"])
+		line("host key", "%s", s.HostKey)
+	}
+	if r := s.Running; r != nil && r.Quarantined > 0 {
+		line("QUARANTINED", "%d wallets; see the log, then start again", r.Quarantined)
+	}
 	low := ""
 	if s.DiskLow {
 		low = ": TOO LITTLE, nothing new is taken"

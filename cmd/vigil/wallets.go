@@ -9,9 +9,15 @@ import (
 	"os"
 	"strings"
 	"sync/atomic"
+	"text/tabwriter"
 	"time"
 
+	"github.com/vigil-ark/vigil"
+	"github.com/vigil-ark/vigil/admin"
+	"github.com/vigil-ark/vigil/auth"
+	"github.com/vigil-ark/vigil/bip340"
 	"github.com/vigil-ark/vigil/delegate"
+	"github.com/vigil-ark/vigil/ledger"
 	"github.com/vigil-ark/vigil/notify"
 	"github.com/vigil-ark/vigil/rpc"
 	"github.com/vigil-ark/vigil/signer"
@@ -85,7 +91,17 @@ func (h *house) openWallets(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	h.hub = notify.NewHub(notify.Limits{PerWallet: c.MaxWatches}, nil)
+	var sink func(vigil.WalletID, notify.Event)
+	if c.WebhookURL != "" {
+		h.webhook, err = notify.NewWebhook(notify.WebhookConfig{URL: c.WebhookURL, Signer: hostSigner{host}, OnDrop: func(d notify.Drop) {
+			h.env.log.Warn("an event did not reach the webhook", "kind", d.Kind, "err", d.Err)
+		}})
+		if err != nil {
+			return err
+		}
+		sink = h.webhook.Offer
+	}
+	h.hub = notify.NewHub(notify.Limits{PerWallet: c.MaxWatches}, sink)
 	ceremonies := h.signer.Ceremonies(signer.CeremonyLimits{Total: c.MaxCeremonies}, func() int64 { return time.Now().Unix() })
 	h.wallets = wallet.New(wallet.Config{
 		Pinned: h.pinned, Version: version, OperatorURL: h.pinned.URL, Body: c.MaxBody,
@@ -153,4 +169,71 @@ func (h *house) walletJobs() []upkeep.Job {
 		upkeep.Job{Name: "ceremonies", Every: time.Minute, Run: func(context.Context) error { h.wallets.Sweep(); return nil }},
 		upkeep.Job{Name: "coins", Every: every, Run: func(ctx context.Context) error { return h.wallets.Round(ctx, h.c.SyncEvery) }},
 	)
+}
+
+type walletsCmd struct {
+	places
+	Limit int    `help:"At most so many, up to 1000." default:"100"`
+	After string `help:"Go on after a page: its \"next\"." placeholder:"CURSOR"`
+}
+
+// Run lists a page of wallets: how they stand, and nothing of what they have.
+func (c *walletsCmd) Run(env *environment) error {
+	page, err := with(env, c.places, func(p admin.Port) (admin.WalletPage, error) { return p.Wallets(env.ctx, c.After, c.Limit) })
+	if err != nil {
+		return err
+	}
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "ID\tSTATE\tMADE\tKEY\tEPOCH\tDEVICES\tFROZEN\tASKED\tDELETION")
+	for _, v := range page.Wallets {
+		state := v.State
+		if v.Unreadable {
+			state = "UNREADABLE"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d-of-%d\t%d\t%d\t%d\t%s\t%s\n",
+			v.ID, state, stamp(v.CreatedAt), v.Threshold, v.Participants, v.Epoch, v.Devices, v.Frozen, stamp(v.SyncedAt), stamp(v.DeleteAfter))
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	if page.Next != "" {
+		fmt.Fprintf(&b, "There are more: --after %s\n", page.Next)
+	}
+	return env.print(page, "%s", b.String())
+}
+
+// hostSigner signs webhooks with the host key.
+type hostSigner struct{ *signer.Host }
+
+// HostKey implements notify.Signer.
+func (h hostSigner) HostKey() bip340.PubKey { return h.PubKey() }
+
+// SignWebhook implements notify.Signer.
+func (h hostSigner) SignWebhook(_ context.Context, at int64, body []byte) ([64]byte, error) {
+	return h.Sign(auth.WebhookHash(at, body))
+}
+
+// tellingRecords tells wallets' people what upkeep notes in their delegates.
+type tellingRecords struct {
+	*ledger.Ledger
+	tell func(prev, next *delegate.Record)
+}
+
+// Apply implements upkeep.Records.
+func (l tellingRecords) Apply(ctx context.Context, changes ...ledger.Change) ([]ledger.Outcome, error) {
+	outs, err := l.Ledger.Apply(ctx, changes...)
+	for i, out := range outs {
+		if out.Err == nil {
+			l.tell(changes[i].Prev, out.Record)
+		}
+	}
+	return outs, err
+}
+
+// moved tells wallets' people of a delegate that was moved.
+func (h *house) moved(prev, next *delegate.Record) {
+	if h.wallets != nil {
+		h.wallets.Moved(prev, next)
+	}
 }
