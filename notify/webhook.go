@@ -105,7 +105,7 @@ func NewWebhook(cfg WebhookConfig) (*Webhook, error) {
 	u, err := url.Parse(cfg.URL)
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("%w: %w", ErrWebhook, err)
+		return nil, fmt.Errorf("%w: %w", ErrWebhook, withoutURL(err))
 	case u.Host == "", u.User != nil, u.Fragment != "":
 		return nil, fmt.Errorf("%w: want https://host/path, without user or fragment", ErrWebhook)
 	case u.Scheme != "https" && (u.Scheme != "http" || !loopback(u.Hostname())):
@@ -221,6 +221,15 @@ func (d delivery) body() body {
 	return b
 }
 
+// withoutURL takes the URL out of an error: its path may be what lets one in.
+func withoutURL(err error) error {
+	var of *url.Error
+	if errors.As(err, &of) {
+		return of.Err
+	}
+	return err
+}
+
 // maxAnswer is how much of an answer is read, so that the connection can be used
 // again.
 const maxAnswer = 4 << 10
@@ -244,7 +253,7 @@ func (w *Webhook) post(ctx context.Context, b []byte) (final bool, err error) {
 	req.Header.Set(HeaderSignature, hex.EncodeToString(sig[:]))
 	res, err := w.client.Do(req)
 	if err != nil {
-		return false, err
+		return false, withoutURL(err)
 	}
 	defer res.Body.Close()
 	_, _ = io.CopyN(io.Discard, res.Body, maxAnswer)

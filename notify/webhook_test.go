@@ -285,6 +285,22 @@ func TestRealServer(t *testing.T) {
 	}
 }
 
+// TestURLStaysSecret: what comes out of errors ends in logs, and a path may be
+// what lets one in.
+func TestURLStaysSecret(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, drops := hook(t, &receiver{answers: []any{errors.New("no route")}}, func(c *WebhookConfig) { c.URL, c.Attempts = "https://bank.example/s3cret", 1 })
+		w.Offer(alice, Event{Kind: Failed})
+		synctest.Wait()
+		if d := drops(); len(d) != 1 || strings.Contains(d[0].Err.Error(), "s3cret") || !strings.Contains(d[0].Err.Error(), "no route") {
+			t.Errorf("%v", d)
+		}
+	})
+	if _, err := NewWebhook(WebhookConfig{URL: "https://bank.example/%s3cret", Signer: newHost(t)}); err == nil || strings.Contains(err.Error(), "bank") {
+		t.Error(err)
+	}
+}
+
 func TestWebhookURL(t *testing.T) {
 	for _, u := range []string{"", "bank.example", "http://bank.example/", "ftp://127.0.0.1/", "https://", "https://me@bank.example/", "https://bank.example/#x", "http://127.0.0.1.bank.example/", ":"} {
 		if _, err := NewWebhook(WebhookConfig{URL: u, Signer: newHost(t)}); !errors.Is(err, ErrWebhook) {
