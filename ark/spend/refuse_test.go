@@ -283,6 +283,8 @@ func TestRefusesDelegateForfeits(t *testing.T) {
 func TestRefusesExits(t *testing.T) {
 	w := newWorld(t)
 	a, board := w.coin(10, 10_000), w.boarding(11, 5000)
+	w.refused("more than all coins", w.exited(w.exit([]coin{w.coin(12, 1<<62), w.coin(13, 1<<62), a}, 512, w.foreign(9000))), vigil.CodeDocumentInvalid, "holds")
+	w.refused("a debt", w.exited(w.exit([]coin{a, w.coin(14, -1)}, 512, w.foreign(9000))), vigil.CodeDocumentInvalid, "holds")
 	spoilt := func(spoil func(p *psbt.Packet)) *vigilpb.Document {
 		p := w.exit([]coin{a}, 512, w.foreign(9000))
 		spoil(p)

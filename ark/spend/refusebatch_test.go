@@ -194,8 +194,27 @@ func TestRefusesForfeits(t *testing.T) {
 		tt.spoil(s)
 		w.refused(name, w.forfeits(s), tt.code, tt.word)
 	}
-	// The dust that connectors are worth changed after the batch began.
+	// An output inside the tree is worth the dust too, but is no connector.
 	s := settle()
+	root, err := script.ParsePSBT(s.connectors[0].Tx, script.OperatorLimits())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.forfeits = []*psbt.Packet{w.liveForfeit(a, coin{at: wire.OutPoint{Hash: root.UnsignedTx.TxHash()}, out: root.UnsignedTx.TxOut[0]})}
+	if s.forfeits[0].Inputs[1].WitnessUtxo.Value != w.params.Dust {
+		t.Fatal("the root does not pay the dust")
+	}
+	w.refused("an output of the root", w.forfeits(s), vigil.CodeForfeitInvalid, "is no connector")
+	// A boarding coin of the intent that the commitment does not spend.
+	s = w.carry(&settlement{message: message, expiry: 2048, proof: w.proof(message, []coin{a, board}, w.own(14_000))}, []coin{a}, nil, []*wire.TxOut{w.own(14_000)})
+	s.forfeits[0] = w.liveForfeit(board, coin{at: s.forfeits[0].UnsignedTx.TxIn[1].PreviousOutPoint, out: s.forfeits[0].Inputs[1].WitnessUtxo})
+	w.refused("a forfeit of an on-chain coin", w.forfeits(s), vigil.CodeForfeitUnexpected, "on-chain coin")
+	// A commitment without connectors.
+	s = w.carry(&settlement{message: message, expiry: 2048, proof: w.proof(message, []coin{a}, w.own(9000))}, nil, nil, []*wire.TxOut{w.own(9000)})
+	s.forfeits, s.connectors = good.forfeits[:1], good.connectors
+	w.refused("no connector output", w.forfeits(s), vigil.CodeDocumentInvalid, "no connectors")
+	// The dust that connectors are worth changed after the batch began.
+	s = settle()
 	w.params.Dust = 400
 	w.refused("another dust", w.forfeits(s), vigil.CodeDocumentInvalid, "not the dust")
 }
@@ -224,6 +243,7 @@ func TestRefusesBoarding(t *testing.T) {
 		"an input twice":        {func(s *settlement) { s.boards = []uint32{1, 1} }, vigil.CodeDocumentInvalid, "after 1"},
 		"far out":               {func(s *settlement) { s.boards = []uint32{1 << 31} }, vigil.CodeDocumentInvalid, "input"},
 		"another shown amount":  {func(s *settlement) { s.commitment.Inputs[1].WitnessUtxo = wire.NewTxOut(4999, board.out.PkScript) }, vigil.CodeDocumentInvalid, "does not prove"},
+		"a lock on the input":   {func(s *settlement) { *s = *w.relocked(s) }, vigil.CodeDocumentInvalid, "sequence"},
 		"no shown output":       {func(s *settlement) { s.commitment.Inputs[0].WitnessUtxo = nil }, vigil.CodeDocumentInvalid, "unknown"},
 	} {
 		s := w.again(good)
@@ -234,6 +254,15 @@ func TestRefusesBoarding(t *testing.T) {
 	s := w.again(good)
 	s.proof = w.settle(message, nil, []coin{board}, []*wire.TxOut{w.own(4000)}).proof
 	w.refused("a coin beside the intent", w.boarded(s), vigil.CodeDocumentInvalid, "does not prove")
+}
+
+// relocked is the settlement in a commitment whose inputs have another sequence:
+// its tree hangs elsewhere.
+func (w *world) relocked(s *settlement) *settlement {
+	w.t.Helper()
+	w.sequence = 5
+	defer func() { w.sequence = 0 }()
+	return w.carry(&settlement{message: s.message, expiry: s.expiry, proof: s.proof}, nil, s.spends[1:], []*wire.TxOut{w.own(4000)})
 }
 
 // TestOnchainOutputs: each has its own place in the commitment.

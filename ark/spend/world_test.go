@@ -35,6 +35,8 @@ type world struct {
 	desc   descriptor.Descriptor
 	vtxos  []ark.VTXO
 	now    int64
+
+	sequence uint32 // of the inputs of commitments, 0 for the usual one
 }
 
 func newKey(t testing.TB, n byte) *bip340.Key {
@@ -375,6 +377,9 @@ func (w *world) carry(s *settlement, coins, boards []coin, leaf []*wire.TxOut, o
 	s.spends = append([]coin{w.coinOf(0xf0, 50_000)}, boards...)
 	for i, c := range s.spends {
 		commitment.AddTxIn(wire.NewTxIn(&c.at, nil, nil))
+		if w.sequence != 0 {
+			commitment.TxIn[i].Sequence = w.sequence
+		}
 		if i > 0 {
 			s.boards = append(s.boards, uint32(i))
 		}
