@@ -305,8 +305,12 @@ func TestAssets(t *testing.T) {
 
 	// Nothing is known of the coin, so nothing is known of its assets.
 	w.vtxos = nil
-	if s := w.one(w.intent(message, w.proof(message, []coin{a}, w.own(9000)))); s.Assets || s.Renewal() {
-		t.Error("an unknown coin passes for one without assets")
+	board := w.boarding(12, 5000)
+	if s := w.one(w.intent(message, w.proof(message, []coin{a, board}, w.own(9000)))); s.Assets || s.Renewal() || !slices.Equal(s.Unknown, []wire.OutPoint{a.at}) {
+		t.Errorf("an unknown coin passes for one without assets: %v", s.Unknown)
+	}
+	if s := w.one(w.intent(message, w.proof(message, []coin{board}, w.own(4000)))); !s.Renewal() || s.Unknown != nil {
+		t.Error("an on-chain coin counts as unknown")
 	}
 	if s := w.one(w.exited(w.exit([]coin{a}, 512, w.foreign(9000)))); s.Assets {
 		t.Error("an exit of an unknown coin passes for one without assets")

@@ -91,6 +91,9 @@ type Spend struct {
 	// Assets says that every unit of every asset goes to the wallet itself. It is
 	// false also when nothing is known of a coin that is spent off chain.
 	Assets bool
+	// Unknown are coins off chain that Terms.VTXOs do not have: ask the operator for
+	// them and read again, or take Assets as it is.
+	Unknown []wire.OutPoint
 	// Message is that of the intent: for Intent, Register, Forfeits and Boarding.
 	Message *intent.Message
 	// Commitment is the transaction that Forfeits and Boarding are for.
