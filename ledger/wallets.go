@@ -166,8 +166,8 @@ func (l *Ledger) Wallet(ctx context.Context, id vigil.WalletID) (*Wallet, error)
 	return found, err
 }
 
-// WalletByHost returns the wallet of which this is the device's host key in one
-// of its epochs, or ErrNotFound.
+// WalletByHost returns the wallet of which this is a host key of its owner's, the
+// device's or a cold share's, in one of its epochs, or ErrNotFound.
 func (l *Ledger) WalletByHost(ctx context.Context, host bip340.PubKey) (*Wallet, error) {
 	return l.byAlias(ctx, hostAlias(host))
 }
@@ -366,8 +366,10 @@ func walletRows(w *Wallet) map[treeKey]row {
 func aliases(w *Wallet) map[string]bool {
 	keys := make(map[string]bool)
 	for _, e := range w.Epochs {
-		if len(e.Hosts) > 0 {
-			keys[string(hostAlias(e.Hosts[0]))] = true
+		for id, host := range e.Hosts {
+			if id != vigilsOwn {
+				keys[string(hostAlias(host))] = true
+			}
 		}
 	}
 	for _, script := range w.Scripts {
@@ -378,6 +380,10 @@ func aliases(w *Wallet) map[string]bool {
 	}
 	return keys
 }
+
+// vigilsOwn is Vigil's number among the participants of a key: its host keys are
+// nobody's name for the wallet.
+const vigilsOwn = 1
 
 func hostAlias(host bip340.PubKey) []byte { return append([]byte{aliasHost}, host[:]...) }
 

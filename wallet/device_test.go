@@ -34,6 +34,7 @@ type device struct {
 	hosts    map[int][32]byte // host secrets, by participant; Vigil's is not among them
 	next     map[int][32]byte // those of a healing refresh under way
 	n, min   int
+	only     []int // nil: this side has the shares of all owners
 	identity *bip340.Key
 	recovery *bip340.Key
 
@@ -95,6 +96,9 @@ func (d *device) host(id int) *chilldkg.HostKey { return hostOf(d.t, d.hosts[id]
 
 // owners are the participants but Vigil, ascending.
 func (d *device) owners() []int {
+	if d.only != nil {
+		return d.only
+	}
 	var ids []int
 	for id := range d.n {
 		if id != own {
