@@ -30,6 +30,7 @@ type vault struct {
 	group *bip340.Key
 	desc  descriptor.Descriptor
 	made  byte
+	split bool // its delegates have two outputs
 }
 
 func (r *rig) vault() *vault {
@@ -120,7 +121,12 @@ func (v *vault) delegate(validAt time.Time, coins ...ark.VTXO) *delegate.Record 
 		v.sign(&partial.Inputs[0], leaf, sighash, forfeit.OwnerSighash)
 		body.Forfeits = append(body.Forfeits, v.encode(partial))
 	}
-	body.Message, body.Proof = v.prove(intent.NewRegister(validAt.Unix(), 0, treeKey), inputs, wire.NewTxOut(sum, v.desc.PkScript()))
+	outs := []*wire.TxOut{wire.NewTxOut(sum, v.desc.PkScript())}
+	if v.split {
+		outs[0].Value -= 1000
+		outs = append(outs, wire.NewTxOut(1000, v.desc.PkScript()))
+	}
+	body.Message, body.Proof = v.prove(intent.NewRegister(validAt.Unix(), 0, treeKey), inputs, outs...)
 	body.DeleteMessage, body.DeleteProof = v.prove(intent.Message{Kind: intent.Delete}, inputs[:1])
 	req, err := delegate.ParseWallet(body, delegate.StockLimits{Inputs: 128, Outputs: 8})
 	v.must(err)

@@ -115,26 +115,30 @@ func (e *Engine) withdraw(ctx context.Context, id vigil.DelegateID) {
 		}
 		return
 	}
-	rec := f.rec
-	if rec.State != delegate.Registering && rec.State != delegate.Registered || len(rec.DeleteProof) == 0 {
+	if s := f.rec.State; s != delegate.Registering && s != delegate.Registered {
 		return
 	}
 	e.flights.hold(f) // it joins no batch meanwhile
-	e.spawn(func() {
-		if !e.takeBack(ctx, rec) {
-			e.reload(ctx, id)
-			return
-		}
-		e.lost.set(id, false)
-		event := delegate.Dropped
-		if rec.State == delegate.Registering {
-			event = delegate.Refused
-		}
-		e.write(ctx, change{Prev: rec, Event: event, Mutate: func(r *delegate.Record) {
-			r.IntentID = ""
-			r.NextAttempt = e.cfg.Now().Unix()
-		}})
-	}, func() { e.reload(ctx, id) })
+	e.spawn(func() { e.unlist(ctx, id) }, func() { e.reload(ctx, id) })
+}
+
+// unlist is withdraw's worker.
+func (e *Engine) unlist(ctx context.Context, id vigil.DelegateID) {
+	rec, err := e.ledger.Delegate(ctx, id) // with the wish that was noted just now
+	if err != nil || rec.State != delegate.Registering && rec.State != delegate.Registered || !e.takeBack(ctx, rec) {
+		e.reload(ctx, id)
+		return
+	}
+	e.lost.set(id, false)
+	event := delegate.Dropped
+	if rec.State == delegate.Registering {
+		event = delegate.Refused
+	}
+	out := e.insist(ctx, []change{{Prev: rec, Event: event, Mutate: func(r *delegate.Record) {
+		r.IntentID = ""
+		r.NextAttempt = e.cfg.Now().Unix()
+	}}})[0]
+	e.post(ctx, func() { e.written(ctx, rec, out) })
 }
 
 // tell tells of what a delegate's owner may want to know.
