@@ -131,7 +131,7 @@ func (r *Record) progressFields(c *canon.Coder) {
 	c.Text(&r.BatchID, maxName, "batch id")
 	c.Time(&r.BatchEnd, "batch end")
 	c.Fixed(r.Commitment[:], "commitment")
-	canon.List(c, &r.Watch, MaxWatched, "watched", func(c *canon.Coder, w *Watched) {
+	canon.List(c, &r.Watch, maxWatch, "watched", func(c *canon.Coder, w *Watched) {
 		c.Fixed(w.Commitment[:], "watched commitment")
 		c.Time(&w.Since, "watched since")
 		c.Fixed(w.Branch[:], "watched branch")

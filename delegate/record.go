@@ -129,13 +129,18 @@ type Watched struct {
 	Branch     vigil.DelegateID // under whose id the branch is stored
 }
 
+// MaxWatched is how many commitments a record may wait for and still give forfeits
+// for one more: none is ever forgotten for another, since the stored branch of each
+// may turn out to be the owner's claim.
+const MaxWatched = 32
+
 // Bounds of a record. They hold at encoding and at decoding; intake's own
 // limits are below them.
 const (
 	MaxRecord       = 1 << 20 // bytes; a request body is at most as long, in base64
 	MaxInputs       = 256
 	MaxOutputs      = 64
-	MaxWatched      = 32
+	maxWatch        = MaxInputs * MaxWatched // a delegate may replace as many as it has inputs
 	maxOwners       = MaxInputs
 	maxAssets       = 256
 	maxReplaces     = MaxInputs
@@ -211,8 +216,7 @@ func (r *Record) Fail(code, text string, at int64) {
 	r.LastError = Failure{Code: clip(code, maxName), Text: clip(text, maxText), At: at}
 }
 
-// WatchCommitment moves the current commitment to the watch list. The oldest
-// entry makes room when the list is full.
+// WatchCommitment moves the current commitment to the watch list.
 func (r *Record) WatchCommitment(at int64) {
 	if r.Commitment != (chainhash.Hash{}) && !r.Watches(r.Commitment) {
 		r.AddWatched(Watched{Commitment: r.Commitment, Since: at, Branch: r.ID})
@@ -220,12 +224,12 @@ func (r *Record) WatchCommitment(at int64) {
 	r.Commitment = chainhash.Hash{}
 }
 
-// AddWatched appends to the watch list; the oldest entry makes room when the
-// list is full.
-func (r *Record) AddWatched(w ...Watched) {
-	r.Watch = append(r.Watch, w...)
-	if extra := len(r.Watch) - MaxWatched; extra > 0 {
-		r.Watch = slices.Delete(r.Watch, 0, extra)
+// AddWatched appends to the watch list what is not there yet.
+func (r *Record) AddWatched(list ...Watched) {
+	for _, w := range list {
+		if !slices.ContainsFunc(r.Watch, func(o Watched) bool { return o.Commitment == w.Commitment && o.Branch == w.Branch }) {
+			r.Watch = append(r.Watch, w)
+		}
 	}
 }
 

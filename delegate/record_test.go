@@ -183,20 +183,29 @@ func TestNoSecretInTheTypeGraph(t *testing.T) {
 	}
 }
 
-func TestWatchListIsBounded(t *testing.T) {
+// TestWatchListForgetsNothing: an entry is the way to the owner's claim.
+func TestWatchListForgetsNothing(t *testing.T) {
 	r := full()
-	for i := range MaxWatched + 5 {
+	before := len(r.Watch)
+	const n = 3 * MaxWatched
+	for i := range n {
 		r.Commitment = chainhash.Hash{200, byte(i)}
 		r.WatchCommitment(int64(i))
 	}
-	last := chainhash.Hash{200, byte(MaxWatched + 4)}
-	if len(r.Watch) != MaxWatched || !r.Watches(last) || r.Commitment != (chainhash.Hash{}) {
-		t.Fatalf("%d entries, the last one watched: %v", len(r.Watch), r.Watches(last))
+	first, last := chainhash.Hash{200, 0}, chainhash.Hash{200, n - 1}
+	if len(r.Watch) != before+n || !r.Watches(first) || !r.Watches(last) || r.Commitment != (chainhash.Hash{}) {
+		t.Fatalf("%d entries, the first one watched: %v", len(r.Watch), r.Watches(first))
 	}
 	r.Commitment = last
 	r.WatchCommitment(1)
-	if len(r.Watch) != MaxWatched {
+	r.AddWatched(r.Watch...)
+	if len(r.Watch) != before+n {
 		t.Error("the same commitment was watched twice")
+	}
+	// Of another delegate's branch it is another claim.
+	r.AddWatched(Watched{Commitment: last, Branch: vigil.DelegateID{7}})
+	if len(r.Watch) != before+n+1 {
+		t.Error("another's claim is not watched")
 	}
 	if _, err := r.Encode(); err != nil {
 		t.Error(err)

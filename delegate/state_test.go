@@ -18,7 +18,7 @@ var wanted = map[State]map[Event]State{
 		Replace: Replaced, Cancel: Cancelled, Expire: Expired,
 	},
 	Armed: {
-		Note: Armed, Recover: Armed, Ripe: Due, InputSpent: Spent, InputUnrolled: Broken,
+		Note: Armed, Recover: Armed, Ripe: Due, Late: Unconfirmed, InputSpent: Spent, InputUnrolled: Broken,
 		Replace: Replaced, Cancel: Cancelled, Expire: Expired, Quarantine: Quarantined,
 	},
 	Due: {
@@ -45,7 +45,7 @@ var wanted = map[State]map[Event]State{
 		Note: Unconfirmed, Recover: Unconfirmed, Confirmed: Settled, Conflict: Due, Late: Unconfirmed,
 	},
 	Quarantined: {
-		Note: Quarantined, Release: Due, InputSpent: Spent, InputUnrolled: Broken, Replace: Replaced, Cancel: Cancelled, Expire: Expired,
+		Note: Quarantined, Release: Due, Late: Unconfirmed, InputSpent: Spent, InputUnrolled: Broken, Replace: Replaced, Cancel: Cancelled, Expire: Expired,
 	},
 	Settled: {}, Spent: {}, Broken: {}, Replaced: {}, Cancelled: {}, Expired: {},
 }

@@ -26,6 +26,7 @@ var table = []Edge{
 	{Armed, Recover, Armed, "Nothing: the due index holds its time."},
 	{Armed, Note, Armed, ""},
 	{Armed, Ripe, Due, "valid_at, the clock-skew allowance and the jitter have passed."},
+	{Armed, Late, Unconfirmed, "A commitment of an older delegate that it replaced appeared."},
 	{Armed, InputSpent, Spent, ""},
 	{Armed, InputUnrolled, Broken, ""},
 	{Armed, Replace, Replaced, ""},
@@ -95,6 +96,7 @@ var table = []Edge{
 
 	{Quarantined, Note, Quarantined, ""},
 	{Quarantined, Release, Due, "Its operator brought the secret back: attempt at once."},
+	{Quarantined, Late, Unconfirmed, "A commitment of an earlier attempt appeared: to find it settled takes no key."},
 	{Quarantined, InputSpent, Spent, ""},
 	{Quarantined, InputUnrolled, Broken, ""},
 	{Quarantined, Replace, Replaced, ""},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/btcsuite/btcd/chainhash/v2"
 	"github.com/btcsuite/btcd/wire/v2"
 
 	"github.com/vigil-ark/vigil/delegate"
@@ -21,6 +22,9 @@ type Change struct {
 	Mutate func(*delegate.Record)
 	// Branch is stored in the same write; Submit must bring it.
 	Branch *delegate.Branch
+	// Dead are watched commitments that can never confirm: they leave the watch list,
+	// and their branches go.
+	Dead []chainhash.Hash
 	// Gone says what became of inputs that are spent or unrolled.
 	Gone []Gone
 	// Leaves are the VTXOs that a confirmed commitment made.

@@ -12,7 +12,7 @@ import (
 )
 
 // Schema is the number of the layout that this version writes: 1 was without
-// checksums.
+// checksums and the watching tree.
 const Schema uint32 = 2
 
 // Errors of the ledger, matched with errors.Is.

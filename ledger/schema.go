@@ -69,7 +69,16 @@ func putSchema(w kv.Writer, schema uint32) error {
 type migration func(kv.Writer) error
 
 // migrations lists them from schema 1 on.
-func migrations() []migration { return []migration{addSums} }
+func migrations() []migration { return []migration{toSchema2} }
+
+// toSchema2 gives every row its checksum, and the index of watching delegates its
+// rows.
+func toSchema2(w kv.Writer) error {
+	if err := addSums(w); err != nil {
+		return err
+	}
+	return indexWatching(w)
+}
 
 // migrate runs every step to the wanted schema in one update, after the copy.
 func migrate(ctx context.Context, store kv.Store, from, to uint32, before func(context.Context, uint32) error, steps []migration) error {

@@ -84,6 +84,9 @@ func (t *transition) enact(cur, rec *delegate.Record, c *Change) error {
 			return err
 		}
 	}
+	if err := t.dropDead(cur, rec, c.Dead); err != nil {
+		return err
+	}
 	if rec.State.Ended() {
 		if err := t.end(rec, c); err != nil {
 			return err
@@ -115,6 +118,7 @@ func (t *transition) advance(cur *delegate.Record, c *Change) (*delegate.Record,
 	if c.Mutate != nil {
 		c.Mutate(rec)
 	}
+	rec.Watch = slices.DeleteFunc(rec.Watch, func(w delegate.Watched) bool { return slices.Contains(c.Dead, w.Commitment) })
 	rec.ID, rec.Kind, rec.State, rec.Version = cur.ID, cur.Kind, to, cur.Version+1
 	if to != cur.State {
 		rec.StateSince = t.at

@@ -19,6 +19,7 @@ const (
 	treeSessions   = "delegate_sessions" // id -> Record
 	treeDue        = "renewal_due"       // time(8) id(16) -> nothing; armed and due delegates by their next attempt
 	treeFlight     = "in_flight"         // id(16) -> nothing; registering to unconfirmed
+	treeWatching   = "watching"          // id(16) -> nothing; delegates that have not ended and watch commitments
 	treeExpiries   = "expiries"          // time(8) id(16) -> nothing; live delegates by their earliest expiry
 	treeEnded      = "ended"             // time(8) id(16) -> nothing; settled, spent and broken ones by their end
 	treeBranches   = "branches"          // id(16) commitment(32) -> Branch
@@ -48,6 +49,7 @@ func trees() []tree {
 		{treeSessions, readSession},
 		{treeDue, bareKey(8 + idSize)},
 		{treeFlight, bareKey(idSize)},
+		{treeWatching, bareKey(idSize)},
 		{treeExpiries, bareKey(8 + idSize)},
 		{treeEnded, bareKey(8 + idSize)},
 		{treeBranches, readBranch},

@@ -157,7 +157,7 @@ func (s *strip) delegate(id vigil.DelegateID, row []byte) error {
 	if err := dropBranches(w, id, chainhash.Hash{}); err != nil {
 		return err
 	}
-	for tree, key := range map[string][]byte{treeSessions: id[:], treePending: id[:], treeFlight: id[:], treeScripts: row} {
+	for tree, key := range map[string][]byte{treeSessions: id[:], treePending: id[:], treeFlight: id[:], treeWatching: id[:], treeScripts: row} {
 		if err := w.Delete(tree, key); err != nil {
 			return err
 		}

@@ -160,7 +160,7 @@ func vouched(r reader, name string, key []byte) bool {
 		return false
 	}
 	switch name {
-	case treeDue, treeFlight, treeExpiries, treeEnded, treeScripts, treeTombstones:
+	case treeDue, treeFlight, treeWatching, treeExpiries, treeEnded, treeScripts, treeTombstones:
 	default:
 		return false
 	}

@@ -14,7 +14,7 @@ import (
 )
 
 // write stores a record and brings every index that is derived from it in step:
-// due times, flights, expiries, ends, scripts and counts. before is nil for a new record. It
+// due times, flights, watchers, expiries, ends, scripts and counts. before is nil for a new record. It
 // is the only place that writes these trees.
 func write(w writer, before, after *delegate.Record) error {
 	b, err := after.Encode()
@@ -71,6 +71,9 @@ func derived(r *delegate.Record) map[treeKey]bool {
 	}
 	if r.State.InFlight() {
 		rows[treeKey{treeFlight, string(r.ID[:])}] = true
+	}
+	if len(r.Watch) > 0 && !r.State.Ended() {
+		rows[treeKey{treeWatching, string(r.ID[:])}] = true
 	}
 	if at := r.Expiry(); at > 0 && !r.State.Ended() {
 		rows[treeKey{treeExpiries, string(timeKey(at, r.ID))}] = true

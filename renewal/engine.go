@@ -45,6 +45,9 @@ type Engine struct {
 	taking    bool
 	trying    bool // one worker at a time repeats registrations
 	looking   bool // one worker at a time reconciles
+	watching  bool // one worker at a time looks for commitments of failed attempts
+	watchFrom ledger.Cursor
+	nextWatch time.Time
 	stopped   bool
 	nextDue   time.Time
 }
@@ -267,6 +270,14 @@ func (e *Engine) plan(ctx context.Context) time.Duration {
 			e.spawn(func() { e.reconcile(ctx, list, func() { e.looking = false }) }, e.rescue(ctx, list))
 		} else {
 			soonest(at)
+		}
+	}
+	if !e.watching && e.cfg.Pace.Watch > 0 {
+		if e.watching = !e.nextWatch.After(now); e.watching {
+			from := e.watchFrom
+			e.spawn(func() { e.watch(ctx, from) }, func() { e.post(ctx, func() { e.lookAgain(nil) }) })
+		} else {
+			soonest(e.nextWatch)
 		}
 	}
 	due, at := e.flights.registered.ripe(now, len(e.flights.byID))

@@ -88,6 +88,7 @@ type Ledger interface {
 	Delegate(ctx context.Context, id vigil.DelegateID) (*delegate.Record, error)
 	Due(ctx context.Context, upTo time.Time, limit int, from ledger.Cursor) ([]ledger.Due, ledger.Cursor, error)
 	NextDue(ctx context.Context) (time.Time, bool, error)
+	Watching(ctx context.Context, limit int, from ledger.Cursor) ([]*delegate.Record, ledger.Cursor, error)
 	Quarantine(ctx context.Context, due ledger.Due, why string) error
 	DropStray(ctx context.Context, due ledger.Due) error
 	Apply(ctx context.Context, changes ...ledger.Change) ([]ledger.Outcome, error)

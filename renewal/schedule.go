@@ -26,6 +26,9 @@ type Pace struct {
 	Margin time.Duration
 	// Confirm is the wait between two looks at an unconfirmed commitment.
 	Confirm time.Duration
+	// Watch is the wait between two looks at commitments of failed attempts, of
+	// which each is at some of them only: they may confirm after days.
+	Watch time.Duration
 }
 
 // DefaultPace suits an operator with arkd's defaults: sessions of 30 s, three
@@ -40,6 +43,7 @@ func DefaultPace() Pace {
 		Bans:        3,
 		Margin:      5 * time.Second,
 		Confirm:     15 * time.Second,
+		Watch:       5 * time.Minute,
 	}
 }
 

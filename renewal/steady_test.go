@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/btcsuite/btcd/chainhash/v2"
 	"github.com/btcsuite/btcd/wire/v2"
 
 	"github.com/vigil-ark/vigil"
@@ -31,6 +32,7 @@ type steady struct {
 	coins      map[wire.OutPoint]ark.VTXO
 	registered int
 	refuse     error
+	chain      renewal.Chain
 }
 
 func (s *steady) Params(context.Context) (ark.Params, error) {
@@ -38,12 +40,30 @@ func (s *steady) Params(context.Context) (ark.Params, error) {
 }
 
 func (s *steady) VTXOs(_ context.Context, ops []wire.OutPoint) (out []ark.VTXO, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, op := range ops {
 		if v, ok := s.coins[op]; ok {
 			out = append(out, v)
 		}
 	}
 	return out, nil
+}
+
+// made is a coin that a renewal of rec made.
+func (s *steady) made(op wire.OutPoint, rec *delegate.Record) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.coins[op] = ark.VTXO{Outpoint: op, Amount: rec.Outputs[0].Value, Script: rec.Outputs[0].PkScript}
+}
+
+// settle says that a coin was settled by a commitment.
+func (s *steady) settle(op wire.OutPoint, by chainhash.Hash) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v := s.coins[op]
+	v.Spent, v.SettledBy = true, by.String()
+	s.coins[op] = v
 }
 
 func (s *steady) RegisterIntent(context.Context, string, string) (string, error) {
@@ -111,7 +131,7 @@ func still(t *testing.T, in time.Duration) (*steady, *looked, *kvtest.Memory, *d
 	}
 	return op, look, store, rec, func() {
 		ctx, cancel := context.WithCancel(t.Context())
-		engine := renewal.New(renewal.Config{}, op, op, look, blank{}, nil, nil)
+		engine := renewal.New(renewal.Config{}, op, op, look, blank{}, op.chain, nil)
 		ended := make(chan error, 1)
 		go func() { ended <- engine.Run(ctx) }()
 		t.Cleanup(func() { cancel(); <-ended })
@@ -147,7 +167,7 @@ func TestConstantBatchesHideNothing(t *testing.T) {
 			t.Errorf("registered %d times, want twice", n)
 		}
 		if now, err := led.Delegate(t.Context(), rec.ID); err != nil || now.State != delegate.Registered || now.IntentID != "intent-2" {
-			t.Errorf("%v, %v", now, err)
+			t.Errorf("%s with %s, %v", now.State, now.IntentID, err)
 		}
 	})
 }

@@ -103,7 +103,10 @@ func (p *party) unwilling(rec *delegate.Record, mine []*delegate.Record, found c
 	if !e.cfg.Pace.mayConfirm(rec, e.cfg.Now(), sharing(rec, mine)) {
 		return &delegate.Failure{Code: "WAITING_OUT_CONVICTIONS", Text: "a batch that failed now would ban its scripts", At: e.cfg.Now().Unix()}
 	}
-	return unfit(rec, p.params, found, e.cfg.Now())
+	if failure := unfit(rec, p.params, found, e.cfg.Now()); failure != nil {
+		return failure
+	}
+	return e.watchFull(rec, found)
 }
 
 // decline notes why a delegate stays out of a batch, when that is news.
