@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -18,6 +19,7 @@ import (
 	"github.com/vigil-ark/vigil/kv"
 	"github.com/vigil-ark/vigil/ledger"
 	"github.com/vigil-ark/vigil/renewal"
+	"github.com/vigil-ark/vigil/signer"
 )
 
 // failing is a store that is down now and then: from some call on, for some
@@ -99,7 +101,7 @@ func (w *watchful) SubmitForfeits(ctx context.Context, forfeits []string, commit
 }
 
 // newOutage is a rig whose engine's store can fail while the test's own does
-// not, with delegates of as many owners as asked.
+// not, with delegates of as many owners as asked: stock wallets and ours in turn.
 func newOutage(t *testing.T, owners int) (*rig, *failing, *watchful, []*delegate.Record) {
 	t.Helper()
 	r := newRig(t, arktest.Settings{SessionDuration: 3 * time.Second, BanThreshold: -1})
@@ -109,16 +111,17 @@ func newOutage(t *testing.T, owners int) (*rig, *failing, *watchful, []*delegate
 		w.Operator = op
 		return w
 	}
-	devices := make([]*wallet.Wallet, owners)
-	for i := range devices {
-		devices[i] = r.device()
-	}
-	coins := r.mint(devices, 50_000)
 	recs := make([]*delegate.Record, owners)
-	for i, d := range devices {
-		recs[i] = r.submit(d, wallet.DelegateOptions{}, coins[i])
+	for i := range recs {
+		if i%2 == 1 {
+			v := r.vault()
+			recs[i] = v.delegate(time.Time{}, v.coin(50_000))
+			continue
+		}
+		d := r.device()
+		recs[i] = r.submit(d, wallet.DelegateOptions{}, r.mint([]*wallet.Wallet{d}, 50_000)...)
 	}
-	led, err := ledger.Open(r.ctx, store, ledger.Options{})
+	led, err := ledger.Open(r.ctx, store, ledger.Options{Garbage: signer.Garbage})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,6 +150,9 @@ func (r *rig) whole(recs []*delegate.Record, w *watchful) {
 		}
 		r.renewed(done, coins...)
 		r.once(done, coins...)
+		if names := r.garbage(); rec.Kind == delegate.Wallet && !slices.Contains(names, signer.Garbage(rec)[0]) {
+			r.t.Errorf("the tree key of %s is not garbage: %v", rec.ID, names)
+		}
 		if history[rec.ID] != 1 {
 			r.t.Errorf("%s has %d lines of history", rec.ID, history[rec.ID])
 		}
@@ -157,13 +163,15 @@ func (r *rig) whole(recs []*delegate.Record, w *watchful) {
 	r.clean()
 }
 
-// TestStoreFailsAtEveryWrite counts the writes of a renewal, fails each of them
-// and what follows for a while, and wants the coin renewed once when the store
-// is back, without a restart.
+// TestStoreFailsAtEveryWrite counts the writes of a renewal of two coins, fails
+// each of them and what follows for a while, and wants the coins renewed once when
+// the store is back, without a restart.
 func TestStoreFailsAtEveryWrite(t *testing.T) {
-	r, store, w, recs := newOutage(t, 1)
+	r, store, w, recs := newOutage(t, 2)
 	r.start()
-	r.awaitState(recs[0].ID, delegate.Settled)
+	for _, rec := range recs {
+		r.awaitState(rec.ID, delegate.Settled)
+	}
 	r.halt()
 	r.whole(recs, w)
 	writes, _ := store.tally()
@@ -173,7 +181,7 @@ func TestStoreFailsAtEveryWrite(t *testing.T) {
 	for at := 1; at <= writes; at++ {
 		t.Run(strconv.Itoa(at), func(t *testing.T) {
 			t.Parallel()
-			r, store, w, recs := newOutage(t, 1)
+			r, store, w, recs := newOutage(t, 2)
 			left := 3
 			store.down = func() bool {
 				if store.updates < at || left == 0 {
@@ -183,7 +191,9 @@ func TestStoreFailsAtEveryWrite(t *testing.T) {
 				return true
 			}
 			r.start()
-			r.awaitState(recs[0].ID, delegate.Settled)
+			for _, rec := range recs {
+				r.awaitState(rec.ID, delegate.Settled)
+			}
 			r.halt()
 			r.whole(recs, w)
 			if _, failed := store.tally(); failed == 0 {
