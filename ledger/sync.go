@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"reflect"
 	"slices"
 
@@ -18,7 +19,7 @@ import (
 
 // MaxHoldings bounds the VTXOs that are kept of one wallet: strangers may send
 // dust for as long as they like.
-const MaxHoldings = 20_000
+const MaxHoldings = 10_000
 
 // sync is one PutVTXOs being written.
 type sync struct {
@@ -29,6 +30,7 @@ type sync struct {
 	before  map[wire.OutPoint]Holding
 	covers  map[vigil.DelegateID]*delegate.Record // nil: unreadable
 	gone    map[vigil.DelegateID][]Gone           // what ends each
+	evicted map[wire.OutPoint]bool                // gone ones that make room; nil: there is room
 	touched map[group]bool                        // lines to be told anew
 }
 
@@ -57,6 +59,20 @@ func (s *sync) run(id vigil.WalletID, seen []ark.VTXO) error {
 	s.wallet.SyncedAt = s.t.at
 	s.out.Wallet = s.wallet
 	return s.write()
+}
+
+// stamp notes the time of a sync that changes nothing.
+func (s *sync) stamp(id vigil.WalletID) error {
+	var err error
+	if s.wallet, err = loadWallet(s.t.w, id); err != nil {
+		return err
+	}
+	if s.wallet.State == WalletDeleting {
+		return fmt.Errorf("%w: %s", ErrDeleting, id)
+	}
+	s.wallet.SyncedAt = s.t.at
+	s.out.Wallet = s.wallet
+	return putRow(s.t.w, treeWallets, id[:], s.wallet)
 }
 
 // reviveHeld takes the fates of a wallet's VTXOs back, with what the history said
@@ -126,7 +142,7 @@ func (s *sync) meet(v *ark.VTXO) error {
 	}
 	h, known := s.all[v.Outpoint]
 	if !known {
-		if (v.Spent || v.Unrolled) && v.CreatedAt < s.wallet.ForgotUntil || len(s.all) >= MaxHoldings {
+		if (v.Spent || v.Unrolled) && v.CreatedAt < s.wallet.ForgotUntil || !s.room() {
 			return nil
 		}
 		row, err := legibleVTXO(s.t.w, outpointKey(v.Outpoint))
@@ -160,6 +176,20 @@ func (s *sync) meet(v *ark.VTXO) error {
 		s.out.New = append(s.out.New, *h)
 	}
 	return nil
+}
+
+// room says whether the wallet may have one more VTXO. When it is full, those that
+// are gone make room, however short ago that was.
+func (s *sync) room() bool {
+	if len(s.all)-len(s.evicted) >= MaxHoldings && s.evicted == nil {
+		s.evicted = make(map[wire.OutPoint]bool)
+		for op, h := range s.all {
+			if _, known := s.before[op]; known && h.forgettable(math.MaxInt64) {
+				s.evicted[op] = true
+			}
+		}
+	}
+	return len(s.all)-len(s.evicted) < MaxHoldings
 }
 
 // fate takes in whether a VTXO is gone.
@@ -249,7 +279,10 @@ func (s *sync) write() error {
 		if h.Fate != Unspent && (!known || was.Fate == Unspent) {
 			s.out.Gone = append(s.out.Gone, *h)
 		}
-		if h.forgettable(old) {
+		if s.evicted[op] {
+			s.wallet.ForgotUntil = max(s.wallet.ForgotUntil, h.CreatedAt+1)
+		}
+		if s.evicted[op] || h.forgettable(old) {
 			if err := dropBranchOf(w, &h.VTXO); err != nil {
 				return err
 			}

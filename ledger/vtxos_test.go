@@ -327,6 +327,22 @@ func TestDustOfStrangersIsBounded(t *testing.T) {
 	if lines := x.lines(1); len(lines) != 1 || lines[0].Amount != 1000*ledger.MaxHoldings {
 		t.Fatalf("%d lines", len(lines))
 	}
+	if x.holding(1, 2) != nil {
+		t.Fatal("there was room")
+	}
+	// What went makes room for what comes, and is not told of again.
+	gone := coin(1, 1)
+	gone.Outpoint = wire.OutPoint{Hash: chainhash.Hash{1}, Index: 7}
+	gone = spentIn(gone, 9)
+	x.sync(1, gone)
+	x.sync(1, gone, coin(1, 2))
+	x.sync(1, gone, coin(1, 2))
+	if n := x.count("wallet_vtxos"); n != ledger.MaxHoldings || x.holding(1, 2) == nil {
+		t.Fatal(n)
+	}
+	if n := len(x.lines(1)); n != 3 {
+		t.Fatalf("%d lines", n)
+	}
 }
 
 func TestExitDataAndSweeps(t *testing.T) {
