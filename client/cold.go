@@ -1,6 +1,11 @@
 package client
 
 import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"slices"
+
 	"github.com/vigil-ark/vigil/ark"
 	"github.com/vigil-ark/vigil/bip340"
 	"github.com/vigil-ark/vigil/frost"
@@ -60,6 +65,90 @@ func (c *ColdShare) share() (*frost.Share, error) {
 		return nil, err
 	}
 	return frost.NewShare(info, c.out.ID, c.out.Share)
+}
+
+// UseCold has the device sign with a cold share in place of Vigil, until it is
+// called with nil: when Vigil is gone, the coins of a 2-of-3 wallet can be spent
+// as ever, together with the operator. Only a wallet whose shares were never
+// refreshed can do that. The share should not stay on the device.
+func (w *Wallet) UseCold(c *ColdShare) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if c == nil {
+		w.cold = nil
+		return nil
+	}
+	second, err := c.share()
+	if err != nil {
+		return err
+	}
+	if w.share == nil || second.Info().PubKey() != w.desc.Group || w.st.Cutover.Active != second.Info().Epoch() {
+		return fmt.Errorf("%w: the cold share is not of this wallet's epoch", ErrSeed)
+	}
+	// One record for both: the device's own.
+	ids := []int{w.st.ID, second.ID()}
+	slices.Sort(ids)
+	signers, err := w.share.Info().Signers(ids...)
+	if err != nil {
+		return err
+	}
+	if second, err = frost.NewShare(w.share.Info(), second.ID(), c.out.Share); err != nil {
+		return err
+	}
+	shares := []*frost.Share{w.share, second}
+	slices.SortFunc(shares, func(a, b *frost.Share) int { return a.ID() - b.ID() })
+	w.cold = &coldSigner{shares: shares, context: signers.Untweaked()}
+	return nil
+}
+
+func (w *Wallet) withCold() *coldSigner {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.cold
+}
+
+// coldSigner signs with two shares that are both at hand.
+type coldSigner struct {
+	shares  []*frost.Share // by id
+	context *frost.Context
+}
+
+func (s *coldSigner) sign(_ context.Context, docs ...*document) error {
+	for _, d := range docs {
+		for _, j := range d.jobs {
+			sig, err := s.signature(j.msg)
+			if err != nil {
+				return err
+			}
+			if err := j.put(s.context.OutputKey(), sig); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (s *coldSigner) signature(msg [32]byte) (sig [64]byte, err error) {
+	var session frost.SessionID
+	if _, err := rand.Read(session[:]); err != nil {
+		return sig, err
+	}
+	first, err := s.shares[0].Commit(s.context, session, msg)
+	if err != nil {
+		return sig, err
+	}
+	defer first.Burn()
+	nonces := []frost.PubNonce{first.PubNonce(), {}}
+	last, err := s.shares[1].Answer(frost.Query{Context: s.context, Session: session, Msg: msg, Nonces: nonces})
+	if err != nil {
+		return sig, err
+	}
+	nonces[1] = last.Nonce
+	part, signing, err := first.Sign(nonces)
+	if err != nil {
+		return sig, err
+	}
+	return signing.Aggregate([]frost.PartialSig{part, last.Sig}, nonces)
 }
 
 func (c *ColdShare) step1(params *chilldkg.Params) (pmsg1 []byte, err error) {

@@ -3,6 +3,7 @@ package client
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -66,6 +67,7 @@ type Delegated struct {
 // every group of coins that expire together an intent, its forfeits and the proof
 // that takes it back. Each costs one round trip to sign and one to submit; ids
 // and tree keys came with earlier answers. What is returned is stored durably.
+// Coins that are too small to pay for their renewal wait for others.
 func (w *Wallet) Delegate(ctx context.Context, opt DelegateOptions) ([]Delegated, error) {
 	w.spending.Lock()
 	defer w.spending.Unlock()
@@ -93,6 +95,9 @@ func (w *Wallet) Delegate(ctx context.Context, opt DelegateOptions) ([]Delegated
 	var done []Delegated
 	for i, g := range groups {
 		d, err := w.delegate(ctx, p, g, opt, len(groups)-i)
+		if errors.Is(err, ErrDust) || errors.Is(err, ErrFunds) {
+			continue
+		}
 		if err != nil {
 			return done, err
 		}
@@ -103,7 +108,8 @@ func (w *Wallet) Delegate(ctx context.Context, opt DelegateOptions) ([]Delegated
 
 // group parts coins by expiry, so that no coin of a group loses much of its life
 // to the first one's renewal, and by the weight of the proof. Recoverable ones
-// form groups of their own, to be renewed soon.
+// form groups of their own, to be renewed soon; but dust cannot be renewed alone,
+// and goes along with the first group that has room.
 func group(coins []coin, p ark.Params, now int64, single bool) (groups [][]coin) {
 	most := min(max(int((p.MaxTxWeight/2-proofWeight)/inputWeight), 1), maxInputs)
 	if single {
@@ -115,15 +121,29 @@ func group(coins []coin, p ark.Params, now int64, single bool) (groups [][]coin)
 		}
 		return c.ExpiresAt
 	}
-	coins = slices.Clone(coins)
-	slices.SortStableFunc(coins, func(a, b coin) int { return cmp.Compare(expiry(a), expiry(b)) })
-	var first coin
+	var whole, dust []coin
 	for _, c := range coins {
+		if c.SubDust(p.Dust) {
+			dust = append(dust, c)
+		} else {
+			whole = append(whole, c)
+		}
+	}
+	slices.SortStableFunc(whole, func(a, b coin) int { return cmp.Compare(expiry(a), expiry(b)) })
+	var first coin
+	for _, c := range whole {
 		if n := len(groups) - 1; n >= 0 && len(groups[n]) < most && expiry(c)-expiry(first) <= lead(first, p, now)/4 && (expiry(c) == 0) == (expiry(first) == 0) {
 			groups[n] = append(groups[n], c)
 			continue
 		}
 		first, groups = c, append(groups, []coin{c})
+	}
+	for i := range groups {
+		n := min(most-len(groups[i]), len(dust))
+		groups[i], dust = append(groups[i], dust[:n]...), dust[n:]
+	}
+	if len(dust) > 0 && !single {
+		groups = append(groups, dust)
 	}
 	return groups
 }
@@ -144,11 +164,15 @@ func (w *Wallet) delegate(ctx context.Context, p ark.Params, coins []coin, opt D
 			at = max(coins[0].ExpiresAt-lead(coins[0], p, now), now+1)
 		}
 	}
+	outs, err := single(p, coins, w.desc.PkScript(), at, true)
+	if err != nil {
+		return Delegated{}, err
+	}
 	id, err := w.takePrepared(ctx, more)
 	if err != nil {
 		return Delegated{}, err
 	}
-	b, err := buildDelegate(p, w.desc, coins, id, at, now)
+	b, err := buildDelegate(p, w.desc, coins, outs, id, at, now)
 	if err != nil {
 		return Delegated{}, err
 	}
@@ -184,14 +208,10 @@ type signedAhead struct {
 
 // buildDelegate builds all that is signed for one delegate (spec section 6, What
 // one is).
-func buildDelegate(p ark.Params, d descriptor.Descriptor, coins []coin, id prepared, at, now int64) (b signedAhead, err error) {
+func buildDelegate(p ark.Params, d descriptor.Descriptor, coins []coin, outs []*wire.TxOut, id prepared, at, now int64) (b signedAhead, err error) {
 	treeKey, err := bip340.ParsePubKey(id.TreeKey)
 	if err != nil {
 		return b, fmt.Errorf("%w: tree key: %w", ErrVigil, err)
-	}
-	outs, err := single(p, coins, d.PkScript(), at, true)
-	if err != nil {
-		return b, err
 	}
 	for _, c := range coins {
 		b.fee += c.Amount

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -293,7 +294,7 @@ func (f *fake) acknowledge(c auth.Call) (proto.Message, error) {
 }
 
 func (f *fake) recover(c auth.Call) (proto.Message, error) {
-	if f.out == nil || f.dkgSet.HostPubKeys()[0] != c.Host {
+	if f.out == nil || !slices.Contains(f.dkgSet.HostPubKeys(), c.Host) {
 		return nil, vigil.Errorf(vigil.CodeNotFound, "no wallet of this host key")
 	}
 	state := "pending"

@@ -58,10 +58,6 @@ func (w *Wallet) Keep(ctx context.Context) (k Kept, err error) {
 			k.Uncovered++
 		}
 	}
-	if errors.Is(err, ErrDust) || errors.Is(err, ErrFunds) {
-		// Coins that are too small to be renewed alone wait for others: no fault.
-		err = nil
-	}
 	return k, err
 }
 
@@ -69,51 +65,92 @@ func (w *Wallet) Keep(ctx context.Context) (k Kept, err error) {
 // announces them.
 const receiveEvery = 2 * time.Second
 
-// Receive calls f with every coin that arrives, until ctx ends or f returns an
-// error, which Receive returns. Coins that are there when it begins are not told.
-// The wallet's own change and renewals are coins that arrive, too.
-func (w *Wallet) Receive(ctx context.Context, f func(ark.VTXO) error) error {
-	seen := map[wire.OutPoint]bool{}
+// Incoming tells of coins that arrive. It is for one goroutine.
+type Incoming struct {
+	w     *Wallet
+	seen  map[wire.OutPoint]bool
+	ready []ark.VTXO
+	hint  chan struct{}
+	stop  context.CancelFunc
+	ended chan struct{}
+}
+
+// Incoming begins to listen: coins that are there now are not told, and each that
+// comes later is told once. The wallet's own change and renewals are among them.
+// It ends with ctx, or by Close.
+func (w *Wallet) Incoming(ctx context.Context) (*Incoming, error) {
 	known, err := w.coins(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	i := &Incoming{w: w, seen: map[wire.OutPoint]bool{}, hint: make(chan struct{}, 1), ended: make(chan struct{})}
 	for _, v := range known {
-		seen[v.Outpoint] = true
+		i.seen[v.Outpoint] = true
 	}
-	hint := make(chan struct{}, 1)
-	ctx, cancel := context.WithCancel(ctx)
-	ended := make(chan struct{})
-	defer func() { cancel(); <-ended }()
+	ctx, i.stop = context.WithCancel(ctx)
 	go func() {
-		defer close(ended)
-		w.listen(ctx, hint)
+		defer close(i.ended)
+		w.listen(ctx, i.hint)
 	}()
+	return i, nil
+}
+
+// Close ends it and waits for its goroutine.
+func (i *Incoming) Close() {
+	i.stop()
+	<-i.ended
+}
+
+// Next waits for the next coin. An operator that does not answer is asked again.
+func (i *Incoming) Next(ctx context.Context) (ark.VTXO, error) {
 	tick := time.NewTicker(receiveEvery)
 	defer tick.Stop()
 	for {
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-hint:
-		case <-tick.C:
+		if len(i.ready) > 0 {
+			v := i.ready[0]
+			i.ready = i.ready[1:]
+			return v, nil
 		}
-		list, err := w.coins(ctx)
+		list, err := i.w.coins(ctx)
+		if ctx.Err() != nil {
+			return ark.VTXO{}, context.Cause(ctx)
+		}
 		if err != nil {
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
-			w.cfg.Log.Warn("the operator does not answer", "reason", err)
-			continue
+			i.w.cfg.Log.Warn("the operator does not answer", "reason", err)
 		}
 		for _, v := range list {
-			if seen[v.Outpoint] {
-				continue
+			if !i.seen[v.Outpoint] {
+				i.seen[v.Outpoint] = true
+				i.ready = append(i.ready, v)
 			}
-			seen[v.Outpoint] = true
-			if err := f(v); err != nil {
-				return err
-			}
+		}
+		if len(i.ready) > 0 {
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return ark.VTXO{}, context.Cause(ctx)
+		case <-i.hint:
+		case <-tick.C:
+		}
+	}
+}
+
+// Receive calls f with every coin that arrives, until ctx ends or f returns an
+// error, which Receive returns.
+func (w *Wallet) Receive(ctx context.Context, f func(ark.VTXO) error) error {
+	i, err := w.Incoming(ctx)
+	if err != nil {
+		return err
+	}
+	defer i.Close()
+	for {
+		v, err := i.Next(ctx)
+		if err != nil {
+			return err
+		}
+		if err := f(v); err != nil {
+			return err
 		}
 	}
 }

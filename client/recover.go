@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/vigil-ark/vigil"
+	"github.com/vigil-ark/vigil/ark/descriptor"
 	"github.com/vigil-ark/vigil/bip340"
 	"github.com/vigil-ark/vigil/frost/chilldkg"
 	"github.com/vigil-ark/vigil/frost/refresh"
@@ -17,10 +18,20 @@ import (
 // changed by healing refreshes.
 const maxEpochs = 32
 
-// Recover makes a new device of the seed: Vigil hands over the recovery data,
-// enrols the new device's identity key and freezes all others at once. Removing
-// those takes ConfirmRecovery, after the cool-down that Vigil announces.
-func Recover(ctx context.Context, cfg Config, seed Seed, name string) (*Wallet, error) {
+// RecoverOptions are what a new device may be told beside the seed.
+type RecoverOptions struct {
+	// Name of the device, for its owner.
+	Name string
+	// Backup of the wallet. It is needed when the seed is that of a cold share,
+	// which does not know the wallet's recovery key.
+	Backup *Backup
+}
+
+// Recover makes a new device of the seed, or of that of a cold share: Vigil hands
+// over the recovery data, enrols the new device's identity key and freezes all
+// others at once. Removing those takes ConfirmRecovery, after the cool-down that
+// Vigil announces.
+func Recover(ctx context.Context, cfg Config, seed Seed, opt RecoverOptions) (*Wallet, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
@@ -37,7 +48,7 @@ func Recover(ctx context.Context, cfg Config, seed Seed, name string) (*Wallet, 
 		}
 		key, err := w.hostKey(ctx, n)
 		if err == nil {
-			err = w.restore(ctx, key, CreateOptions{Name: name}, &seed)
+			err = w.restore(ctx, key, CreateOptions{Name: opt.Name}, opt.Backup, &seed)
 			key.Burn()
 		}
 		if err == nil {
@@ -58,7 +69,7 @@ func Recover(ctx context.Context, cfg Config, seed Seed, name string) (*Wallet, 
 
 // restore takes over what Vigil keeps for the host key. A seed helps when the last
 // healing refresh broke off.
-func (w *Wallet) restore(ctx context.Context, key *bip340.Key, opt CreateOptions, seed *Seed) error {
+func (w *Wallet) restore(ctx context.Context, key *bip340.Key, opt CreateOptions, backup *Backup, seed *Seed) error {
 	own, identity := key.PubKey(), w.identity.PubKey()
 	var answer vigilpb.RecoverAnswer
 	err := w.vigil.ask(ctx, "Recover", caller{own[:], key, w.st.Cutover.Active}, &vigilpb.RecoverRequest{IdentityKey: identity[:], Name: opt.Name}, &answer)
@@ -69,9 +80,26 @@ func (w *Wallet) restore(ctx context.Context, key *bip340.Key, opt CreateOptions
 	if err != nil {
 		return err
 	}
+	if last.id != deviceID {
+		// A cold share's seed has another recovery key: the owner's backup has the
+		// wallet's.
+		if backup == nil {
+			return fmt.Errorf("%w: the seed is that of a cold share; the wallet's backup is needed", ErrSeed)
+		}
+		own, err := descriptor.Parse(backup.Descriptor)
+		if err != nil {
+			return err
+		}
+		if err := w.update(ctx, func(st *state) error { st.RecoveryKey = own.Recovery[:]; return nil }); err != nil {
+			return err
+		}
+	}
 	d, err := w.checkDescriptor(ctx, last.key, answer.GetDescriptor_(), 0)
 	if err != nil {
 		return err
+	}
+	if backup != nil && backup.Descriptor != d.String() {
+		return fmt.Errorf("%w: other scripts than those of the backup", ErrVigil)
 	}
 	x := last.key.XOnly()
 	if string(answer.Wallet) != string(x[:]) {

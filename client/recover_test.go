@@ -20,7 +20,7 @@ func TestRecover(t *testing.T) {
 	w.minted(old, 50_000)
 	id, to := old.ID(), old.Descriptor().Address()
 	old.Close()
-	d, err := client.Recover(w.ctx, w.config(secrettest.NewMemory()), seed, "second")
+	d, err := client.Recover(w.ctx, w.config(secrettest.NewMemory()), seed, client.RecoverOptions{Name: "second"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,7 +31,7 @@ func TestRecover(t *testing.T) {
 	if _, err := d.Send(w.ctx, to, 20_000); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := client.Recover(w.ctx, w.config(secrettest.NewMemory()), w.seed(), ""); err == nil {
+	if _, err := client.Recover(w.ctx, w.config(secrettest.NewMemory()), w.seed(), client.RecoverOptions{}); err == nil {
 		t.Fatal("another seed got the wallet")
 	}
 }
@@ -77,8 +77,8 @@ func TestCreateAgain(t *testing.T) {
 
 func idBytes(d *client.Wallet) []byte { id := d.ID(); return id[:] }
 
-// TestColdShare makes a 2-of-3 wallet with the owner's cold share, whose seed and
-// the public record make the share again.
+// TestColdShare makes a 2-of-3 wallet of phone, Vigil and the owner's cold share,
+// and signs on with any one of them gone.
 func TestColdShare(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, arktest.Config{})
@@ -87,26 +87,60 @@ func TestColdShare(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer cold.Burn()
 	d, _, _ := w.create(client.CreateOptions{Cold: []*client.ColdShare{cold}})
+	cold.Burn()
 	w.minted(d, 50_000)
-	if _, err := d.Send(w.ctx, d.Descriptor().Address(), 20_000); err != nil {
-		t.Fatal(err)
+	to := d.Descriptor().Address()
+	if _, err := d.Send(w.ctx, to, 20_000); err != nil {
+		t.Fatalf("phone and Vigil: %v", err)
+	}
+	if err := d.Refresh(w.ctx, nil); !errors.Is(err, client.ErrCold) {
+		t.Fatalf("refreshed without the cold share: %v", err)
 	}
 	b, err := d.Export(w.ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	again, err := client.NewColdShare(coldSeed, w.vigil.params.Network)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer again.Burn()
+	if err := d.UseCold(again); !errors.Is(err, client.ErrPending) {
+		t.Fatalf("a share of nothing: %v", err)
+	}
 	if err := again.Restore(b.Record); err != nil {
 		t.Fatal(err)
 	}
-	if err := d.Refresh(w.ctx, nil); !errors.Is(err, client.ErrCold) {
-		t.Fatalf("refreshed without the cold share: %v", err)
+	if err := d.UseCold(again); err != nil {
+		t.Fatal(err)
+	}
+	w.vigil.mu.Lock()
+	asked := w.vigil.calls["Sign"]
+	w.vigil.down = true
+	w.vigil.mu.Unlock()
+	if _, err := d.Send(w.ctx, to, 10_000); err != nil {
+		t.Fatalf("phone and cold share: %v", err)
+	}
+	d.Close()
+
+	w.vigil.mu.Lock()
+	if w.vigil.calls["Sign"] != asked {
+		t.Error("Vigil was asked")
+	}
+	w.vigil.down = false
+	w.vigil.mu.Unlock()
+	if _, err := client.Recover(w.ctx, w.config(secrettest.NewMemory()), coldSeed, client.RecoverOptions{}); !errors.Is(err, client.ErrSeed) {
+		t.Fatalf("a cold share believed Vigil's word for the recovery key: %v", err)
+	}
+	third, err := client.Recover(w.ctx, w.config(secrettest.NewMemory()), coldSeed, client.RecoverOptions{Backup: &b})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer third.Close()
+	if _, err := third.Send(w.ctx, to, 5_000); err != nil {
+		t.Fatalf("Vigil and cold share: %v", err)
 	}
 }
 
@@ -137,7 +171,7 @@ func TestHostileRecover(t *testing.T) {
 		}
 		w.vigil.mu.Unlock()
 		store := secrettest.NewMemory()
-		if d, err := client.Recover(w.ctx, w.config(store), seed, ""); err == nil {
+		if d, err := client.Recover(w.ctx, w.config(store), seed, client.RecoverOptions{}); err == nil {
 			d.Close()
 			t.Errorf("%s: recovered", name)
 		}

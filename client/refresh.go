@@ -59,7 +59,6 @@ type refreshing struct {
 	hosts     []bip340.PubKey
 	params    *refresh.Params
 	host, was *chilldkg.HostKey
-	two       *refresh.Participant2
 }
 
 func (r *refreshing) burn() {

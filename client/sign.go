@@ -177,6 +177,9 @@ const signTries = 3
 // cosigner. A nonce serves one request, and is gone with the first answer to it,
 // whatever that is.
 func (w *Wallet) sign(ctx context.Context, docs ...*document) error {
+	if cold := w.withCold(); cold != nil {
+		return cold.sign(ctx, docs...)
+	}
 	for try := 1; ; try++ {
 		err := w.signOnce(ctx, docs)
 		if err == nil || try == signTries {

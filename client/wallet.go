@@ -32,9 +32,11 @@ var (
 	ErrConfig = errors.New("client: incomplete configuration")
 )
 
-// vigilID is Vigil's number among a key's participants; the device's is 0 and
-// cold shares are numbered from 2.
-const vigilID = 1
+// The numbers of a key's participants; cold shares are numbered from 2.
+const (
+	deviceID = 0
+	vigilID  = 1
+)
 
 // Config says with whom a device speaks. Server, HostKey, Operator and Store are
 // required.
@@ -89,6 +91,7 @@ type Wallet struct {
 	share    *frost.Share
 	context  *frost.Context
 	known    []ark.VTXO // as last seen
+	cold     *coldSigner
 }
 
 // Open takes up the wallet of a store, or returns ErrNoWallet. It talks to

@@ -16,6 +16,7 @@ import (
 // child is a Vigil in a process of its own, started from this executable.
 type child struct {
 	exe, dir, operator, esplora, listen, logPath string
+	flags                                        []string // of serve, beyond the usual
 	cmd                                          *exec.Cmd
 	ended                                        chan struct{}
 }
@@ -76,7 +77,8 @@ func (c *child) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.cmd = c.command(context.WithoutCancel(ctx), "--log", "debug", "serve", "--listen", c.listen, "--esplora-url", c.esplora)
+	args := append([]string{"--log", "debug", "serve", "--listen", c.listen, "--esplora-url", c.esplora}, c.flags...)
+	c.cmd = c.command(context.WithoutCancel(ctx), args...)
 	c.cmd.Stdout, c.cmd.Stderr = log, log
 	if err := errors.Join(c.cmd.Start(), log.Close()); err != nil {
 		return err

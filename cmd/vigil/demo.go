@@ -20,6 +20,7 @@ var demoStates = []string{"pending", "armed", "due", "registering", "registered"
 
 type demoCmd struct {
 	Dir    string `help:"Where the demo keeps what it makes; default a temporary folder that is removed." placeholder:"DIR" type:"path" env:"-"`
+	Full   bool   `help:"Play a whole wallet's life: key, payments, delegates, crash, renewal, a new device, and the way out alone." env:"-"`
 	KillAt string `help:"State in which Vigil is killed: ${demo_states}." enum:"${demo_states}" default:"registered" env:"-"`
 }
 
@@ -65,6 +66,9 @@ type demonstration struct {
 // Run shows the main job and proves it. Its error is non-nil unless the coins
 // were renewed, the canary was found and no secret was.
 func (c *demoCmd) Run(env *environment) (err error) {
+	if c.Full {
+		return c.runFull(env)
+	}
 	started := time.Now()
 	ctx, cancel := context.WithTimeout(env.ctx, 2*time.Minute)
 	defer cancel()

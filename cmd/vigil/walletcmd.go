@@ -307,7 +307,8 @@ type walletRecoverCmd struct {
 	walletPlace
 	walletPeers
 	wordsFile
-	Name string `help:"The device's name." default:"device" env:"-"`
+	Name   string `help:"The device's name." default:"device" env:"-"`
+	Backup string `help:"A backup of the wallet, to hold Vigil's word against; needed with the words of a cold share." placeholder:"FILE" type:"path" env:"-"`
 }
 
 // Run makes a new device.
@@ -323,7 +324,19 @@ func (c *walletRecoverCmd) Run(env *environment) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	w, err := client.Recover(env.ctx, cfg, seed, c.Name)
+	opt := client.RecoverOptions{Name: c.Name}
+	if c.Backup != "" {
+		raw, err := os.ReadFile(c.Backup)
+		if err != nil {
+			return err
+		}
+		b, _, err := client.ParseBackup(raw)
+		if err != nil {
+			return err
+		}
+		opt.Backup = &b
+	}
+	w, err := client.Recover(env.ctx, cfg, seed, opt)
 	if err != nil {
 		return err
 	}

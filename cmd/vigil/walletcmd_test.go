@@ -12,7 +12,7 @@ import (
 // walletScript are the commands of scripts that tell of wallets.
 func walletScript() map[string]func(*testscript.TestScript, bool, []string) {
 	return map[string]func(*testscript.TestScript, bool, []string){
-		"hostkey": hostKey, "faucet": faucet, "payself": paySelf,
+		"hostkey": hostKey, "faucet": faucet, "payself": paySelf, "mine": mineOne,
 	}
 }
 
@@ -45,4 +45,9 @@ func faucet(ts *testscript.TestScript, _ bool, args []string) {
 // paySelf pays 30,000 sats to the address of an answer.
 func paySelf(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(ts.Exec("vigil", "wallet", "send", "--wallet-dir", "w", "--json", answered(ts, args[0], "address"), "30000"))
+}
+
+// mineOne mines a block.
+func mineOne(ts *testscript.TestScript, _ bool, _ []string) {
+	ts.Check(ts.Value("operator").(*arktest.Operator).Mine(1))
 }
