@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/vigil-ark/vigil/bip340"
 	"github.com/vigil-ark/vigil/frost"
@@ -64,8 +65,8 @@ type ceremony struct {
 	ends  int64
 	order uint64
 
+	over atomic.Bool
 	mu   sync.Mutex // one step at a time
-	over bool
 	act  actor
 }
 
@@ -77,13 +78,28 @@ func (s *Signer) Ceremonies(limits CeremonyLimits, now func() int64) *Ceremonies
 	return &Ceremonies{signer: s, limits: limits.withDefaults(), now: now, open: map[frost.SessionID]*ceremony{}}
 }
 
-// end wipes a ceremony that has been taken out of the set; it waits for a running
-// step.
+// end wipes a ceremony that has been taken out of the set. One whose step is
+// running, and may wait for a store, is wiped when that is over.
 func (c *ceremony) end() {
+	c.over.Store(true)
+	if c.mu.TryLock() {
+		defer c.mu.Unlock()
+		c.act.burn()
+	}
+}
+
+// step runs f, alone, unless the ceremony is over.
+func (c *ceremony) step(f func(actor) error) error {
+	err := ErrCeremony
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.over = true
-	c.act.burn()
+	if !c.over.Load() {
+		err = f(c.act)
+	}
+	c.mu.Unlock()
+	if c.over.Load() {
+		c.end() // it ended meanwhile, and found the step running
+	}
+	return err
 }
 
 // begin adds a ceremony. The actor is burned when it cannot be added.
@@ -187,14 +203,13 @@ func step[A actor](cs *Ceremonies, session frost.SessionID, owner bip340.PubKey,
 	if c == nil || c.owner != owner {
 		return ErrCeremony
 	}
-	c.mu.Lock()
-	act, ok := c.act.(A)
-	if !ok || c.over || c.ends < cs.now() {
-		c.mu.Unlock()
-		return ErrCeremony
-	}
-	err := f(act)
-	c.mu.Unlock()
+	err := c.step(func(act actor) error {
+		mine, ok := act.(A)
+		if !ok || c.ends < cs.now() {
+			return ErrCeremony
+		}
+		return f(mine)
+	})
 	var kept *storeError
 	if err != nil && !errors.As(err, &kept) {
 		cs.Forget(session)

@@ -175,6 +175,50 @@ func TestRefreshStoreDown(t *testing.T) {
 	}
 }
 
+// TestOneRefreshAtATime: a second one of the same wallet ends the first, so that no
+// share is replaced which a row may name already.
+func TestOneRefreshAtATime(t *testing.T) {
+	s, d := newServer(), newDevice(t, 3)
+	must(t, d.keygen(t, s, 2))
+	other, e := newServer(), newDevice(t, 2)
+	other.store, other.signer, other.cs = s.store, s.signer, s.cs
+	must(t, e.keygen(t, other, 2))
+	first, _, err := s.cs.BeginRefresh(t.Context(), d.owner(), s.row.epochs[0], nil)
+	must(t, err)
+	foreign, _, err := s.cs.BeginRefresh(t.Context(), e.owner(), other.row.epochs[0], nil)
+	must(t, err)
+	second, _, err := s.cs.BeginRefresh(t.Context(), d.hosts[2].PubKey(), s.row.epochs[0], nil)
+	must(t, err)
+	if _, err := s.cs.Refresh(t.Context(), first, d.owner(), make([][]byte, 3)); !errors.Is(err, ErrCeremony) {
+		t.Errorf("the first goes on: %v", err)
+	}
+	for _, id := range []frost.SessionID{foreign, second} {
+		if s.cs.open[id] == nil {
+			t.Error("one that was in nobody's way has ended")
+		}
+	}
+}
+
+// TestEndWaitsForNoStep: a ceremony that ends while its store is slow holds up
+// nobody, and is wiped when the step is over.
+func TestEndWaitsForNoStep(t *testing.T) {
+	s, d := newServer(), newDevice(t, 2)
+	session, _, err := s.cs.BeginKeygen(d.owner(), pubs(d.hosts), 2)
+	must(t, err)
+	act := s.cs.open[session].act.(*keygen)
+	nothing := func([]byte) error { return nil }
+	err = step(s.cs, session, d.owner(), func(*keygen) error {
+		s.cs.Close() // as Sweep does, from another request
+		return act.host.Use(nothing)
+	})
+	if err != nil || s.cs.Len() != 0 {
+		t.Fatalf("%v, %d open", err, s.cs.Len())
+	}
+	if err := act.host.Use(nothing); !errors.Is(err, secret.ErrBurned) {
+		t.Errorf("not wiped: %v", err)
+	}
+}
+
 // TestCeremoniesAreBounded: per owner and in all, in time, and in whose they are.
 func TestCeremoniesAreBounded(t *testing.T) {
 	clock := now

@@ -75,7 +75,8 @@ type Refreshed struct {
 
 // BeginRefresh begins the refresh of a wallet's active epoch. hosts are the others'
 // new host keys, with a zero in Vigil's place, to heal; nil keeps all, which is
-// hygiene. It returns Vigil's host key of the new epoch. Errors are ErrRequest,
+// hygiene. It returns Vigil's host key of the new epoch, and ends the wallet's other
+// refreshes. Errors are ErrRequest,
 // ErrCeremonies, ErrEpoch, refresh.ErrParams, delegate.ErrSecretMissing and
 // ErrSecretWrong; any other is a store that is down.
 func (cs *Ceremonies) BeginRefresh(ctx context.Context, owner bip340.PubKey, old Key, hosts []bip340.PubKey) (frost.SessionID, bip340.PubKey, error) {
@@ -102,8 +103,18 @@ func (cs *Ceremonies) BeginRefresh(ctx context.Context, owner bip340.PubKey, old
 		r.burn()
 		return fail(err)
 	}
+	cs.alone(r)
 	id, err := cs.begin(owner, r)
 	return id, r.hosts[Own], err
+}
+
+// alone ends every other refresh of r's wallet: two that were certified one after
+// the other would both make the same epoch, of different shares.
+func (cs *Ceremonies) alone(r *reshare) {
+	cs.take(func(c *ceremony) bool {
+		other, ok := c.act.(*reshare)
+		return ok && other != r && other.old.wallet() == r.old.wallet()
+	})
 }
 
 // holds says whether Vigil has its share and host key of an epoch.
@@ -228,6 +239,7 @@ func (cs *Ceremonies) KeepRefresh(ctx context.Context, session frost.SessionID, 
 		if r.done == nil {
 			return fmt.Errorf("%w: the refresh is not certified", ErrCeremony)
 		}
+		cs.alone(r)
 		return cs.signer.addEpoch(ctx, r)
 	})
 }
@@ -275,10 +287,7 @@ func (s *Signer) addEpoch(ctx context.Context, r *reshare) error {
 // ErrSecretWrong; any other is a store that is down.
 func (cs *Ceremonies) Void(ctx context.Context, k Key, transcript []byte) ([]byte, error) {
 	w := k.wallet()
-	cs.take(func(c *ceremony) bool {
-		r, ok := c.act.(*reshare)
-		return ok && r.old.wallet() == w
-	})
+	cs.alone(&reshare{old: k})
 	if err := cs.signer.Erase(ctx, w, k.Info.Epoch()); err != nil {
 		return nil, err
 	}
