@@ -1,8 +1,6 @@
 package policy
 
 import (
-	"math"
-
 	"github.com/vigil-ark/vigil"
 	"github.com/vigil-ark/vigil/ark/spend"
 )
@@ -67,26 +65,23 @@ func (d *decision) judge(s *spend.Spend) *vigil.Error {
 	case spend.Intent, spend.DelegateForfeit:
 		return nil // moves nothing, or waits for Vigil's own delegate key
 	case spend.Register:
-		if most := tolerated(s.FeeDue, d.FeeMargin); s.Fee > most {
+		if most := s.FeeDue + s.FeeDue/4 + d.FeeMargin; s.Fee > most {
 			return vigil.Errorf(vigil.CodeFeeTooHigh, "the intent leaves %d for the operator; the policy allows %d", s.Fee, most)
-		}
-		if s.Renewal() {
-			return nil
-		}
-	case spend.Forfeits, spend.Boarding:
-		// The fee was judged when the group signed the intent. To stop here because
-		// the operator lowered its fees meanwhile would get the wallet banned.
-		if s.Renewal() {
-			return nil
 		}
 	case spend.BearerForfeit:
 		if !d.TwoLeaf {
 			return vigil.Errorf(vigil.CodePolicyBearer, "a forfeit on the leaf of group and operator is bound to no batch; the policy does not opt in to that")
 		}
 		return d.count(s)
+	case spend.Forfeits, spend.Boarding:
+		// The fee was judged when the group signed the intent. To stop here because
+		// the operator lowered its fees meanwhile would get the wallet banned.
 	case spend.ArkTx, spend.Checkpoints, spend.Exit:
 	default:
 		return vigil.Errorf(vigil.CodeDocumentInvalid, "no rule for %q", s.Kind)
+	}
+	if s.Renewal() {
+		return nil
 	}
 	if !s.Assets && !d.Assets {
 		return vigil.Errorf(vigil.CodePolicyAssets, "units of assets would leave the wallet, or nothing is known of a coin's assets; the policy allows neither")
@@ -95,16 +90,6 @@ func (d *decision) judge(s *spend.Spend) *vigil.Error {
 		return err
 	}
 	return d.count(s)
-}
-
-// tolerated is what the operator may get: a quarter more than it asks, and the
-// margin.
-func tolerated(due, margin int64) int64 {
-	due = max(due, 0)
-	if due > math.MaxInt64/2 || margin > math.MaxInt64/4 {
-		return due
-	}
-	return due + due/4 + margin
 }
 
 // destinations holds every output that is not the wallet's own in Ark against

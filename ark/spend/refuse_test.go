@@ -14,6 +14,7 @@ import (
 	"github.com/vigil-ark/vigil/ark/descriptor"
 	"github.com/vigil-ark/vigil/ark/intent"
 	"github.com/vigil-ark/vigil/ark/script"
+	"github.com/vigil-ark/vigil/ark/spend"
 	"github.com/vigil-ark/vigil/bip340"
 	"github.com/vigil-ark/vigil/vigilpb"
 )
@@ -108,6 +109,32 @@ func TestRefusesIntents(t *testing.T) {
 	other := *w
 	other.params.Network = ark.Signet
 	other.refused("another network", proof(func(*psbt.Packet) {}), vigil.CodeInternal, "signet")
+}
+
+// TestBounds: one request asks for so many documents and signatures and no more.
+func TestBounds(t *testing.T) {
+	w := newWorld(t)
+	w.params.MaxTxWeight = 100_000
+	var coins []coin
+	for i := range 128 {
+		c := w.coin(10, 1000)
+		c.at.Index, w.vtxos[i].Outpoint.Index = uint32(i), uint32(i)
+		coins = append(coins, c)
+	}
+	var docs []*vigilpb.Document
+	for i := range 4 { // of 129 signatures each
+		del := w.message(intent.Message{Kind: intent.Delete, ExpireAt: int64(i)})
+		docs = append(docs, w.intent(del, w.proof(del, coins)))
+	}
+	if _, err := w.parse(docs[:3]...); err != nil {
+		t.Error(err)
+	}
+	if _, err := w.parse(docs...); vigil.CodeOf(err) != vigil.CodeTooManyInputs {
+		t.Errorf("516 signatures: %v", err)
+	}
+	if _, err := w.parse(make([]*vigilpb.Document, spend.MaxDocuments+1)...); vigil.CodeOf(err) != vigil.CodeDocumentInvalid || !strings.Contains(err.Error(), "161 documents") {
+		t.Errorf("161 documents: %v", err)
+	}
 }
 
 func scriptOf(t testing.TB, c ...script.Closure) script.Tree {
@@ -285,6 +312,9 @@ func TestRefusesExits(t *testing.T) {
 	a, board := w.coin(10, 10_000), w.boarding(11, 5000)
 	w.refused("more than all coins", w.exited(w.exit([]coin{w.coin(12, 1<<62), w.coin(13, 1<<62), a}, 512, w.foreign(9000))), vigil.CodeDocumentInvalid, "holds")
 	w.refused("a debt", w.exited(w.exit([]coin{a, w.coin(14, -1)}, 512, w.foreign(9000))), vigil.CodeDocumentInvalid, "holds")
+	bare := w.exit([]coin{a}, 512, w.foreign(9000))
+	bare.Inputs[0].WitnessUtxo = nil
+	w.refused("no witness UTXO", w.exited(bare), vigil.CodeDocumentInvalid, "no witness UTXO")
 	spoilt := func(spoil func(p *psbt.Packet)) *vigilpb.Document {
 		p := w.exit([]coin{a}, 512, w.foreign(9000))
 		spoil(p)
