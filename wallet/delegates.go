@@ -3,7 +3,6 @@ package wallet
 import (
 	"context"
 	"crypto/rand"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"slices"
@@ -156,6 +155,9 @@ func (s *Service) submit(ctx context.Context, st *state, c auth.Call, id vigil.D
 	if err != nil {
 		return nil, stored(err)
 	}
+	if rec := receipt.Record; rec.State == delegate.Pending && len(rec.Replaces) > 0 {
+		s.cfg.Withdraw(rec.Replaces...)
+	}
 	return receipt.Record, nil
 }
 
@@ -265,9 +267,9 @@ func (s *Service) WalletDelegates(ctx context.Context, c auth.Call, _ *vigilpb.W
 	return a, err
 }
 
-// CancelWalletDelegate takes a delegate back. One that is registered is first
-// taken out of the operator's queue, with the delete proof that came with it; one
-// in a batch is cancelled when that batch fails.
+// CancelWalletDelegate takes a delegate back. One that is registered is taken out
+// of the operator's queue, with the delete proof that came with it, and then
+// cancelled; one in a batch is cancelled when that batch fails.
 func (s *Service) CancelWalletDelegate(ctx context.Context, c auth.Call, r *vigilpb.CancelWalletDelegateRequest) (a *vigilpb.CancelWalletDelegateAnswer, err error) {
 	err = s.do(ctx, c, func(ctx context.Context, st *state) error {
 		id, err := delegateID(r.GetId())
@@ -282,33 +284,22 @@ func (s *Service) CancelWalletDelegate(ctx context.Context, c auth.Call, r *vigi
 			if err != nil {
 				return err
 			}
-			rec, err = s.ledger.Cancel(ctx, rec, s.withdrawn(ctx, rec))
+			rec, err = s.ledger.Cancel(ctx, rec, false)
 			if errors.Is(err, ledger.ErrConflict) {
 				continue // the engine was at it
 			}
 			if err != nil {
 				return stored(err)
 			}
-			s.cfg.Wake()
+			if rec.State.Live() {
+				s.cfg.Withdraw(rec.ID)
+			}
 			a = &vigilpb.CancelWalletDelegateAnswer{Delegate: told(rec)}
 			return nil
 		}
 		return vigil.Errorf(vigil.CodeWalletBusy, "the delegate is being carried out at this moment; retry")
 	})
 	return a, err
-}
-
-// withdrawn says whether the operator deleted the delegate's intent from its
-// queue.
-func (s *Service) withdrawn(ctx context.Context, rec *delegate.Record) bool {
-	if rec.State != delegate.Registering && rec.State != delegate.Registered || len(rec.DeleteProof) == 0 {
-		return false
-	}
-	err := s.op.DeleteIntent(ctx, base64.StdEncoding.EncodeToString(rec.DeleteProof), rec.DeleteMessage)
-	if err != nil {
-		s.cfg.Log.Info("the operator did not delete a queued intent", "delegate", rec.ID, "err", err)
-	}
-	return err == nil
 }
 
 func delegateID(b []byte) (id vigil.DelegateID, err error) {

@@ -8,6 +8,7 @@ import (
 	"github.com/vigil-ark/vigil"
 	"github.com/vigil-ark/vigil/ark"
 	"github.com/vigil-ark/vigil/auth"
+	"github.com/vigil-ark/vigil/delegate"
 	"github.com/vigil-ark/vigil/vigilpb"
 )
 
@@ -164,8 +165,8 @@ func TestCancelOfWhatIsQueuedDeletesTheIntent(t *testing.T) {
 	if err != nil || got.GetDelegate().GetState() != "cancelled" {
 		t.Fatalf("%v, %v", got, err)
 	}
-	if len(w.op.deleted) != 0 {
-		t.Fatal("an intent was deleted that nobody had registered")
+	if len(w.withdrawn) != 0 {
+		t.Fatal("an intent was withdrawn that nobody had registered")
 	}
 	if covers := d.covers(); covers[v.Outpoint.String()] {
 		t.Fatal("a coin is covered by what was cancelled")
@@ -203,4 +204,47 @@ func TestCrashAtEveryWriteOfPrepareAndSubmit(t *testing.T) {
 			t.Fatalf("secrets %v", names)
 		}
 	})
+}
+
+// A delegate whose intent is queued is withdrawn first: by a cancellation, and by
+// a replacement that waits beside it.
+func TestWhatIsQueuedIsWithdrawnFirst(t *testing.T) {
+	for _, replace := range []bool{false, true} {
+		w := newWorld(t)
+		d := made(w, 2, 2)
+		v := d.coin(100_000)
+		a, err := d.delegate(validAt, v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		id, err := vigil.ParseDelegateID(a.GetDelegate().GetId())
+		if err != nil {
+			t.Fatal(err)
+		}
+		rec, err := w.ledger.Delegate(t.Context(), id)
+		for _, event := range []delegate.Event{delegate.Ripe, delegate.Register} {
+			if err == nil {
+				rec, err = w.ledger.Transition(t.Context(), rec, event, nil)
+			}
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if replace {
+			b, err := d.delegate(validAt+10, v)
+			if err != nil || b.GetDelegate().GetState() != "pending" {
+				t.Fatalf("%v, %v", b, err)
+			}
+		} else {
+			_, err := carry(w, d.as(-1, "CancelWalletDelegate"), func(ctx context.Context, c auth.Call) (*vigilpb.CancelWalletDelegateAnswer, error) {
+				return w.service.CancelWalletDelegate(ctx, c, &vigilpb.CancelWalletDelegateRequest{Id: id[:]})
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if len(w.withdrawn) != 1 || w.withdrawn[0] != id {
+			t.Fatalf("replace %v: withdrawn %v, want %v", replace, w.withdrawn, id)
+		}
+	}
 }

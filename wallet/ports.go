@@ -26,7 +26,6 @@ type Operator interface {
 	Info(ctx context.Context) (ark.Params, error)
 	VTXOs(ctx context.Context, outpoints []wire.OutPoint) ([]ark.VTXO, error)
 	VTXOsByScript(ctx context.Context, scripts [][]byte, filter operator.Filter) ([]ark.VTXO, error)
-	DeleteIntent(ctx context.Context, proof, message string) error
 }
 
 // Keys is where Vigil's half of every wallet is used; *signer.Signer implements

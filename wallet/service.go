@@ -43,8 +43,11 @@ type Config struct {
 	DiskLow, Held func() bool
 	// Wake tells the renewal engine that a delegate may be due; nil: nobody.
 	Wake func()
-	Log  *slog.Logger     // nil: none
-	Now  func() time.Time // nil: time.Now
+	// Withdraw takes queued intents of delegates back, so that what waits for it, a
+	// cancellation or a replacement, is carried out; nil: nobody does.
+	Withdraw func(ids ...vigil.DelegateID)
+	Log      *slog.Logger     // nil: none
+	Now      func() time.Time // nil: time.Now
 }
 
 // Limits bound what wallets may hold and ask. Zero fields take their defaults.
@@ -113,6 +116,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Wake == nil {
 		c.Wake = func() {}
+	}
+	if c.Withdraw == nil {
+		c.Withdraw = func(...vigil.DelegateID) {}
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

@@ -43,11 +43,12 @@ type world struct {
 	sec   *secrettest.Memory
 	cfg   wallet.Config
 
-	signer  *signer.Signer
-	ledger  *ledger.Ledger
-	hub     *notify.Hub
-	service port
-	woken   int
+	signer    *signer.Signer
+	ledger    *ledger.Ledger
+	hub       *notify.Hub
+	service   port
+	woken     int
+	withdrawn []vigil.DelegateID
 }
 
 // port is what a device reaches: the service itself, or one over the wire.
@@ -117,7 +118,7 @@ func newWorld(t testing.TB, with ...func(*wallet.Config)) *world {
 	w.cfg = wallet.Config{
 		Pinned:       ledger.Pinned{Signer: w.op.params.SignerKey, Network: ark.Regtest, URL: "http://operator"},
 		Registration: wallet.Registration{Mode: wallet.Open}, Now: w.clock.now,
-		Wake: func() { w.woken++ },
+		Wake: func() { w.woken++ }, Withdraw: func(ids ...vigil.DelegateID) { w.withdrawn = append(w.withdrawn, ids...) },
 	}
 	for _, f := range with {
 		f(&w.cfg)
@@ -294,11 +295,10 @@ func (s *crashSecrets) Delete(ctx context.Context, name string) error {
 
 // fakeOperator knows some coins.
 type fakeOperator struct {
-	mu      sync.Mutex
-	params  ark.Params
-	coins   map[wire.OutPoint]ark.VTXO
-	down    error
-	deleted []string
+	mu     sync.Mutex
+	params ark.Params
+	coins  map[wire.OutPoint]ark.VTXO
+	down   error
 }
 
 func (o *fakeOperator) Params(context.Context) (ark.Params, error) {
@@ -331,13 +331,6 @@ func (o *fakeOperator) VTXOsByScript(_ context.Context, scripts [][]byte, _ oper
 		}
 	}
 	return list, o.down
-}
-
-func (o *fakeOperator) DeleteIntent(_ context.Context, proof, _ string) error {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.deleted = append(o.deleted, proof)
-	return o.down
 }
 
 func (o *fakeOperator) set(f func(*fakeOperator)) {

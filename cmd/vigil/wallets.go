@@ -110,12 +110,20 @@ func (h *house) openWallets(ctx context.Context) error {
 			Wallets: c.MaxWallets, PerSource: c.MaxWalletsPerSource, Ceremonies: c.MaxCeremonies, Active: c.MaxActiveWallets,
 			Delegates: c.MaxDelegates, Inputs: c.MaxInputs, Outputs: c.MaxOutputs, Watches: c.MaxWatches,
 		},
-		CoolDown: c.CoolDown, DiskLow: h.disk.low, Held: h.intake.held.Load, Wake: h.wake, Log: h.env.log,
+		CoolDown: c.CoolDown, DiskLow: h.disk.low, Held: h.intake.held.Load, Wake: h.wake, Withdraw: h.withdraw, Log: h.env.log,
 	}, wallet.Ports{
 		Ledger: h.stores.ledger, Keys: h.signer, Ceremonies: ceremonies, Host: host, Operator: h.client, Hub: h.hub,
 	})
 	h.env.log.Info("wallets are served", "host_key", host.PubKey(), "registration", c.Registration)
 	return nil
+}
+
+// withdraw has the engine take queued intents back; before there is an engine,
+// none of them is of this process.
+func (h *house) withdraw(ids ...vigil.DelegateID) {
+	if e := h.engine.Load(); e != nil {
+		e.Withdraw(ids...)
+	}
 }
 
 // closeWallets ends watches, then lets what was begun end.
