@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/vigil-ark/vigil"
@@ -49,8 +50,12 @@ func (f Finding) String() string {
 // Secrets are the names in the secret store, and which of them hold service
 // keys.
 type Secrets struct {
-	Names   []string
+	Names   []string                 // all of them, listed before the check
 	Service map[bip340.PubKey]string // public key to the secret's name
+	// Again lists the names once more, while the check runs: the two stores have no
+	// common snapshot, and a Vigil that runs puts and deletes meanwhile. Nil says
+	// that none does.
+	Again func(ctx context.Context) ([]string, error)
 }
 
 // Report is the outcome of a check.
@@ -113,7 +118,7 @@ func Check(ctx context.Context, store kv.Store, secrets *Secrets) (*Report, erro
 		for _, part := range []func() error{
 			c.meta, c.rows, c.records, c.strayRows, c.vtxos, c.pending, c.tombstones, c.branches, c.history, c.countRows,
 			c.wallets, c.holdings, c.plans, c.requests, c.chain,
-			func() error { return c.secrets(secrets) },
+			func() error { return c.secrets(ctx, secrets) },
 		} {
 			if err := part(); err != nil {
 				return err
@@ -197,7 +202,7 @@ func (c *check) countRows() error {
 	return nil
 }
 
-func (c *check) secrets(secrets *Secrets) error {
+func (c *check) secrets(ctx context.Context, secrets *Secrets) error {
 	garbage := make(map[string]bool)
 	err := c.snapshot.SecretGarbage(func(g *ledger.Garbage) error {
 		garbage[g.Name] = true
@@ -207,15 +212,27 @@ func (c *check) secrets(secrets *Secrets) error {
 	if err != nil || secrets == nil {
 		return err
 	}
-	present := make(map[string]bool, len(secrets.Names))
+	// What was there before or is there now is not missing; what was not there at
+	// both times is no orphan.
+	present, stayed := make(map[string]bool, len(secrets.Names)), secrets.Names
 	for _, name := range secrets.Names {
 		present[name] = true
+	}
+	if secrets.Again != nil {
+		again, err := secrets.Again(ctx)
+		if err != nil {
+			return err
+		}
+		stayed = slices.DeleteFunc(slices.Clone(again), func(name string) bool { return !present[name] })
+		for _, name := range again {
+			present[name] = true
+		}
 	}
 	needed, err := c.walletSecrets(present, garbage)
 	if err != nil {
 		return err
 	}
-	for _, name := range secrets.Names {
+	for _, name := range stayed {
 		if garbage[name] || needed[name] {
 			continue
 		}

@@ -287,6 +287,21 @@ func TestSecrets(t *testing.T) {
 	if report := h.check(withName("tree-secret." + h.byName["armed"].ID.String())); !report.Clean() {
 		t.Errorf("the tree key of a live delegate:\n%s", report)
 	}
+	// Of a Vigil that runs: put after the first list, or deleted before the second.
+	armed, gone := "tree-secret."+h.byName["armed"].ID.String(), "tree-secret."+vigil.DelegateID{0xee}.String()
+	for now, fault := range map[string]bool{"delegate-service.1": false, armed: false, gone: true} {
+		running := withName(gone)
+		running.Again = func(context.Context) ([]string, error) { return []string{"delegate-service.1", now}, nil }
+		if report := h.check(running); report.Clean() == fault {
+			t.Errorf("with %s there again:\n%s", now, report)
+		}
+	}
+	late := withName(gone)
+	late.Names = nil
+	late.Again = func(context.Context) ([]string, error) { return []string{"delegate-service.1", gone}, nil }
+	if report := h.check(late); !report.Clean() {
+		t.Errorf("all of them put after the first list:\n%s", report)
+	}
 	// On its way out a secret is no orphan.
 	rec := h.byName["armed"]
 	name := "tree-secret." + rec.ID.String()

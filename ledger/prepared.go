@@ -279,9 +279,10 @@ func dropPlan(w writer, id vigil.WalletID, of vigil.DelegateID) error {
 	return w.Delete(treePrepared, key)
 }
 
-// Lapse looks at no more than limit plans whose time has passed. One that is met
-// first lapses; when it has been so for the grace, its secrets are garbage and it
-// is gone. It returns how many it changed.
+// Lapse looks at no more than limit plans whose time has passed, or that were made
+// by a clock that was far ahead. One that is met first lapses; when it has been so
+// for the grace, its secrets are garbage and it is gone. It returns how many it
+// changed.
 func (l *Ledger) Lapse(ctx context.Context, limit int) (int, error) {
 	n := 0
 	err := l.update(ctx, func(w writer) error {
@@ -348,12 +349,7 @@ func lapse(w writer, key []byte, at int64) error {
 	if err := w.Delete(treeLapses, key); err != nil {
 		return err
 	}
-	switch {
-	case noted > at+maxAhead: // planned when the clock was ahead
-		p.NotBefore = at + maxAhead
-		p.ExpiresAt = min(p.ExpiresAt, p.NotBefore)
-		return putPlan(w, p)
-	case !p.Lapsed:
+	if !p.Lapsed {
 		p.Lapsed, p.NotBefore = true, at+grace
 		return putPlan(w, p)
 	}
