@@ -162,6 +162,9 @@ func (e *Engine) load(ctx context.Context) error {
 			rec = out.Record
 		}
 		f := e.track(rec)
+		if rec.CancelWanted {
+			e.Withdraw(rec.ID)
+		}
 		switch rec.State {
 		case delegate.Registering, delegate.Unconfirmed:
 			e.lost.set(rec.ID, rec.State == delegate.Registering)

@@ -234,32 +234,42 @@ func TestReplacedWhileQueued(t *testing.T) {
 }
 
 // TestCancelledWhileQueued: a cancellation that was noted is carried out when the
-// intent is taken back.
+// intent is taken back, by this process or by the next.
 func TestCancelledWhileQueued(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, arktest.Settings{})
-	v := r.vault()
-	coin := v.coin(100_000)
-	rec := v.delegate(time.Time{}, coin)
-	r.alone(2)
-	r.start()
-	for { // the engine may be writing
-		_, err := r.ledger.Cancel(r.ctx, r.awaitState(rec.ID, delegate.Registered), false)
-		if err == nil {
-			break
-		}
-		if !errors.Is(err, ledger.ErrConflict) {
-			t.Fatal(err)
-		}
+	for name, restart := range map[string]bool{"by the same process": false, "after a restart": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, arktest.Settings{})
+			v := r.vault()
+			coin := v.coin(100_000)
+			rec := v.delegate(time.Time{}, coin)
+			r.alone(2)
+			r.start()
+			for { // the engine may be writing
+				_, err := r.ledger.Cancel(r.ctx, r.awaitState(rec.ID, delegate.Registered), false)
+				if err == nil {
+					break
+				}
+				if !errors.Is(err, ledger.ErrConflict) {
+					t.Fatal(err)
+				}
+			}
+			if restart {
+				r.crash()
+				r.start()
+			} else {
+				r.engine.Withdraw(rec.ID)
+			}
+			done := r.awaitState(rec.ID, delegate.Cancelled)
+			r.halt()
+			r.forfeited(0, coin)
+			if got := r.garbage(); !slices.Equal(got, signer.Garbage(done)) {
+				t.Errorf("garbage %v", got)
+			}
+			r.clean()
+		})
 	}
-	r.engine.Withdraw(rec.ID)
-	done := r.awaitState(rec.ID, delegate.Cancelled)
-	r.halt()
-	r.forfeited(0, coin)
-	if got := r.garbage(); !slices.Equal(got, signer.Garbage(done)) {
-		t.Errorf("garbage %v", got)
-	}
-	r.clean()
 }
 
 // TestTold: who watches hears of a failure once, and of the end.
