@@ -166,7 +166,7 @@ func TestStorm(t *testing.T) {
 		<-done
 	}
 	h.Close()
-	if h.Watchers() != 0 {
-		t.Errorf("%d watchers are left", h.Watchers())
+	if h.Watchers() != 0 || len(h.wallets) != 0 {
+		t.Errorf("%d watchers are left, of %d wallets", h.Watchers(), len(h.wallets))
 	}
 }

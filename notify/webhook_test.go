@@ -312,6 +312,14 @@ func TestWebhookURL(t *testing.T) {
 			t.Errorf("%q: %v", u, err)
 		}
 	}
+	// What is not set has a default: a transport of its own, which asks no proxy of
+	// the environment, and nobody who is told of drops.
+	w, err := NewWebhook(WebhookConfig{URL: "https://bank.example", Signer: newHost(t), Queue: 1})
+	if err != nil || w.client.Transport == nil || w.client.Transport == http.DefaultTransport {
+		t.Fatal(err)
+	}
+	w.Offer(alice, Event{})
+	w.Offer(alice, Event{})
 	if _, err := NewWebhook(WebhookConfig{URL: "https://bank.example"}); !errors.Is(err, ErrWebhook) {
 		t.Error("without a signer:", err)
 	}

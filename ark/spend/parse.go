@@ -104,6 +104,8 @@ type parser struct {
 	sub     []byte  // the wallet's own script for amounts below dust
 	known   map[wire.OutPoint]ark.VTXO
 	middles map[Script]script.Tree // of checkpoints, by the script that they spend
+
+	cosigners int // in the branches so far
 }
 
 func newParser(d descriptor.Descriptor, t Terms) (*parser, error) {

@@ -104,7 +104,7 @@ func TestRefusesBatches(t *testing.T) {
 	for range 9 {
 		s.nodes = append(s.nodes, w.nodePSBT(good.nodes[0], func(p *psbt.Packet) { script.SetCosigners(&p.Inputs[0], many) }))
 	}
-	w.refused("9,000 cosigners", w.forfeits(s), vigil.CodeDocumentInvalid, "more than 8192 cosigners")
+	w.refused("9,000 cosigners", w.forfeits(s), vigil.CodeTooManyInputs, "more than 8192 cosigners")
 
 	// Transactions that are none: with no outputs, and with no inputs.
 	for _, tx := range []*wire.MsgTx{
