@@ -34,7 +34,11 @@ type device struct {
 	hosts    map[int][32]byte // host secrets, by participant; Vigil's is not among them
 	next     map[int][32]byte // those of a healing refresh under way
 	n, min   int
-	only     []int // nil: this side has the shares of all owners
+	token    string
+	source   string
+	halt     string                         // the method that is never sent
+	spoil    func(round int, msgs [][]byte) // what a lying device does to its messages
+	only     []int                          // nil: this side has the shares of all owners
 	identity *bip340.Key
 	recovery *bip340.Key
 
@@ -113,16 +117,21 @@ func (d *device) as(id int, method string) auth.Call {
 	if id < 0 {
 		return d.w.caller(method, d.identity.PubKey(), d.id, d.active)
 	}
+	if method == d.halt {
+		return auth.Call{Method: "halt"}
+	}
 	wallet := d.id
 	switch method {
 	case "BeginKeygen", "Keygen", "CertifyKeygen", "Recover":
 		wallet = vigil.WalletID{}
 	}
-	return d.w.caller(method, d.host(id).PubKey(), wallet, d.active)
+	c := d.w.caller(method, d.host(id).PubKey(), wallet, d.active)
+	c.Source = d.source
+	return c
 }
 
 func (d *device) begin() (*vigilpb.BeginKeygenAnswer, error) {
-	r := &vigilpb.BeginKeygenRequest{Threshold: uint32(d.min), Name: "phone"}
+	r := &vigilpb.BeginKeygenRequest{Threshold: uint32(d.min), Name: "phone", Token: d.token}
 	host := d.host(0).PubKey()
 	r.DeviceHost = host[:]
 	for _, id := range d.owners()[1:] {
@@ -162,6 +171,9 @@ func (d *device) create() error {
 		}
 		firsts[id], first.Pmsgs1 = p1, append(first.Pmsgs1, msg)
 	}
+	if d.spoil != nil {
+		d.spoil(1, first.Pmsgs1)
+	}
 	a1, err := carry(d.w, d.as(0, "Keygen"), func(ctx context.Context, c auth.Call) (*vigilpb.KeygenAnswer, error) {
 		return d.w.service.Keygen(ctx, c, first)
 	})
@@ -175,6 +187,9 @@ func (d *device) create() error {
 			return err
 		}
 		seconds[id], second.Pmsgs2 = p2, append(second.Pmsgs2, msg)
+	}
+	if d.spoil != nil {
+		d.spoil(2, second.Pmsgs2)
 	}
 	a2, err := carry(d.w, d.as(0, "CertifyKeygen"), func(ctx context.Context, c auth.Call) (*vigilpb.CertifyKeygenAnswer, error) {
 		return d.w.service.CertifyKeygen(ctx, c, second)

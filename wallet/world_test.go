@@ -354,6 +354,9 @@ func (w *world) caller(method string, k bip340.PubKey, id vigil.WalletID, epoch 
 // finish.
 func carry[A any](w *world, c auth.Call, call func(context.Context, auth.Call) (A, error)) (a A, err error) {
 	ctx := w.t.Context()
+	if c.Method == "halt" {
+		return a, vigil.Errorf(vigil.CodeStopping, "the device stops here")
+	}
 	if err := w.service.Permit(ctx, c); err != nil {
 		return a, err
 	}
