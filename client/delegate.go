@@ -28,8 +28,9 @@ const (
 	// weight, rounded up, so that a proof stays under half of the operator's limit
 	// whatever that is.
 	inputWeight, proofWeight = 500, 1000
-	// maxInputs is what a delegate may have whatever the operator's limit is.
-	maxInputs = 100
+	// maxInputs is what a delegate may have whatever the operator says: with proof and
+	// delete proof it is what a server takes in one request for signatures.
+	maxInputs = 60
 	// operatorBan is how long an operator bans scripts by default: a renewal begins
 	// early enough to outlive a ban.
 	operatorBan = 300

@@ -61,6 +61,38 @@ func (w *Wallet) Keep(ctx context.Context) (k Kept, err error) {
 	return k, err
 }
 
+// keepEvery is how often Run looks when nothing is announced.
+const keepEvery = time.Minute
+
+// Run keeps the coins covered for as long as the device is online: it calls Keep
+// at once, whenever Vigil announces something, and every minute, and report with
+// what came of it. It returns with ctx.
+func (w *Wallet) Run(ctx context.Context, report func(Kept, error)) error {
+	hint := make(chan struct{}, 1)
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	defer func() { cancel(); <-ended }()
+	go func() {
+		defer close(ended)
+		w.listen(ctx, hint)
+	}()
+	tick := time.NewTicker(keepEvery)
+	defer tick.Stop()
+	for {
+		k, err := w.Keep(ctx)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		report(k, err)
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-hint:
+		case <-tick.C:
+		}
+	}
+}
+
 // receiveEvery is how often the operator is asked for new coins when nothing
 // announces them.
 const receiveEvery = 2 * time.Second

@@ -320,31 +320,40 @@ func (l *Leave) Maturing(ctx context.Context) ([]Matured, error) {
 	return list, err
 }
 
-func (l *Leave) maturing(ctx context.Context) (list []Matured, coins []coin, err error) {
-	for _, s := range []struct {
-		tree  script.Tree
-		leaf  int
-		delay ark.Delay
-	}{
-		{l.desc.Tree(), descriptor.LeafRecovery, l.desc.RecoveryDelay},
-		{l.desc.Boarding(), descriptor.LeafBoardingRecovery, l.desc.BoardingRecoveryDelay},
-	} {
-		at, err := addressOf(s.tree, l.desc.Network)
+func (l *Leave) maturing(ctx context.Context) ([]Matured, []coin, error) {
+	return maturing(ctx, l.chain, l.desc.Network,
+		exitLeaf{l.desc.Tree(), descriptor.LeafRecovery, l.desc.RecoveryDelay},
+		exitLeaf{l.desc.Boarding(), descriptor.LeafBoardingRecovery, l.desc.BoardingRecoveryDelay})
+}
+
+// exitLeaf is a script on chain with the leaf by which it is left.
+type exitLeaf struct {
+	tree  script.Tree
+	leaf  int
+	delay ark.Delay
+}
+
+// maturing lists the coins at scripts, and when each one's leaf may spend it. For
+// a delay in blocks the time is that of its confirmation: the chain says the rest.
+func maturing(ctx context.Context, chain *esplora.Client, network ark.Network, leaves ...exitLeaf) (list []Matured, coins []coin, err error) {
+	for _, s := range leaves {
+		at, err := addressOf(s.tree, network)
 		if err != nil {
 			return nil, nil, err
 		}
-		utxos, err := l.chain.UTXOs(ctx, at)
+		utxos, err := chain.UTXOs(ctx, at)
 		if err != nil {
 			return nil, nil, err
 		}
 		for _, u := range utxos {
 			m := Matured{Outpoint: u.Outpoint, Amount: u.Amount}
 			if u.Confirmed {
-				since, err := l.chain.ConfirmedAt(ctx, u.Outpoint.Hash)
-				if err != nil {
+				if m.At, err = chain.ConfirmedAt(ctx, u.Outpoint.Hash); err != nil {
 					return nil, nil, err
 				}
-				m.At = since + s.delay.Seconds()
+				if !s.delay.IsBlocks() {
+					m.At += s.delay.Seconds()
+				}
 			}
 			list = append(list, m)
 			coins = append(coins, coin{
@@ -360,15 +369,20 @@ func (l *Leave) maturing(ctx context.Context) (list []Matured, coins []coin, err
 // recovery key alone. ErrTooEarly says that there is nothing yet; Maturing says
 // when.
 func (l *Leave) Sweep(ctx context.Context, to string) (Swept, error) {
-	pkScript, err := onchainScript(to, l.desc.Network)
-	if err != nil {
-		return Swept{}, err
-	}
 	list, coins, err := l.maturing(ctx)
 	if err != nil {
 		return Swept{}, err
 	}
-	now, err := l.chain.MedianTime(ctx)
+	return sweepRipe(ctx, l.chain, keySigner{l.recovery}, l.desc.Network, list, coins, to)
+}
+
+// sweepRipe spends those of the coins whose time has come.
+func sweepRipe(ctx context.Context, chain *esplora.Client, signer cosigner, network ark.Network, list []Matured, coins []coin, to string) (Swept, error) {
+	pkScript, err := onchainScript(to, network)
+	if err != nil {
+		return Swept{}, err
+	}
+	now, err := chain.MedianTime(ctx)
 	if err != nil {
 		return Swept{}, err
 	}
@@ -381,11 +395,11 @@ func (l *Leave) Sweep(ctx context.Context, to string) (Swept, error) {
 	if len(ripe) == 0 {
 		return Swept{}, ErrTooEarly
 	}
-	rate, err := l.chain.FeeRate(ctx, feeTarget)
+	rate, err := chain.FeeRate(ctx, feeTarget)
 	if err != nil {
 		return Swept{}, err
 	}
-	return sweep(ctx, l.chain, keySigner{l.recovery}, ripe, pkScript, rate)
+	return sweep(ctx, chain, signer, ripe, pkScript, rate)
 }
 
 // sweep spends on-chain coins, each on its exit leaf, to one output.

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -222,16 +223,28 @@ func (w *Wallet) settlePending(ctx context.Context, number uint32) error {
 	if err != nil {
 		return err
 	}
+	old, err := w.st.active()
+	if err != nil {
+		return err
+	}
 	var void vigilpb.VoidRefreshAnswer
 	err = w.askHost(ctx, "VoidRefresh", &vigilpb.VoidRefreshRequest{Epoch: number, Transcript: e.Record}, &void)
-	if vigil.CodeOf(err) == vigil.CodeEpochUnknown {
+	switch vigil.CodeOf(err) {
+	case vigil.CodeEpochUnknown, vigil.CodeNotPermitted: // it has the next one, perhaps with other host keys
 		return w.lateCertificate(ctx, number)
 	}
 	if err != nil {
 		return err
 	}
-	if err := refresh.VerifyVoid(e.Record, vigilID, void.Void); err != nil {
-		return fmt.Errorf("%w: its word that it has not signed: %w", ErrVigil, err)
+	if void.Epoch != number-1 {
+		return fmt.Errorf("%w: it is at epoch %d", ErrVigil, void.Epoch)
+	}
+	// Of a healing refresh Vigil's own host key may be gone with the ceremony: then
+	// the signed answer is its word, and nobody can make the certificate any more.
+	if healing := !slices.EqualFunc(e.Hosts, old.Hosts, bytes.Equal); len(void.Void) > 0 || !healing {
+		if err := refresh.VerifyVoid(e.Record, vigilID, void.Void); err != nil {
+			return fmt.Errorf("%w: its word that it has not signed: %w", ErrVigil, err)
+		}
 	}
 	err = w.update(ctx, func(st *state) (err error) {
 		st.Cutover, err = st.Cutover.Abandon()

@@ -169,25 +169,17 @@ func treeNodes(nodes []tree.Node) ([]*vigilpb.TreeNode, error) {
 	return out, nil
 }
 
-// signTries bounds how often a signature is asked for anew, with fresh nonces,
-// when Vigil may have answered before and the answer is lost.
-const signTries = 3
-
 // sign has the group key sign documents, in one round trip: it implements
 // cosigner. A nonce serves one request, and is gone with the first answer to it,
-// whatever that is.
+// whatever that is: when Vigil was busy, or may have signed and the answer is
+// lost, everything is asked anew with fresh nonces.
 func (w *Wallet) sign(ctx context.Context, docs ...*document) error {
 	if cold := w.withCold(); cold != nil {
 		return cold.sign(ctx, docs...)
 	}
 	for try := 1; ; try++ {
 		err := w.signOnce(ctx, docs)
-		if err == nil || try == signTries {
-			return err
-		}
-		switch vigil.CodeOf(err) {
-		case vigil.CodeRetryNonce, vigil.CodeClockSkew:
-		default:
+		if err == nil || try == anewTries || vigil.CodeOf(err) != vigil.CodeRetryNonce && !w.vigil.anew(ctx, err, try) {
 			return err
 		}
 	}

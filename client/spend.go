@@ -144,6 +144,24 @@ func (w *Wallet) Exit(ctx context.Context, to string, sats int64) (Settled, erro
 	return w.carryOut(ctx, p, coins, outs, onchain)
 }
 
+// Sweep spends coins of the wallet that are on chain, unrolled or left at the
+// boarding address, to an on-chain address, once the exit delay has passed. It
+// takes Vigil, which signs with the device, and no operator: when both are gone,
+// Leave does it after a longer delay. ErrTooEarly says that nothing is ripe.
+func (w *Wallet) Sweep(ctx context.Context, to string) (Swept, error) {
+	if w.chain == nil {
+		return Swept{}, fmt.Errorf("%w: sweeping needs an Esplora", ErrConfig)
+	}
+	list, coins, err := maturing(ctx, w.chain, w.st.Network,
+		exitLeaf{w.desc.Tree(), descriptor.LeafExit, w.desc.ExitDelay},
+		exitLeaf{w.desc.TwoLeaf(), descriptor.LeafExit, w.desc.ExitDelay},
+		exitLeaf{w.desc.Boarding(), descriptor.LeafExit, w.desc.BoardingDelay})
+	if err != nil {
+		return Swept{}, err
+	}
+	return sweepRipe(ctx, w.chain, w, w.st.Network, list, coins, to)
+}
+
 // leaveWith shares coins between an on-chain output and the wallet's own script;
 // of the coins it takes as few as cover the amount, those that expire first.
 func leaveWith(p ark.Params, coins []coin, to, own []byte, sats, now int64) (outs, onchain []*wire.TxOut, used []coin, err error) {

@@ -29,11 +29,11 @@ const (
 	// prefix is that of a method's full name, which requests sign.
 	prefix = "/vigil.v1.WalletService/"
 	// callTries bounds how often the same bytes are sent when no answer comes;
-	// callWait is the wait before the second time, which doubles. Together they stay
+	// retryWait is the wait before the second time, which doubles. Together they stay
 	// inside the window in which Vigil answers a repeated request with the same
 	// bytes.
 	callTries = 3
-	callWait  = 300 * time.Millisecond
+	retryWait = 300 * time.Millisecond
 	// callTimeout bounds one try.
 	callTimeout = 30 * time.Second
 	// maxAnswer bounds an answer: a wallet's branches come in pages.
@@ -47,6 +47,7 @@ type vigilConn struct {
 	server  bip340.PubKey
 	network ark.Network
 	now     func() time.Time
+	wait    time.Duration
 	skew    atomic.Int64 // seconds that the server's clock is ahead, as it signed
 }
 
@@ -57,7 +58,7 @@ func dialVigil(cfg Config, network ark.Network) *vigilConn {
 	}
 	return &vigilConn{
 		http: h, url: strings.TrimRight(cfg.Server, "/"),
-		server: cfg.HostKey, network: network, now: cfg.Now,
+		server: cfg.HostKey, network: network, now: cfg.Now, wait: cfg.RetryWait,
 	}
 }
 
@@ -93,13 +94,36 @@ func (v *vigilConn) request(method string, who caller, payload proto.Message) (r
 }
 
 // ask makes one call whose repetition is harmless: a clock that is off is set
-// right, as the pinned server signs it, and the call made anew.
+// right, as the pinned server signs it, and the call made anew; so it is, after a
+// wait, when Vigil was busy.
 func (v *vigilConn) ask(ctx context.Context, method string, who caller, payload, answer proto.Message) error {
-	err := v.once(ctx, method, who, payload, answer)
-	if vigil.CodeOf(err) == vigil.CodeClockSkew {
-		err = v.once(ctx, method, who, payload, answer)
+	for try := 1; ; try++ {
+		err := v.once(ctx, method, who, payload, answer)
+		if err == nil || try == anewTries || !v.anew(ctx, err, try) {
+			return err
+		}
 	}
-	return err
+}
+
+// anewTries bounds how often a call is made anew that was refused without having
+// been carried out; the first wait doubles, too.
+const anewTries = 4
+
+// anew waits as long as a refusal calls for, and says whether it may pass now.
+func (v *vigilConn) anew(ctx context.Context, err error, try int) bool {
+	switch vigil.CodeOf(err) {
+	case vigil.CodeClockSkew:
+		return try == 1
+	case vigil.CodeWalletBusy, vigil.CodeWalletRate, vigil.CodeRateLimited:
+	default:
+		return false
+	}
+	select {
+	case <-time.After(v.wait << (try - 1)):
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // once makes one call, with one nonce. The same bytes are sent again when no
@@ -128,7 +152,7 @@ func (v *vigilConn) accept(method string, hash [32]byte, seq uint64, signed *vig
 }
 
 func (v *vigilConn) send(ctx context.Context, method string, req request) (*vigilpb.SignedAnswer, error) {
-	wait := callWait
+	wait := v.wait
 	for try := 1; ; try++ {
 		signed, err := v.call(ctx, method, req.SignedRequest)
 		if err == nil {

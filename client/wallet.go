@@ -56,6 +56,9 @@ type Config struct {
 	HTTP connect.HTTPClient
 	// Now is the clock; nil is the wall clock.
 	Now func() time.Time
+	// RetryWait is how long a call waits before it is made again that got no answer,
+	// or met a busy server; the waits double. 0 is 300 ms.
+	RetryWait time.Duration
 	// Log receives what happens without being asked for; nil discards it.
 	Log *slog.Logger
 }
@@ -66,6 +69,9 @@ func (c *Config) check() error {
 	}
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.RetryWait == 0 {
+		c.RetryWait = retryWait
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

@@ -48,7 +48,7 @@ func newWorld(t *testing.T, cfg arktest.Config) *world {
 func (w *world) config(s secret.Store) client.Config {
 	return client.Config{
 		Server: w.vigil.http.URL, HostKey: w.vigil.host.PubKey(), Operator: w.op.URL(), Esplora: w.op.EsploraURL(),
-		Store: s, Now: w.vigil.now,
+		Store: s, Now: w.vigil.now, RetryWait: time.Millisecond,
 	}
 }
 

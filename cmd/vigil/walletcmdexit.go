@@ -18,6 +18,7 @@ type walletExitCmd struct {
 	To         string `arg:"" help:"On-chain address."`
 	Sats       int64  `help:"Amount; everything when 0. Not with --unilateral." default:"0" env:"-"`
 	Unilateral bool   `help:"Without Vigil: from the seed words and a backup alone. Each call does what can be done now and tells what it waits for." env:"-"`
+	Sweep      bool   `help:"Spend coins that are on chain already, with Vigil and without the operator, after the exit delay." env:"-"`
 	Claim      bool   `help:"With --unilateral: take coins that have expired out by the operator, which asks no delay of the recovery key." env:"-"`
 	Backup     string `help:"The backup that \"vigil wallet descriptor --backup\" wrote; default <wallet-dir>/backup.json." placeholder:"FILE" type:"path" env:"-"`
 	EsploraURL string `help:"Esplora API of the chain, for --unilateral." placeholder:"URL"`
@@ -30,6 +31,17 @@ func (c *walletExitCmd) Run(env *environment) error {
 		return c.alone(env)
 	}
 	return c.device(env, func(w *client.Wallet) error {
+		if c.Sweep {
+			s, err := w.Sweep(env.ctx, c.To)
+			if err != nil {
+				return err
+			}
+			return env.print(struct {
+				Txid   string `json:"swept_txid"`
+				Amount int64  `json:"swept_amount"`
+				Fee    int64  `json:"fee"`
+			}{s.Txid.String(), s.Amount, s.Fee}, "%d sats are swept in %s.\n", s.Amount, s.Txid)
+		}
 		var s client.Settled
 		err := env.working("Waiting for a batch", func() (err error) { s, err = w.Exit(env.ctx, c.To, c.Sats); return err })
 		if err != nil {
