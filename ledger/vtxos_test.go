@@ -191,6 +191,14 @@ func TestSyncEndsDelegates(t *testing.T) {
 	left(delegate.Unconfirmed)
 	flying = x.drive(flying, delegate.Conflict)
 	left(delegate.Due)
+	// While it is in flight, whatever it is that spent the coin.
+	queued := x.drive(x.submit(1, 4, 4), delegate.Ripe, delegate.Register)
+	if s := x.sync(1, spentIn(coin(1, 4), 13)); len(s.Left) != 1 || len(s.Ended)+len(s.Gone) != 0 {
+		t.Fatalf("%+v", s)
+	}
+	if r, err := x.l.Delegate(ctx, queued.ID); err != nil || r.State != delegate.Registering {
+		t.Fatal(r, err)
+	}
 	// Spent by something else, it ends.
 	if s := x.sync(1, spentIn(coin(1, 3), 12)); len(s.Ended) != 1 || s.Ended[0].State != delegate.Spent {
 		t.Fatalf("%+v", s)
@@ -265,10 +273,25 @@ func TestRenewalIsToldOnce(t *testing.T) {
 					}
 				}
 			}
+			// Nor does a device whose record of it was pruned, with an old body.
+			x.at += 3600
+			if _, err := x.l.Prune(t.Context(), unix(x.at), 10); err != nil {
+				t.Fatal(err)
+			}
+			x.prepare(1, 2)
+			if _, err := x.l.Submit(t.Context(), ledger.Submission{Record: x.signed(1, 2, 1)}); vigil.CodeOf(err) != vigil.CodeInputSpent {
+				t.Errorf("over a coin that was renewed: %v", err)
+			}
 			// An indexer that is behind revives nothing.
 			x.sync(1, coin(1, 1))
 			if h := x.holding(1, 1); h.Fate != ledger.Spent {
 				t.Errorf("%+v", h)
+			}
+			x.wantLines(1, want...)
+			x.at += 31 * 86_400
+			x.sync(1, gone(r), leaf(r))
+			if x.holding(1, 1) != nil {
+				t.Error("kept for ever")
 			}
 			x.wantLines(1, want...)
 		})
@@ -331,13 +354,16 @@ func TestDustOfStrangersIsBounded(t *testing.T) {
 		t.Fatal("there was room")
 	}
 	// What went makes room for what comes, and is not told of again.
-	gone := coin(1, 1)
-	gone.Outpoint = wire.OutPoint{Hash: chainhash.Hash{1}, Index: 7}
-	gone = spentIn(gone, 9)
-	x.sync(1, gone)
-	x.sync(1, gone, coin(1, 2))
-	x.sync(1, gone, coin(1, 2))
-	if n := x.count("wallet_vtxos"); n != ledger.MaxHoldings || x.holding(1, 2) == nil {
+	gone := []ark.VTXO{coin(1, 1), coin(1, 1)}
+	for i := range gone {
+		gone[i].Outpoint = wire.OutPoint{Hash: chainhash.Hash{1}, Index: uint32(i)}
+		gone[i] = spentIn(gone[i], 9)
+	}
+	x.sync(1, gone...)
+	for range 2 {
+		x.sync(1, append(gone, coin(1, 2))...)
+	}
+	if n := x.count("wallet_vtxos"); n != ledger.MaxHoldings-1 || x.holding(1, 2) == nil {
 		t.Fatal(n)
 	}
 	if n := len(x.lines(1)); n != 3 {

@@ -1,11 +1,11 @@
 package ledger
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
-
-	"github.com/btcsuite/btcd/chainhash/v2"
+	"slices"
 
 	"github.com/vigil-ark/vigil"
 	"github.com/vigil-ark/vigil/delegate"
@@ -81,14 +81,16 @@ func (l *Ledger) Dismantle(ctx context.Context) (int, error) {
 type strip struct {
 	t     *transition
 	owner *Wallet
-	left  int // rows that may still be deleted in this write
+	left  int      // rows that may still be deleted in this write
+	lost  [][]byte // ids of records that could not be read
 }
 
 // dismantle deletes one page of a wallet's rows and says whether there are more.
 func (l *Ledger) dismantle(ctx context.Context, id vigil.WalletID) (more bool, err error) {
 	const page = 512
+	var lost [][]byte
 	err = l.update(ctx, func(w writer) error {
-		more = false
+		more, lost = false, nil
 		owner, err := loadWallet(w, id)
 		if errors.Is(err, ErrNotFound) {
 			return w.Delete(treeDeleting, id[:])
@@ -101,14 +103,43 @@ func (l *Ledger) dismantle(ctx context.Context, id vigil.WalletID) (more bool, e
 			if err := part(); err != nil {
 				return err
 			}
-			if s.left <= 0 {
+			if lost = s.lost; s.left <= 0 {
 				more = true
 				return nil
 			}
 		}
 		return s.last()
 	})
+	if err == nil && (len(lost) > 0 || !more) {
+		err = l.unmark(ctx, append(lost, id[:]))
+	}
 	return more, err
+}
+
+// unmark takes away the marks of rows that are gone for good: those whose keys hold
+// one of the ids. It follows the write that met them, which marks them.
+func (l *Ledger) unmark(ctx context.Context, ids [][]byte) error {
+	var keys [][]byte
+	find := func(r reader) error {
+		keys = nil
+		return r.Scan(treeUnreadable, nil, nil, func(key, _ []byte, _ error) error {
+			if slices.ContainsFunc(ids, func(id []byte) bool { return bytes.Contains(key, id) }) {
+				keys = append(keys, append([]byte(nil), key...))
+			}
+			return nil
+		})
+	}
+	if err := l.view(ctx, find); err != nil || len(keys) == 0 {
+		return err
+	}
+	return l.update(ctx, func(w writer) error {
+		for _, key := range keys {
+			if err := w.Delete(treeUnreadable, key); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // delegates deletes the records over the wallet's scripts, with their indexes,
@@ -148,18 +179,45 @@ func (s *strip) delegate(id vigil.DelegateID, row []byte) error {
 		}
 	case errors.Is(err, ErrNotFound), errors.Is(err, ErrUnreadable):
 		rec = &delegate.Record{ID: id, Kind: delegate.Wallet}
+		s.lost = append(s.lost, append([]byte(nil), id[:]...))
+		if err := s.sweep(id[:], treeDue, treeExpiries, treeEnded, treeTombstones); err != nil {
+			return err
+		}
 	default:
 		return err
 	}
 	if err := s.discard(s.t.garbage(rec)...); err != nil {
 		return err
 	}
-	if err := dropBranches(w, id, chainhash.Hash{}); err != nil {
+	if err := dropRange(w, treeBranches, id[:], after(id[:]), -1); err != nil {
 		return err
 	}
 	for tree, key := range map[string][]byte{treeSessions: id[:], treePending: id[:], treeFlight: id[:], treeWatching: id[:], treeScripts: row} {
 		if err := w.Delete(tree, key); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// sweep deletes the index rows of something that cannot be read: nothing else tells
+// their keys than that they end with its own.
+func (s *strip) sweep(end []byte, trees ...string) error {
+	for _, tree := range trees {
+		var keys [][]byte
+		err := s.t.w.Scan(tree, nil, nil, func(key, _ []byte, _ error) error {
+			if bytes.HasSuffix(key, end) {
+				keys = append(keys, append([]byte(nil), key...))
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		for _, key := range keys {
+			if err := s.t.w.Delete(tree, key); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -187,7 +245,7 @@ func (s *strip) holdings() error {
 			return err
 		}
 		if v != nil && v.Origin != (vigil.DelegateID{}) {
-			if err := dropBranches(s.t.w, v.Origin, chainhash.Hash{}); err != nil {
+			if err := dropRange(s.t.w, treeBranches, v.Origin[:], after(v.Origin[:]), -1); err != nil {
 				return err
 			}
 		}
@@ -220,13 +278,17 @@ func (s *strip) plans() error {
 		if err != nil && !errors.Is(err, ErrUnreadable) {
 			return err
 		}
-		if p, decoded := decodePlan(key, b); err == nil && decoded == nil {
-			if err := s.t.w.Delete(treeLapses, lapseKey(p.NotBefore, key)); err != nil {
-				return err
-			}
-			if err := s.discard(p.Secrets...); err != nil {
-				return err
-			}
+		p, decoded := decodePlan(key, b)
+		if err == nil && decoded == nil {
+			err = s.t.w.Delete(treeLapses, lapseKey(p.NotBefore, key))
+		} else {
+			p, err = new(Plan), s.sweep(key, treeLapses)
+		}
+		if err == nil {
+			err = s.discard(p.Secrets...)
+		}
+		if err != nil {
+			return err
 		}
 		if err := s.t.w.Delete(treePrepared, key); err != nil {
 			return err

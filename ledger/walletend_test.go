@@ -283,6 +283,30 @@ func TestDeletionIsTakenUpAgain(t *testing.T) {
 	}
 }
 
+// TestDamagedRecordsAreDeletedToo with the rows that only they could name.
+func TestDamagedRecordsAreDeletedToo(t *testing.T) {
+	x, ctx := newTown(t, nil), t.Context()
+	w := x.furnish(1)
+	spoiled := 0
+	for _, r := range readRows(t, x.store) {
+		if r.tree == "delegate_sessions" || r.tree == "branches" || r.tree == "prepared" || r.tree == "device_tokens" {
+			bad := storedRow{r.tree, r.key, slices.Clone(r.value)}
+			bad.value[0] ^= 8
+			swap(t, x.store, r, bad)
+			spoiled++
+		}
+	}
+	if spoiled < 8 {
+		t.Fatal(spoiled)
+	}
+	x.must(x.l.DeleteWallet(ctx, w, ledger.Extras{}))
+	report, err := fsck.Wallet(ctx, x.store, nil, w.ID, marksOf(1)...)
+	x.must(err)
+	if !report.Clean() {
+		t.Error(report)
+	}
+}
+
 // TestProofFindsWhatIsLeft puts one row of a deleted wallet back at a time.
 func TestProofFindsWhatIsLeft(t *testing.T) {
 	x, ctx := newTown(t, nil), t.Context()
