@@ -408,21 +408,29 @@ func (x *machine) check(t *rapid.T) {
 	}
 }
 
+// newMachine is a machine over an empty ledger.
+func newMachine(t *rapid.T) *machine {
+	x := &machine{
+		t: t, store: kvtest.NewMemory(), at: start, pruned: make(map[vigil.DelegateID]bool),
+		model: model{records: make(map[vigil.DelegateID]*modelled), spent: make(map[int]fate)},
+	}
+	if err := ledger.Create(t.Context(), x.store, ledger.Generation{1}); err != nil {
+		t.Fatal(err)
+	}
+	x.reopen()
+	return x
+}
+
+// actions are all that may happen, and the check after each.
+func (x *machine) actions() map[string]func(*rapid.T) {
+	return map[string]func(*rapid.T){
+		"submit": x.submit, "any": x.any, "any again": x.any, "further": x.further,
+		"stale": x.stale, "cancel": x.cancel, "restart": x.restart, "prune": x.prune, "": x.check,
+	}
+}
+
 func TestModel(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		x := &machine{
-			t: t, store: kvtest.NewMemory(), at: start, pruned: make(map[vigil.DelegateID]bool),
-			model: model{records: make(map[vigil.DelegateID]*modelled), spent: make(map[int]fate)},
-		}
-		if err := ledger.Create(t.Context(), x.store, ledger.Generation{1}); err != nil {
-			t.Fatal(err)
-		}
-		x.reopen()
-		t.Repeat(map[string]func(*rapid.T){
-			"submit": x.submit, "any": x.any, "any again": x.any, "further": x.further,
-			"stale": x.stale, "cancel": x.cancel, "restart": x.restart, "prune": x.prune, "": x.check,
-		})
-	})
+	rapid.Check(t, func(t *rapid.T) { t.Repeat(newMachine(t).actions()) })
 }
 
 // TestConcurrentCompareAndSwap lets many writers change few records at once:

@@ -67,7 +67,7 @@ func putRows(t *testing.T, store kv.Store, rows []storedRow) {
 }
 
 // readRows are all rows of a store as they are stored.
-func readRows(t *testing.T, store kv.Store) []storedRow {
+func readRows(t testing.TB, store kv.Store) []storedRow {
 	t.Helper()
 	var rows []storedRow
 	err := store.View(t.Context(), func(r kv.Reader) error {

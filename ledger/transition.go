@@ -80,7 +80,7 @@ func (t *transition) enact(cur, rec *delegate.Record, c *Change) error {
 		}
 	}
 	if c.Branch != nil {
-		if err := t.putBranch(c.Branch); err != nil {
+		if err := keepBranch(t.w, c.Branch); err != nil {
 			return err
 		}
 	}
@@ -171,14 +171,6 @@ func (t *transition) recallLeaves(rec *delegate.Record) error {
 	return err
 }
 
-func (t *transition) putBranch(b *delegate.Branch) error {
-	raw, err := b.Encode()
-	if err != nil {
-		return fmt.Errorf("%w: branch of %s: %w", errUnencodable, b.Delegate, err)
-	}
-	return t.w.Put(treeBranches, branchKey(b.Delegate, b.Commitment), raw)
-}
-
 // end does what goes with an end: the inputs' fate, history, tombstones.
 func (t *transition) end(rec *delegate.Record, c *Change) error {
 	gone := make(map[wire.OutPoint]Gone, len(rec.Inputs))
@@ -239,8 +231,13 @@ func (t *transition) settle(rec *delegate.Record, leaves []VTXO) error {
 			return err
 		}
 	}
-	return putRow(t.w, treeHistory, historyKey(rec, t.at), &Entry{
+	return putRow(t.w, treeHistory, historyKey(rec, t.at), settledLine(rec))
+}
+
+// settledLine is what the history says of a settled delegate.
+func settledLine(rec *delegate.Record) *Entry {
+	return &Entry{
 		Type: "settle", Delegate: rec.ID, Commitment: rec.Commitment, Inputs: rec.Outpoints(),
-		Leaves: rec.Leaves, Amount: rec.InputAmount(), Fee: rec.Fee, At: t.at,
-	})
+		Leaves: rec.Leaves, Amount: rec.InputAmount(), Fee: rec.Fee, At: rec.StateSince,
+	}
 }

@@ -15,52 +15,70 @@ import (
 // The trees. Keys are fixed-width and big-endian, so that their order is the
 // order in which they are read.
 const (
-	treeMeta       = "meta"              // name -> value
-	treeSessions   = "delegate_sessions" // id -> Record
-	treeDue        = "renewal_due"       // time(8) id(16) -> nothing; armed and due delegates by their next attempt
-	treeFlight     = "in_flight"         // id(16) -> nothing; registering to unconfirmed
-	treeWatching   = "watching"          // id(16) -> nothing; delegates that have not ended and watch commitments
-	treeExpiries   = "expiries"          // time(8) id(16) -> nothing; live delegates by their earliest expiry
-	treeEnded      = "ended"             // time(8) id(16) -> nothing; settled, spent and broken ones by their end
-	treeBranches   = "branches"          // id(16) commitment(32) -> Branch
-	treeVTXOs      = "vtxos"             // txid(32) vout(4) -> VTXO
-	treeScripts    = "scripts"           // sha256(pkScript)(32) class(1) id(16) -> nothing
-	treeTombstones = "tombstones"        // txid(32) vout(4) id(16) -> nothing; replaced, cancelled, expired ones
-	treePending    = "pending"           // older id(16) -> newer id(16)
-	treeHistory    = "ark_tx_history"    // owner(32) time(8) id(16) -> Entry
-	treeSecretGC   = "secret_gc"         // secret name -> Garbage
-	treeCounts     = "counts"            // state(1) -> count(8)
-	treeUnreadable = "quarantine"        // tree 0 key -> Unreadable
+	treeMeta           = "meta"              // name -> value
+	treeSessions       = "delegate_sessions" // id -> Record
+	treeDue            = "renewal_due"       // time(8) id(16) -> nothing; armed and due delegates by their next attempt
+	treeFlight         = "in_flight"         // id(16) -> nothing; registering to unconfirmed
+	treeWatching       = "watching"          // id(16) -> nothing; delegates that have not ended and watch commitments
+	treeExpiries       = "expiries"          // time(8) id(16) -> nothing; live delegates by their earliest expiry
+	treeEnded          = "ended"             // time(8) id(16) -> nothing; settled, spent and broken ones by their end
+	treeBranches       = "branches"          // id(16) commitment(32) -> Branch without its commitment
+	treeCommitments    = "commitments"       // txid(32) -> PSBT
+	treeCommitmentRefs = "commitment_refs"   // txid(32) id(16) -> nothing; branches under it
+	treeVTXOs          = "vtxos"             // txid(32) vout(4) -> VTXO
+	treeScripts        = "scripts"           // sha256(pkScript)(32) class(1) id(16) -> nothing
+	treeTombstones     = "tombstones"        // txid(32) vout(4) id(16) -> nothing; replaced, cancelled, expired ones
+	treePending        = "pending"           // older id(16) -> newer id(16)
+	treeHistory        = "ark_tx_history"    // owner(32) time(8) id(16) -> Entry
+	treeSecretGC       = "secret_gc"         // secret name -> Garbage
+	treeCounts         = "counts"            // state(1) -> count(8)
+	treeUnreadable     = "quarantine"        // tree 0 key -> Unreadable
+)
+
+// origin says where the rows of a tree come from: what Repair may do with them.
+type origin uint8
+
+const (
+	// truth is told by nothing else: Repair marks what cannot be read, and writes no
+	// row but that of a delegate which waited for one that is over.
+	truth origin = 1 + iota
+	// mixed is truth of which a part follows from other rows: Repair brings that
+	// part in step, makes anew the rows that others can tell, and deletes none.
+	mixed
+	// rebuilt follows from other rows: Repair makes it what they ask for. A tree
+	// of these needs its rule in repair.asked.
+	rebuilt
 )
 
 // tree is what all of Vigil must know of a tree: a new one needs its name above
 // and its line below, and then its rows have checksums and a format byte, are read
-// by fsck and migrated. A tree that an older version may not overlook also needs a
-// new Schema, whose migration may do nothing.
+// by fsck, migrated and repaired. A tree that an older version may not overlook
+// also needs a new Schema, whose migration may do nothing.
 type tree struct {
 	name string
+	from origin
 	read func(key, value []byte) error // why a row means nothing, or nil
 }
 
 // trees lists them all.
 func trees() []tree {
 	return append([]tree{
-		{treeMeta, readMeta},
-		{treeSessions, readSession},
-		{treeDue, bareKey(8 + idSize)},
-		{treeFlight, bareKey(idSize)},
-		{treeWatching, bareKey(idSize)},
-		{treeExpiries, bareKey(8 + idSize)},
-		{treeEnded, bareKey(8 + idSize)},
-		{treeBranches, readBranch},
-		{treeVTXOs, rowsOf[VTXO](outpointSize)},
-		{treeScripts, bareKey(sha256.Size + 1 + idSize)},
-		{treeTombstones, bareKey(outpointSize + idSize)},
-		{treePending, readPending},
-		{treeHistory, readHistory},
-		{treeSecretGC, rowsOf[Garbage](0)},
-		{treeCounts, readCountRow},
-		{treeUnreadable, rowsOf[Unreadable](0)},
+		{treeMeta, truth, readMeta},
+		{treeSessions, truth, readSession},
+		{treeDue, rebuilt, bareKey(8 + idSize)},
+		{treeFlight, rebuilt, bareKey(idSize)},
+		{treeWatching, rebuilt, bareKey(idSize)},
+		{treeExpiries, rebuilt, bareKey(8 + idSize)},
+		{treeEnded, rebuilt, bareKey(8 + idSize)},
+		{treeBranches, truth, readBranch},
+		{treeVTXOs, mixed, rowsOf[VTXO](outpointSize)},
+		{treeScripts, rebuilt, bareKey(sha256.Size + 1 + idSize)},
+		{treeTombstones, rebuilt, bareKey(outpointSize + idSize)},
+		{treePending, rebuilt, readPending},
+		{treeHistory, mixed, readHistory},
+		{treeSecretGC, truth, rowsOf[Garbage](0)},
+		{treeCounts, rebuilt, readCountRow},
+		{treeUnreadable, rebuilt, rowsOf[Unreadable](0)},
 	}, walletTrees()...)
 }
 

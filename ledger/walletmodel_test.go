@@ -472,16 +472,23 @@ func (x *walletMachine) checkVTXOs(t *rapid.T, s *ledger.WalletSnapshot) {
 	}
 }
 
+// newWalletMachine is a machine over an empty ledger.
+func newWalletMachine(t *testing.T) *walletMachine {
+	return &walletMachine{town: newTown(t, kvtest.NewMemory()), m: walletModel{
+		wallets: map[int]bool{}, gone: map[int]bool{}, saidAt: map[int]int64{}, seen: map[int]bool{}, cover: map[int]int{}, delegates: map[int]delegate.State{},
+		planned: map[int]int64{}, secrets: map[string]bool{}, spent: map[int]map[byte]int64{}, done: map[int]string{}, tokens: map[int]map[string]bool{},
+	}}
+}
+
+// actions are all that may happen, and the check after each.
+func (x *walletMachine) actions() map[string]func(*rapid.T) {
+	return map[string]func(*rapid.T){
+		"create": x.create, "update": x.update, "prepare": x.prepare, "submit": x.submit, "submit again": x.submit, "cancel": x.cancel,
+		"renew": x.renew, "observe": x.observe, "spend": x.spend, "ask": x.ask, "token": x.token, "clear": x.clear,
+		"delete": x.delete, "restart": x.restart, "": x.check,
+	}
+}
+
 func TestWalletModel(t *testing.T) {
-	rapid.Check(t, func(r *rapid.T) {
-		x := &walletMachine{town: newTown(t, kvtest.NewMemory()), m: walletModel{
-			wallets: map[int]bool{}, gone: map[int]bool{}, saidAt: map[int]int64{}, seen: map[int]bool{}, cover: map[int]int{}, delegates: map[int]delegate.State{},
-			planned: map[int]int64{}, secrets: map[string]bool{}, spent: map[int]map[byte]int64{}, done: map[int]string{}, tokens: map[int]map[string]bool{},
-		}}
-		r.Repeat(map[string]func(*rapid.T){
-			"create": x.create, "update": x.update, "prepare": x.prepare, "submit": x.submit, "submit again": x.submit, "cancel": x.cancel,
-			"renew": x.renew, "observe": x.observe, "spend": x.spend, "ask": x.ask, "token": x.token, "clear": x.clear,
-			"delete": x.delete, "restart": x.restart, "": x.check,
-		})
-	})
+	rapid.Check(t, func(r *rapid.T) { r.Repeat(newWalletMachine(t).actions()) })
 }

@@ -48,20 +48,20 @@ func under(id vigil.WalletID, rest []byte) []byte {
 func walletTrees() []tree {
 	const shortest = 1 + 1 + 16 // a key of a request, with an owner of one byte
 	return []tree{
-		{treeWallets, rowsOf[Wallet](walletSize)},
-		{treeRecovery, rowsOf[Epoch](walletSize + 4)},
-		{treeAliases, readAlias},
-		{treeHoldings, rowsOf[Holding](walletSize + outpointSize)},
-		{treePrepared, rowsOf[Plan](walletSize + idSize)},
-		{treeLapses, bareKey(8 + walletSize + idSize)},
-		{treeDeleting, bareKey(walletSize)},
-		{treeTokens, readToken},
-		{treePolicies, rowsOf[Policy](walletSize)},
-		{treeSpends, rowsOf[Spend](walletSize + 8 + 32)},
-		{treeReplay, longer(shortest, rowsOf[begun](0))},
-		{treeAnswers, longer(shortest, rowsOf[answer](0))},
-		{treeFresh, longer(8+shortest, bareValue)},
-		{treeAudit, readAudited},
+		{treeWallets, truth, rowsOf[Wallet](walletSize)},
+		{treeRecovery, truth, rowsOf[Epoch](walletSize + 4)},
+		{treeAliases, rebuilt, readAlias},
+		{treeHoldings, rebuilt, rowsOf[Holding](walletSize + outpointSize)},
+		{treePrepared, truth, rowsOf[Plan](walletSize + idSize)},
+		{treeLapses, rebuilt, bareKey(8 + walletSize + idSize)},
+		{treeDeleting, rebuilt, bareKey(walletSize)},
+		{treeTokens, truth, readToken},
+		{treePolicies, truth, rowsOf[Policy](walletSize)},
+		{treeSpends, truth, rowsOf[Spend](walletSize + 8 + 32)},
+		{treeReplay, truth, longer(shortest, rowsOf[begun](0))},
+		{treeAnswers, truth, longer(shortest, rowsOf[answer](0))},
+		{treeFresh, rebuilt, longer(8+shortest, bareValue)},
+		{treeAudit, truth, readAudited},
 	}
 }
 
