@@ -101,7 +101,7 @@ func pruneBranch(w writer, rec *delegate.Record, before int64) error {
 			return err
 		}
 	}
-	return w.Delete(treeBranches, branchKey(rec.BranchOwner(), rec.Commitment))
+	return dropBranch(w, branchKey(rec.BranchOwner(), rec.Commitment))
 }
 
 // dropVTXO deletes the row of a VTXO that nobody covers and that is gone, or

@@ -298,14 +298,14 @@ func loadBranch(r reader, id vigil.DelegateID, commitment chainhash.Hash) (*dele
 	if err != nil {
 		return nil, r.damaged(treeBranches, key, err)
 	}
-	return branch, nil
+	return branch, complete(r, branch)
 }
 
 // PutBranch stores a branch by itself, for a commitment whose branch was
 // fetched afterwards.
 func (l *Ledger) PutBranch(ctx context.Context, b *delegate.Branch) error {
 	return l.update(ctx, func(w writer) error {
-		return l.transition(w).putBranch(b)
+		return keepBranch(w, b)
 	})
 }
 

@@ -112,7 +112,7 @@ func (s *Snapshot) MissingRows(r *delegate.Record) ([]string, error) {
 }
 
 // StrayRows calls f for every row of the derived indexes that no record asks
-// for. Rows of unreadable records are left out: they wait for Quarantine.
+// for, and for commitments without branches. Rows of unreadable records are left out: they wait for Quarantine.
 func (s *Snapshot) StrayRows(f func(row string) error) error {
 	for _, tree := range []string{treeDue, treeFlight, treeWatching, treeExpiries, treeEnded, treeScripts} {
 		err := s.r.Scan(tree, nil, nil, func(key, _ []byte, damage error) error {
@@ -134,7 +134,7 @@ func (s *Snapshot) StrayRows(f func(row string) error) error {
 			return err
 		}
 	}
-	return nil
+	return s.strayCommitments(func(tree string, key []byte) error { return f(tree + " " + hex.EncodeToString(key)) })
 }
 
 // VTXOs calls f for every VTXO row.

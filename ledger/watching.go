@@ -48,7 +48,7 @@ func (t *transition) dropDead(cur, rec *delegate.Record, dead []chainhash.Hash) 
 			if w.Commitment != commitment || rec.Commitment == commitment {
 				continue
 			}
-			if err := t.w.Delete(treeBranches, branchKey(w.Branch, commitment)); err != nil {
+			if err := dropBranch(t.w, branchKey(w.Branch, commitment)); err != nil {
 				return err
 			}
 		}

@@ -210,7 +210,7 @@ func dropBranchOf(w writer, v *VTXO) error {
 			return nil
 		}
 	}
-	return w.Delete(treeBranches, key)
+	return dropBranch(w, key)
 }
 
 // buries says whether a delegate that ended so leaves coins that are not spent.
@@ -301,7 +301,7 @@ func dropBranches(w writer, id vigil.DelegateID, keep chainhash.Hash) error {
 		return err
 	}
 	for _, key := range keys {
-		if err := w.Delete(treeBranches, key); err != nil {
+		if err := dropBranch(w, key); err != nil {
 			return err
 		}
 	}
