@@ -152,6 +152,7 @@ func (c *check) find(severity Severity, code string, subject any, fix, format st
 const (
 	fixRestore = "Restore the store from a backup; if there is none, ask its owner to delegate again."
 	fixBug     = "This is a fault of Vigil's: keep a copy of the store and report it."
+	fixIndex   = "Stop Vigil and run vigil fsck --repair. If the disk is sound, this is a fault of Vigil's: report it, with the copy that the repair makes."
 	fixOrphan  = "Delete it with vigil secret, or restore the record."
 	fixNothing = "Nothing is to be done: the next start mends it."
 )
@@ -174,14 +175,18 @@ func (c *check) rows() error {
 			where = "marked"
 		}
 		c.report.Unreadable++
-		c.find(Fault, "unreadable", fmt.Sprintf("%s/%x", d.Tree, d.Key), fixRestore, "%v, %s", d.Cause, where)
+		fix := fixRestore
+		if ledger.Rebuilt(d.Tree) {
+			fix = "Stop Vigil and run vigil fsck --repair; look at the disk."
+		}
+		c.find(Fault, "unreadable", fmt.Sprintf("%s/%x", d.Tree, d.Key), fix, "%v, %s", d.Cause, where)
 		return nil
 	})
 }
 
 func (c *check) strayRows() error {
 	return c.snapshot.StrayRows(func(row string) error {
-		c.find(Fault, "stray-row", row, fixBug, "an index row without a record that asks for it")
+		c.find(Fault, "stray-row", row, fixIndex, "an index row without a record that asks for it")
 		return nil
 	})
 }
@@ -196,7 +201,7 @@ func (c *check) countRows() error {
 			return err
 		}
 		if n != c.counts[s] && c.report.Unreadable == 0 {
-			c.find(Fault, "count", s, fixBug, "counted as %d, there are %d", n, c.counts[s])
+			c.find(Fault, "count", s, fixIndex, "counted as %d, there are %d", n, c.counts[s])
 		}
 	}
 	return nil

@@ -29,7 +29,7 @@ func (c *check) records() error {
 func (c *check) indexes(rec *delegate.Record) error {
 	rows, err := c.snapshot.MissingRows(rec)
 	for _, row := range rows {
-		c.find(Fault, "index", rec.ID, fixBug, "in %s it lacks the row %s", rec.State, row)
+		c.find(Fault, "index", rec.ID, fixIndex, "in %s it lacks the row %s", rec.State, row)
 	}
 	return err
 }
@@ -68,10 +68,10 @@ func (c *check) cover(rec *delegate.Record) error {
 		switch {
 		case rec.State == delegate.Pending:
 			if v == nil || v.Next != rec.ID {
-				c.find(Fault, "next", in.Outpoint, fixBug, "delegate %s waits to renew it, and it does not say so", rec.ID)
+				c.find(Fault, "next", in.Outpoint, fixIndex, "delegate %s waits to renew it, and it does not say so", rec.ID)
 			}
 		case v == nil || v.Cover != rec.ID:
-			c.find(Fault, "cover", in.Outpoint, fixBug, "delegate %s in %s renews it, and it is not under that", rec.ID, rec.State)
+			c.find(Fault, "cover", in.Outpoint, fixIndex, "delegate %s in %s renews it, and it is not under that", rec.ID, rec.State)
 		case v.Fate != ledger.Unspent:
 			c.find(Fault, "fate", in.Outpoint, fixBug, "it is gone, and delegate %s in %s still renews it", rec.ID, rec.State)
 		}
@@ -91,7 +91,7 @@ func (c *check) cover(rec *delegate.Record) error {
 			return err
 		}
 		if !ok || newer != rec.ID {
-			c.find(Fault, "pending", rec.ID, fixBug, "it waits for %s, which does not know of it", older)
+			c.find(Fault, "pending", rec.ID, fixIndex, "it waits for %s, which does not know of it", older)
 		}
 	}
 	return nil
@@ -151,7 +151,7 @@ func (c *check) ended(rec *delegate.Record) error {
 	case delegate.Settled:
 		has, err := c.snapshot.HasHistory(rec)
 		if err == nil && !has {
-			c.find(Fault, "history", rec.ID, fixBug, "it is settled and the history does not say so")
+			c.find(Fault, "history", rec.ID, fixIndex, "it is settled and the history does not say so")
 		}
 		return err
 	case delegate.Replaced, delegate.Cancelled, delegate.Expired:
@@ -161,7 +161,7 @@ func (c *check) ended(rec *delegate.Record) error {
 				return err
 			}
 			if !has {
-				c.find(Fault, "tombstone", rec.ID, fixBug, "in %s it lacks the tombstone over %s", rec.State, in.Outpoint)
+				c.find(Fault, "tombstone", rec.ID, fixIndex, "in %s it lacks the tombstone over %s", rec.State, in.Outpoint)
 			}
 		}
 	}

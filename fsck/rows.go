@@ -31,12 +31,12 @@ func (c *check) under(v *ledger.VTXO, id vigil.DelegateID, how string, fits func
 	rec, err := c.snapshot.Record(id)
 	switch {
 	case missing(err):
-		c.find(Fault, "cover", v.Outpoint, fixBug, "it is %s %s, which does not exist", how, id)
+		c.find(Fault, "cover", v.Outpoint, fixIndex, "it is %s %s, which does not exist", how, id)
 	case unreadable(err): // reported with the rows
 	case err != nil:
 		return err
 	case !fits(rec.State) || !rec.Spends(v.Outpoint):
-		c.find(Fault, "cover", v.Outpoint, fixBug, "it is %s %s, which is %s or does not renew it", how, id, rec.State)
+		c.find(Fault, "cover", v.Outpoint, fixIndex, "it is %s %s, which is %s or does not renew it", how, id, rec.State)
 	}
 	return nil
 }
@@ -46,14 +46,14 @@ func (c *check) pending() error {
 		rec, err := c.snapshot.Record(newer)
 		switch {
 		case missing(err) || err == nil && (rec.State != delegate.Pending || !slices.Contains(rec.Replaces, older)):
-			c.find(Fault, "pending", older, fixBug, "it is to be replaced by %s, which does not wait for it", newer)
+			c.find(Fault, "pending", older, fixIndex, "it is to be replaced by %s, which does not wait for it", newer)
 		case err != nil && !unreadable(err):
 			return err
 		}
 		rec, err = c.snapshot.Record(older)
 		switch {
 		case missing(err) || err == nil && rec.State.Ended():
-			c.find(Fault, "pending", newer, fixBug, "it waits for %s, which is over", older)
+			c.find(Fault, "pending", newer, fixIndex, "it waits for %s, which is over", older)
 		case err != nil && !unreadable(err):
 			return err
 		}
@@ -70,7 +70,7 @@ func (c *check) tombstones() error {
 		buried := rec != nil && rec.Spends(op) &&
 			(rec.State == delegate.Replaced || rec.State == delegate.Cancelled || rec.State == delegate.Expired)
 		if !buried && !unreadable(err) {
-			c.find(Fault, "tombstone", op, fixBug, "nothing of %s is buried over it", id)
+			c.find(Fault, "tombstone", op, fixIndex, "nothing of %s is buried over it", id)
 		}
 		return nil
 	})

@@ -22,7 +22,7 @@ func (c *check) wallets() error {
 		counts[w.State]++
 		missing, err := c.snapshot.MissingOfWallet(w)
 		for _, row := range missing {
-			c.find(Fault, "wallet-index", w.ID, fixBug, "it lacks the row %s", row)
+			c.find(Fault, "wallet-index", w.ID, fixIndex, "it lacks the row %s", row)
 		}
 		c.epochs(w)
 		return err
@@ -43,7 +43,7 @@ func (c *check) wallets() error {
 			return err
 		}
 		if n != counts[s] {
-			c.find(Fault, "wallet-count", s, fixBug, "counted as %d, there are %d", n, counts[s])
+			c.find(Fault, "wallet-count", s, fixIndex, "counted as %d, there are %d", n, counts[s])
 		}
 	}
 	return nil
@@ -70,7 +70,7 @@ func (c *check) holdings() error {
 	return c.snapshot.Holdings(func(id vigil.WalletID, h *ledger.Holding, err error) error {
 		switch {
 		case missing(err):
-			c.find(Fault, "holding", h.Outpoint, fixBug, "wallet %s holds it, and there is no such VTXO", id)
+			c.find(Fault, "holding", h.Outpoint, fixIndex, "wallet %s holds it, and there is no such VTXO", id)
 			return nil
 		case unreadable(err):
 			return nil
@@ -82,7 +82,7 @@ func (c *check) holdings() error {
 			return err
 		}
 		if (!ours || owner != id) && c.report.Unreadable == 0 {
-			c.find(Fault, "holding", h.Outpoint, fixBug, "wallet %s holds it, and its script does not pay that", id)
+			c.find(Fault, "holding", h.Outpoint, fixIndex, "wallet %s holds it, and its script does not pay that", id)
 		}
 		wrong, err := c.snapshot.Lines(id, h)
 		for _, text := range wrong {
@@ -100,7 +100,7 @@ func (c *check) held(v *ledger.VTXO) error {
 	}
 	has, err := c.snapshot.Holds(owner, v)
 	if err == nil && !has {
-		c.find(Fault, "holding", v.Outpoint, fixBug, "it pays wallet %s, which does not hold it", owner)
+		c.find(Fault, "holding", v.Outpoint, fixIndex, "it pays wallet %s, which does not hold it", owner)
 	}
 	return err
 }
@@ -125,7 +125,7 @@ func (c *check) walletOf(rec *delegate.Record) error {
 func (c *check) plans() error {
 	err := c.snapshot.Prepared(func(p *ledger.Plan, indexed bool) error {
 		if !indexed {
-			c.find(Fault, "plan", p.Wallet, fixBug, "the plan of delegate %s never lapses", p.Delegate)
+			c.find(Fault, "plan", p.Wallet, fixIndex, "the plan of delegate %s never lapses", p.Delegate)
 		}
 		var err error
 		what := "wallet " + p.Wallet.String()
@@ -149,7 +149,7 @@ func (c *check) plans() error {
 		return err
 	}
 	return c.snapshot.StrayLapses(func(row string) error {
-		c.find(Fault, "plan", row, fixBug, "an index row without a plan that asks for it")
+		c.find(Fault, "plan", row, fixIndex, "an index row without a plan that asks for it")
 		return nil
 	})
 }
@@ -158,7 +158,7 @@ func (c *check) plans() error {
 func (c *check) requests() error {
 	return c.snapshot.Requests(func(subject, text string) error {
 		if c.report.Unreadable == 0 {
-			c.find(Fault, "replay", subject, fixBug, "%s", text)
+			c.find(Fault, "replay", subject, fixIndex, "%s", text)
 		}
 		return nil
 	})
