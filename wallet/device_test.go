@@ -373,10 +373,11 @@ func made(w *world, n, least int) *device {
 // coin gives the wallet a coin that the operator knows.
 func (d *device) coin(amount int64) ark.VTXO {
 	d.t.Helper()
-	v := ark.VTXO{Amount: amount, Script: d.desc.PkScript(), CreatedAt: d.w.clock.now().Unix() - 1000, ExpiresAt: d.w.clock.now().Unix() + 600_000, CommitmentTxs: []chainhash.Hash{{7}}}
+	v := ark.VTXO{Amount: amount, Script: d.desc.PkScript(), CreatedAt: d.w.clock.now().Unix() - 1000, ExpiresAt: d.w.clock.now().Unix() + 600_000, CommitmentTxs: make([]chainhash.Hash, 1)}
 	if _, err := rand.Read(v.Outpoint.Hash[:]); err != nil {
 		d.t.Fatal(err)
 	}
+	v.CommitmentTxs[0] = chainhash.HashH(v.Outpoint.Hash[:])
 	d.w.op.set(func(o *fakeOperator) { o.coins[v.Outpoint] = v })
 	return v
 }

@@ -35,13 +35,14 @@ const start = 1_890_000_000
 // world is a Vigil in memory with an operator that knows what it is told, whose
 // process a test may kill at any durable write and start again.
 type world struct {
-	t     testing.TB
-	clock *clock
-	op    *fakeOperator
-	crash *crash
-	mem   *kvtest.Memory
-	sec   *secrettest.Memory
-	cfg   wallet.Config
+	t      testing.TB
+	clock  *clock
+	op     *fakeOperator
+	panics bool // the operator is one at which work panics
+	crash  *crash
+	mem    *kvtest.Memory
+	sec    *secrettest.Memory
+	cfg    wallet.Config
 
 	signer    *signer.Signer
 	ledger    *ledger.Ledger
@@ -148,8 +149,12 @@ func (w *world) open() {
 		w.t.Fatal(err)
 	}
 	w.hub = notify.NewHub(notify.Limits{}, nil)
+	var op wallet.Operator = w.op
+	if w.panics {
+		op = panicking{w.op}
+	}
 	w.service = wallet.New(w.cfg, wallet.Ports{
-		Ledger: w.ledger, Keys: w.signer, Host: host, Operator: w.op, Hub: w.hub,
+		Ledger: w.ledger, Keys: w.signer, Host: host, Operator: op, Hub: w.hub,
 		Ceremonies: w.signer.Ceremonies(signer.CeremonyLimits{}, func() int64 { return w.clock.now().Unix() }),
 	})
 }

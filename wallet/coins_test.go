@@ -1,0 +1,206 @@
+package wallet_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/vigil-ark/vigil"
+	"github.com/vigil-ark/vigil/auth"
+	"github.com/vigil-ark/vigil/delegate"
+	"github.com/vigil-ark/vigil/notify"
+	"github.com/vigil-ark/vigil/vigilpb"
+)
+
+func (d *device) coverage() *vigilpb.CoverageAnswer {
+	d.t.Helper()
+	a, err := carry(d.w, d.as(-1, "Coverage"), func(ctx context.Context, c auth.Call) (*vigilpb.CoverageAnswer, error) {
+		return d.w.service.Coverage(ctx, c, &vigilpb.CoverageRequest{})
+	})
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return a
+}
+
+// Coverage is never later than what is known, and says how old that is.
+func TestCoverageSaysUntilWhenAndHowOld(t *testing.T) {
+	w := newWorld(t)
+	d := made(w, 2, 2)
+	if c := d.coverage(); c.GetCoveredUntil() != 0 || c.GetHasActiveDelegate() || c.GetLastSafeExit() != 0 {
+		t.Fatalf("of an empty wallet: %v", c)
+	}
+	w.clock.add(time.Minute)
+	v := d.coin(100_000)
+	c := d.coverage()
+	life := v.ExpiresAt - v.CreatedAt
+	if c.GetCoveredUntil() != v.ExpiresAt || len(c.GetUncovered()) != 1 || c.GetHasActiveDelegate() || c.GetLastSafeExit() != v.ExpiresAt-min(day, life/10) {
+		t.Fatalf("of a bare coin: %v", c)
+	}
+	if _, err := d.delegate(validAt, v); err != nil {
+		t.Fatal(err)
+	}
+	c = d.coverage()
+	if c.GetCoveredUntil() <= v.ExpiresAt || len(c.GetUncovered()) != 0 || !c.GetHasActiveDelegate() {
+		t.Fatalf("of a delegated coin: %v", c)
+	}
+	// A dust coin without a delegate: the wallet is as safe as its least coin.
+	w.clock.add(time.Minute)
+	dust := d.coin(330)
+	if c = d.coverage(); c.GetCoveredUntil() != dust.ExpiresAt {
+		t.Fatalf("with dust: %v", c)
+	}
+	// The operator is down: the same, and its age.
+	known := w.clock.now().Unix()
+	w.op.set(func(o *fakeOperator) { o.down = errors.New("down") })
+	w.clock.add(time.Hour)
+	if c = d.coverage(); c.GetKnownAt() != known || c.GetCoveredUntil() != dust.ExpiresAt {
+		t.Fatalf("from memory: %v", c)
+	}
+	// Expired coins are at the operator's mercy, whatever was signed.
+	w.op.set(func(o *fakeOperator) { o.down = nil })
+	w.clock.add(30 * 24 * time.Hour)
+	if c = d.coverage(); c.GetCoveredUntil() != 0 || c.GetLastSafeExit() != 0 {
+		t.Fatalf("of expired coins: %v", c)
+	}
+	a, err := d.list()
+	if err != nil || a.GetVtxos()[0].GetState() != "recoverable" {
+		t.Fatalf("%v, %v", a, err)
+	}
+}
+
+// A coin at the two-leaf script is the wallet's, and cannot be had without Vigil.
+func TestATwoLeafCoinIsListedAndMarked(t *testing.T) {
+	w := newWorld(t)
+	d := made(w, 2, 2)
+	v := d.coin(100_000)
+	v.Script = d.desc.TwoLeaf().PkScript()
+	w.op.set(func(o *fakeOperator) { o.coins[v.Outpoint] = v })
+	a, err := d.list()
+	if err != nil || len(a.GetVtxos()) != 1 || a.GetVtxos()[0].GetRecoverableWithoutVigil() {
+		t.Fatalf("%v, %v", a, err)
+	}
+}
+
+// A coin that is spent by nothing that Vigil signed is told as foreign; one that
+// the group signed away is not.
+func TestASpendThatVigilHadNoPartInIsForeign(t *testing.T) {
+	w := newWorld(t)
+	d := made(w, 2, 2)
+	ours, theirs := d.coin(100_000), d.coin(50_000)
+	if _, err := d.list(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.sign(both(), d.renewal(ours)); err != nil {
+		t.Fatal(err)
+	}
+	watch, err := w.hub.Watch(t.Context(), d.id, d.identity.PubKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer watch.Close()
+	ours.Spent, theirs.Spent = true, true
+	w.op.set(func(o *fakeOperator) { o.coins[ours.Outpoint], o.coins[theirs.Outpoint] = ours, theirs })
+	w.clock.add(time.Hour)
+	if err := w.local().Round(t.Context(), time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	told := map[string]notify.Kind{}
+	for range 2 {
+		e := <-watch.C()
+		told[e.Outpoints[0]] = e.Kind
+	}
+	if told[ours.Outpoint.String()] != notify.Sent || told[theirs.Outpoint.String()] != notify.ForeignIntent {
+		t.Fatalf("told %v", told)
+	}
+}
+
+// What happens to delegates is told with the time left, and once.
+func TestWhatTheEngineDoesIsTold(t *testing.T) {
+	w := newWorld(t)
+	id := vigil.WalletID{1}
+	watch, err := w.hub.Watch(t.Context(), id, key(t, 9).PubKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec := func(state delegate.State, code string) *delegate.Record {
+		return &delegate.Record{ID: vigil.DelegateID{2}, Kind: delegate.Wallet, Wallet: id, State: state, LastError: delegate.Failure{Code: code, Text: "because"},
+			Inputs: []delegate.Input{{ExpiresAt: start + 500}}}
+	}
+	stock := rec(delegate.Settled, "")
+	stock.Kind = delegate.Stock
+	for _, c := range []struct {
+		prev, next *delegate.Record
+		want       notify.Kind
+	}{
+		{nil, stock, ""},
+		{nil, rec(delegate.Settled, ""), notify.Renewed},
+		{nil, rec(delegate.Broken, ""), notify.Unrolled},
+		{nil, rec(delegate.Spent, ""), notify.Uncovered},
+		{nil, rec(delegate.Quarantined, "RECORD_DAMAGED"), notify.Failed},
+		{nil, rec(delegate.Due, "VTXO_BANNED"), notify.Banned},
+		{nil, rec(delegate.Registering, "INTENT_HELD_ELSEWHERE"), notify.ForeignIntent},
+		{nil, rec(delegate.Due, "BATCH_FAILED"), notify.Failed},
+		{nil, rec(delegate.Due, delegate.Misfits()[0]), notify.OperatorChanged},
+		{nil, rec(delegate.Due, "OPERATOR_UNAVAILABLE"), ""},
+		{rec(delegate.Due, "BATCH_FAILED"), rec(delegate.Due, "BATCH_FAILED"), ""},
+		{rec(delegate.Joining, "BATCH_FAILED"), rec(delegate.Due, "BATCH_FAILED"), ""},
+		{nil, rec(delegate.Cancelled, ""), ""},
+	} {
+		w.local().Moved(c.prev, c.next)
+		w.hub.Publish(id, notify.Event{Kind: "mark"})
+		e := <-watch.C()
+		if e.Kind == "mark" {
+			if c.want != "" {
+				t.Errorf("%s %s: nothing is told, want %s", c.next.State, c.next.LastError.Code, c.want)
+			}
+			continue
+		}
+		if e.Kind != c.want || e.Delegate != c.next.ID || e.Kind != notify.Renewed && e.TimeLeft != 500 {
+			t.Errorf("%s %s: told %+v, want %s", c.next.State, c.next.LastError.Code, e, c.want)
+		}
+		<-watch.C()
+	}
+	watch.Close()
+}
+
+func TestHistoryPagesAndExitDataIsMarked(t *testing.T) {
+	w := newWorld(t)
+	d := made(w, 2, 2)
+	for range 3 {
+		d.coin(10_000)
+		w.clock.add(time.Minute)
+		if _, err := d.list(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var from []byte
+	for page := range 2 {
+		a, err := carry(w, d.as(-1, "History"), func(ctx context.Context, c auth.Call) (*vigilpb.HistoryAnswer, error) {
+			return w.service.History(ctx, c, &vigilpb.HistoryRequest{From: from, Limit: 2})
+		})
+		if err != nil || len(a.GetEntries()) != 2-page || (len(a.GetNext()) == 0) != (page == 1) {
+			t.Fatalf("page %d: %v, %v", page, a, err)
+		}
+		from = a.GetNext()
+	}
+	a, err := d.list()
+	if err != nil {
+		t.Fatal(err)
+	}
+	coin := a.GetVtxos()[0].GetOutpoint()
+	_, err = carry(w, d.as(-1, "AcknowledgeBranches"), func(ctx context.Context, c auth.Call) (*vigilpb.AcknowledgeBranchesAnswer, error) {
+		return w.service.AcknowledgeBranches(ctx, c, &vigilpb.AcknowledgeBranchesRequest{Outpoints: []string{coin}})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a, err = d.list(); err != nil || !a.GetVtxos()[0].GetExitDataOnDevice() {
+		t.Fatalf("%v, %v", a, err)
+	}
+	_, err = carry(w, d.as(-1, "AcknowledgeBranches"), func(ctx context.Context, c auth.Call) (*vigilpb.AcknowledgeBranchesAnswer, error) {
+		return w.service.AcknowledgeBranches(ctx, c, &vigilpb.AcknowledgeBranchesRequest{Outpoints: []string{"nonsense"}})
+	})
+	refusedWith(t, err, vigil.CodeMalformed)
+}

@@ -1,0 +1,169 @@
+package wallet_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/vigil-ark/vigil"
+	"github.com/vigil-ark/vigil/auth"
+	"github.com/vigil-ark/vigil/vigilpb"
+)
+
+// setPolicy changes the policy by the identity key (-1) or a host key.
+func (d *device) setPolicy(by int, p *vigilpb.Policy) (*vigilpb.SetPolicyAnswer, error) {
+	return carry(d.w, d.as(by, "SetPolicy"), func(ctx context.Context, c auth.Call) (*vigilpb.SetPolicyAnswer, error) {
+		return d.w.service.SetPolicy(ctx, c, &vigilpb.SetPolicyRequest{Policy: p})
+	})
+}
+
+func (d *device) policy() *vigilpb.GetPolicyAnswer {
+	d.t.Helper()
+	a, err := carry(d.w, d.as(-1, "GetPolicy"), func(ctx context.Context, c auth.Call) (*vigilpb.GetPolicyAnswer, error) {
+		return d.w.service.GetPolicy(ctx, c, &vigilpb.GetPolicyRequest{})
+	})
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return a
+}
+
+const day = 86_400
+
+// Whoever has the device may tighten at once; what loosens anything needs the host
+// key, is announced, and holds after the cool-down, across a restart.
+func TestTighteningByTheDeviceLooseningByTheHostKey(t *testing.T) {
+	w := newWorld(t)
+	d := made(w, 2, 2)
+	v := d.coin(100_000)
+	if _, err := d.sign(both(), d.payment(v, 50_000)); err != nil {
+		t.Fatal(err)
+	}
+	tight := &vigilpb.Policy{PerTx: 10_000, Window: 15_000, WindowSeconds: day, Assets: true, CoolDown: day}
+	if _, err := d.setPolicy(-1, tight); err != nil {
+		t.Fatal(err)
+	}
+	w.audited("SetPolicy", "")
+	_, err := d.sign(both(), d.payment(v, 10_001))
+	refusedWith(t, err, vigil.CodePolicyPerTx)
+	w.audited("Sign", vigil.CodePolicyPerTx)
+	if _, err := d.sign(both(), d.renewal(v)); err != nil {
+		t.Fatalf("a renewal is always allowed: %v", err)
+	}
+	loose := &vigilpb.Policy{PerTx: 60_000, Assets: true, CoolDown: day}
+	_, err = d.setPolicy(-1, loose)
+	refusedWith(t, err, vigil.CodeHostKeyNeeded)
+	a, err := d.setPolicy(0, loose)
+	if err != nil || a.GetPending().GetPerTx() != 60_000 || a.GetPolicy().GetPerTx() != 10_000 || a.GetEffectiveAt() != w.clock.now().Unix()+day {
+		t.Fatalf("%v, %v", a, err)
+	}
+	_, err = d.sign(both(), d.payment(v, 50_000))
+	refusedWith(t, err, vigil.CodePolicyPerTx)
+	w.restart()
+	w.clock.add((day - 1) * time.Second)
+	_, err = d.sign(both(), d.payment(v, 50_000))
+	refusedWith(t, err, vigil.CodePolicyPerTx)
+	w.clock.add(time.Second)
+	if _, err := d.sign(both(), d.payment(v, 50_000)); err != nil {
+		t.Fatal(err)
+	}
+	if p := d.policy(); p.GetPolicy().GetPerTx() != 60_000 || p.GetPending() != nil {
+		t.Fatalf("%v", p)
+	}
+	w.fsck()
+}
+
+// The window counts what was signed, each sighash once: a retry costs nothing
+// twice, and a restart forgets nothing.
+func TestTheWindowCountsBySighashAcrossRestarts(t *testing.T) {
+	w := newWorld(t)
+	d := made(w, 2, 2)
+	if _, err := d.setPolicy(-1, &vigilpb.Policy{Window: 15_000, WindowSeconds: day, Assets: true, CoolDown: day}); err != nil {
+		t.Fatal(err)
+	}
+	v := d.coin(100_000)
+	pay := d.payment(v, 10_000)
+	for range 3 {
+		if _, err := d.sign(both(), pay); err != nil {
+			t.Fatal(err)
+		}
+		w.restart()
+	}
+	_, err := d.sign(both(), d.payment(v, 5_001))
+	refusedWith(t, err, vigil.CodePolicyWindow)
+	if _, err := d.sign(both(), d.payment(v, 5_000)); err != nil {
+		t.Fatal(err)
+	}
+	w.clock.add((day + 1) * time.Second)
+	if _, err := d.sign(both(), d.payment(v, 15_000)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (d *device) remove(force, withdraw bool) (*vigilpb.DeleteWalletAnswer, error) {
+	return carry(d.w, d.as(0, "DeleteWallet"), func(ctx context.Context, c auth.Call) (*vigilpb.DeleteWalletAnswer, error) {
+		return d.w.service.DeleteWallet(ctx, c, &vigilpb.DeleteWalletRequest{Force: force, Withdraw: withdraw})
+	})
+}
+
+// A wallet with coins is deleted only when forced, after an announced cool-down in
+// which it can be withdrawn; then every row and every secret is gone, and its audit
+// entries name nobody any more.
+func TestDeletionIsRefusedAnnouncedWithdrawnAndWhole(t *testing.T) {
+	w := newWorld(t)
+	d := made(w, 2, 2)
+	other := made(w, 2, 2)
+	v := d.coin(100_000)
+	if _, err := d.delegate(validAt, v); err != nil {
+		t.Fatal(err)
+	}
+	_, err := d.remove(false, false)
+	refusedWith(t, err, vigil.CodeCoinsRemain)
+	announced := func() {
+		t.Helper()
+		a, err := d.remove(true, false)
+		if err != nil || a.GetDeleted() || a.GetDeleteAfter() != w.clock.now().Unix()+day {
+			t.Fatalf("%v, %v", a, err)
+		}
+	}
+	announced()
+	_, err = d.remove(true, false)
+	refusedWith(t, err, vigil.CodeCoolDown)
+	usable(t, d) // the coins can be moved meanwhile
+	if a, err := d.remove(false, true); err != nil || a.GetDeleteAfter() != 0 {
+		t.Fatalf("%v, %v", a, err)
+	}
+	w.clock.add((day + 1) * time.Second)
+	announced()
+	w.restart()
+	w.clock.add((day + 1) * time.Second)
+	a, err := d.remove(true, false)
+	if err != nil || !a.GetDeleted() {
+		t.Fatalf("%v, %v", a, err)
+	}
+	_, err = d.list()
+	refusedWith(t, err, vigil.CodeNotPermitted)
+	_, err = d.recover(0, nil)
+	refusedWith(t, err, vigil.CodeNotPermitted)
+	w.collect()
+	if names := w.secrets(); len(names) != 3 {
+		t.Fatalf("secrets %v", names)
+	}
+	usable(t, other)
+	w.decisions()
+	// Without coins it is gone at once, and the seed may begin anew.
+	if a, err := d.remove(false, false); err == nil {
+		t.Fatalf("deleted twice: %v", a)
+	}
+	empty := made(w, 2, 2)
+	if a, err := empty.remove(false, false); err != nil || !a.GetDeleted() {
+		t.Fatalf("%v, %v", a, err)
+	}
+	if err := empty.create(); err != nil {
+		t.Fatal(err)
+	}
+	// Nothing is deleted on a guess.
+	w.op.set(func(o *fakeOperator) { o.down = context.DeadlineExceeded })
+	_, err = empty.remove(false, false)
+	refusedWith(t, err, vigil.CodeOperatorDown)
+}
