@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/btcsuite/btcd/address/v2/bech32"
+
 	"github.com/vigil-ark/vigil/ark"
 	"github.com/vigil-ark/vigil/ark/script"
 	"github.com/vigil-ark/vigil/bip340"
@@ -124,7 +126,7 @@ func TestRules(t *testing.T) {
 		"odd exit delay":            func(d *Descriptor) { d.ExitDelay = 86_400 },
 		"blocks on bitcoin":         func(d *Descriptor) { d.ExitDelay = 144 },
 		"recovery in blocks":        func(d *Descriptor) { d.Network, d.RecoveryDelay = ark.Regtest, 500 },
-		"recovery one unit early":   func(d *Descriptor) { d.RecoveryDelay = (86_016+MinMargin)/512*512 },
+		"recovery one unit early":   func(d *Descriptor) { d.RecoveryDelay = (86_016 + MinMargin) / 512 * 512 },
 		"boarding recovery early":   func(d *Descriptor) { d.BoardingRecoveryDelay = d.BoardingDelay },
 		"recovery above BIP-68":     func(d *Descriptor) { d.RecoveryDelay = ark.MaxDelay + 512 },
 		"recovery not in whole 512": func(d *Descriptor) { d.RecoveryDelay++ },
@@ -215,16 +217,47 @@ func TestDamage(t *testing.T) {
 			t.Errorf("character %d: %v", i, err)
 		}
 	}
-	// The binary form of one network under the prefix of another.
+}
+
+// TestOtherForms: what a good checksum stands on, and yet is no descriptor.
+func TestOtherForms(t *testing.T) {
 	d := valid(t)
-	other := d
-	other.Network = ark.Signet
-	_, data, _ := strings.Cut(other.String(), "1")
-	if _, err := Parse("vigil1" + data); !errors.Is(err, ErrDescriptor) {
-		t.Errorf("another prefix: %v", err)
+	for name, change := range map[string]func(b []byte){
+		"a later format":     func(b []byte) { b[0] = 2 },
+		"an unknown network": func(b []byte) { b[1] = 6 },
+	} {
+		b := d.Encode()
+		change(b)
+		copy(b[Size-sumLen:], checksum(b[:Size-sumLen]))
+		if _, err := Decode(b); !errors.Is(err, ErrDescriptor) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
-	if _, err := Parse(strings.Repeat("q", maxText+1)); !errors.Is(err, ErrDescriptor) {
+	words, err := bech32.ConvertBits(d.Encode(), 8, 5, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, hrp := range []string{"tvigil", "ark", "vigil2"} {
+		text, err := bech32.EncodeM(hrp, words)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Parse(text); !errors.Is(err, ErrDescriptor) || !strings.Contains(err.Error(), "prefix") {
+			t.Errorf("%s: %v", hrp, err)
+		}
+	}
+	text, err := bech32.Encode("vigil", words)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Parse(text); !errors.Is(err, ErrDescriptor) || !strings.Contains(err.Error(), "bech32m") {
+		t.Errorf("bech32: %v", err)
+	}
+	if _, err := Parse(strings.Repeat("q", maxText+1)); !errors.Is(err, ErrDescriptor) || !strings.Contains(err.Error(), "301 characters") {
 		t.Error(err)
+	}
+	if got := (Descriptor{}).BoardingAddress(); got != "" {
+		t.Errorf("no network has the address %s", got)
 	}
 }
 

@@ -27,7 +27,11 @@ func TestNothingLeavesUncounted(t *testing.T) {
 	offchain := append(scripts, sub, ark.SubDust(w.stranger.PubKey().XOnly()), []byte{0x6a, 0x01, 0x07})
 	const each = 10_000
 	coins := []coin{w.coin(10, each), w.coin(11, each), w.coin(12, each)}
-	for range 300 {
+	rounds := 200
+	if testing.Short() {
+		rounds = 40
+	}
+	for range rounds {
 		some := coins[:rng.IntN(3)+1]
 		left := int64(len(some)) * each
 		var outs []*wire.TxOut

@@ -36,6 +36,7 @@ type world struct {
 	vtxos  []ark.VTXO
 	now    int64
 
+	contexts *musig2.Cache
 	sequence uint32 // of the inputs of commitments, 0 for the usual one
 }
 
@@ -48,14 +49,16 @@ func newKey(t testing.TB, n byte) *bip340.Key {
 	return k
 }
 
-// keyOf is the public key of a secret.
-func (w *world) keyOf(sk [32]byte) bip340.PubKey {
-	w.t.Helper()
-	k, err := bip340.NewKey(secret.New(sk[:]))
-	if err != nil {
-		w.t.Fatal(err)
+// points are n public keys whose secrets nobody knows: making them costs less than
+// keys do.
+func points(n int) (keys []bip340.PubKey) {
+	for i := 0; len(keys) < n; i++ {
+		x := bip340.TaggedHash("points", []byte{byte(i), byte(i >> 8)})
+		if k, err := bip340.ParsePubKey(append([]byte{2}, x[:]...)); err == nil {
+			keys = append(keys, k)
+		}
 	}
-	return k.PubKey()
+	return keys
 }
 
 func newWorld(t testing.TB) *world {
@@ -63,6 +66,7 @@ func newWorld(t testing.TB) *world {
 	w := &world{
 		t: t, group: newKey(t, 1), signer: newKey(t, 2), forfeit: newKey(t, 3), delegate: newKey(t, 4), recovery: newKey(t, 5),
 		stranger: newKey(t, 6), treeKey: newKey(t, 7), cosigner: newKey(t, 8), now: 1_800_000_000,
+		contexts: musig2.NewCache(64),
 	}
 	w.params = ark.Params{
 		Network: ark.Regtest, SignerKey: w.signer.PubKey(), ForfeitKey: w.forfeit.PubKey(),
@@ -106,7 +110,7 @@ func (w *world) foreign(amount int64) *wire.TxOut {
 }
 
 func (w *world) terms() spend.Terms {
-	return spend.Terms{Params: w.params, VTXOs: w.vtxos, Now: w.now}
+	return spend.Terms{Params: w.params, VTXOs: w.vtxos, Now: w.now, Contexts: w.contexts}
 }
 
 func (w *world) parse(docs ...*vigilpb.Document) ([]*spend.Spend, error) {
@@ -346,9 +350,8 @@ func (w *world) settleAssets(message string, c coin, outs []*wire.TxOut) *settle
 func (w *world) carry(s *settlement, coins, boards []coin, leaf []*wire.TxOut, onchain ...*wire.TxOut) *settlement {
 	w.t.Helper()
 	w.fill(w.group, w.one(w.intent(s.message, s.proof)), s.proof)
-	cache := musig2.NewCache(64)
 	sweep := script.SweepLeaf(w.forfeit.PubKey().XOnly(), s.expiry)
-	spec := treetest.Spec{Radix: treetest.VTXORadix, Sweep: sweep, Expiry: s.expiry, Contexts: cache}
+	spec := treetest.Spec{Radix: treetest.VTXORadix, Sweep: sweep, Expiry: s.expiry, Contexts: w.contexts}
 	var root *treetest.Node
 	commitment := wire.NewMsgTx(2)
 	if len(leaf) > 0 {
