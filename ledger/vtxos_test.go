@@ -294,6 +294,14 @@ func TestRenewalIsToldOnce(t *testing.T) {
 				t.Error("kept for ever")
 			}
 			x.wantLines(1, want...)
+			for range 2 {
+				x.sync(1, spentIn(leaf(r), 33))
+				x.at += 31 * 86_400
+			}
+			if all, err := x.l.VTXOsOf(t.Context(), walletID(1)); err != nil || len(all) != 0 || len(x.lines(1)) != 3 {
+				t.Errorf("%+v, %v", all, err)
+			}
+			x.clean()
 		})
 	}
 }

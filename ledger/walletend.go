@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/btcsuite/btcd/chainhash/v2"
+
 	"github.com/vigil-ark/vigil"
 	"github.com/vigil-ark/vigil/delegate"
 	"github.com/vigil-ark/vigil/kv"
@@ -189,11 +191,30 @@ func (s *strip) delegate(id vigil.DelegateID, row []byte) error {
 	if err := s.discard(s.t.garbage(rec)...); err != nil {
 		return err
 	}
-	if err := dropRange(w, treeBranches, id[:], after(id[:]), -1); err != nil {
+	if err := s.branches(id); err != nil {
 		return err
 	}
 	for tree, key := range map[string][]byte{treeSessions: id[:], treePending: id[:], treeFlight: id[:], treeWatching: id[:], treeScripts: row} {
 		if err := w.Delete(tree, key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// branches deletes every branch stored under an id, also one that cannot be read.
+func (s *strip) branches(id vigil.DelegateID) error {
+	keys, err := keysOf(s.t.w, treeBranches, id[:], after(id[:]), -1)
+	if err != nil {
+		return err
+	}
+	for _, key := range keys {
+		if len(key) != idSize+chainhash.HashSize {
+			err = s.t.w.Delete(treeBranches, key)
+		} else {
+			err = dropBranch(s.t.w, key)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -245,7 +266,7 @@ func (s *strip) holdings() error {
 			return err
 		}
 		if v != nil && v.Origin != (vigil.DelegateID{}) {
-			if err := dropRange(s.t.w, treeBranches, v.Origin[:], after(v.Origin[:]), -1); err != nil {
+			if err := s.branches(v.Origin); err != nil {
 				return err
 			}
 		}
