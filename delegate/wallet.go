@@ -84,7 +84,7 @@ func CheckWallet(r *WalletRequest, t WalletTerms) (*Record, error) {
 		request: &r.request, params: t.Params, estimator: t.Estimator, slack: t.FeeSlack, known: t.VTXOs, now: t.Now, reader: script.NewReader(),
 	}}
 	for _, rule := range []func() error{
-		c.checkScript, c.checkMessage, c.checkVTXOs, c.checkOwned, c.checkTimes, c.checkProof, c.checkForfeits, c.checkLeaves, c.checkOutputs, c.checkFee,
+		c.checkScript, c.checkMessage, c.checkVTXOs, c.checkOwned, c.checkTimes, c.checkProof, c.checkForfeits, c.checkOutputs, c.checkFee,
 		c.checkDeletion,
 	} {
 		if err := rule(); err != nil {
@@ -141,8 +141,8 @@ func (c *walletCheck) checkMessage() error {
 	return nil
 }
 
-// checkOwned: every input lies on the wallet's current script, so its forfeit can
-// be completed on the delegate leaf.
+// checkOwned: every input lies on the wallet's current script, of which only the
+// delegate leaf has our key: so its forfeit is on that one.
 func (c *walletCheck) checkOwned() error {
 	for _, v := range c.vtxos {
 		if !bytes.Equal(v.Script, c.pkScript) {
@@ -189,18 +189,6 @@ func (c *walletCheck) checkSpend(i int, in intent.ProofInput) error {
 	}
 	if !owned {
 		return vigil.Errorf(vigil.CodeSignatureInvalid, "input %d carries no signature of the wallet", i)
-	}
-	return nil
-}
-
-// checkLeaves: every forfeit is on the delegate leaf, the only one on which our
-// signature pins the connector.
-func (c *walletCheck) checkLeaves() error {
-	leaf, _ := c.tree.LeafProof(descriptor.LeafDelegate)
-	for _, s := range c.signed {
-		if s.Forfeit && s.LeafHash != script.LeafHash(leaf) {
-			return vigil.Errorf(vigil.CodeForfeitInvalid, "the forfeit of %s is not on the delegate leaf", c.vtxos[s.Of].Outpoint)
-		}
 	}
 	return nil
 }

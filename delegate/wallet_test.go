@@ -247,10 +247,17 @@ func walletRules() []walletRule {
 		{"another wallet's coin", vigil.CodeInputNotDelegable, func(o *owned) {
 			o.bendTerms = func(w *WalletTerms) { w.Descriptor.Recovery = testKey(o.t, 0x69).PubKey().XOnly() }
 		}},
+		{"signed only by an operator that calls the group's key its own", vigil.CodeSignatureInvalid, func(o *owned) {
+			o.terms.Params.DeprecatedSigners = []ark.DeprecatedSigner{{Key: o.owner.PubKey()}}
+			o.afterProof = func(p *psbt.Packet) {
+				p.Inputs[1].TaprootScriptSpendSig = nil
+				o.countersign(p, o.signer)
+			}
+		}},
 		{"ALL on an input", vigil.CodeSighashUnsupported, func(o *owned) { o.sighash = txscript.SigHashAll }},
 		{"the proof on the delegate leaf", vigil.CodeLeafUnsupported, func(o *owned) {
 			o.leaf, o.sequence = descriptor.LeafDelegate, wire.MaxTxInSequenceNum
-			o.alsoDelegate()
+			o.afterProof = func(p *psbt.Packet) { o.countersign(p, o.delegate) }
 		}},
 		{"the proof on the exit leaf", vigil.CodeLeafUnsupported, func(o *owned) { o.leaf, o.sequence = descriptor.LeafExit, 20 }},
 		{"a sequence of a lock time", vigil.CodeInvalidProof, func(o *owned) { o.sequence = wire.MaxTxInSequenceNum - 1 }},
@@ -275,16 +282,14 @@ func walletRules() []walletRule {
 	}
 }
 
-// alsoDelegate adds the delegate's signature to the proof.
-func (o *owned) alsoDelegate() {
-	o.afterProof = func(p *psbt.Packet) {
-		signing, err := intent.ToSign(p, o.delegate.PubKey().XOnly(), o.sighash)
-		if err != nil {
-			o.t.Fatal(err)
-		}
-		for _, s := range signing {
-			o.sign(&p.Inputs[s.Index], s.Leaf, s.Sighash, o.sighash, o.delegate)
-		}
+// countersign adds another key's signatures to the proof.
+func (o *owned) countersign(p *psbt.Packet, key *bip340.Key) {
+	signing, err := intent.ToSign(p, key.PubKey().XOnly(), o.sighash)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	for _, s := range signing {
+		o.sign(&p.Inputs[s.Index], s.Leaf, s.Sighash, o.sighash, key)
 	}
 }
 
@@ -337,20 +342,30 @@ func TestVerifyFindsEveryChangeOfAWallet(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	expiring := newOwned(t, 10_000, 20_000)
+	expiring.deletion.ExpireAt = validAt
+	expires, expiresProof := expiring.deleteProof()
+	thief := newOwned(t, 10_000, 20_000)
+	plain := *thief.wallet
+	plain.owner = testKey(t, 0x66)
+	thief.wallet, thief.over.Leaf = &plain, descriptor.LeafRecovery
+	_, stolen := thief.deleteProof()
 	for name, bend := range map[string]func(*Record){
-		"wallet":                  func(r *Record) { r.Wallet[3] ^= 1 },
-		"owner":                   func(r *Record) { r.Owners = nil },
-		"tree key":                func(r *Record) { r.TreeKey[0] ^= 1 },
-		"delegate key":            func(r *Record) { r.DelegateKey[5] ^= 1 },
-		"no delete message":       func(r *Record) { r.DeleteMessage = "" },
-		"delete message":          func(r *Record) { r.DeleteMessage = `{"type":"delete","expire_at":7}` },
-		"no delete proof":         func(r *Record) { r.DeleteProof = nil },
-		"another's delete proof":  func(r *Record) { r.DeleteProof = foreign.DeleteProof },
-		"another's proof":         func(r *Record) { r.Proof, r.ProofTxid = foreign.Proof, foreign.ProofTxid },
-		"another's forfeit":       func(r *Record) { r.Inputs[0].Forfeit = foreign.Inputs[0].Forfeit },
-		"an output's amount":      func(r *Record) { r.Outputs[0].Value-- },
-		"the proof as deletion":   func(r *Record) { r.DeleteProof = r.Proof },
-		"the deletion as a proof": func(r *Record) { r.Proof = r.DeleteProof },
+		"a deletion that expires":        func(r *Record) { r.DeleteMessage, r.DeleteProof = expires, rawPSBT(expiresProof) },
+		"a deletion by the recovery key": func(r *Record) { r.DeleteProof = rawPSBT(stolen) },
+		"wallet":                         func(r *Record) { r.Wallet[3] ^= 1 },
+		"owner":                          func(r *Record) { r.Owners = nil },
+		"tree key":                       func(r *Record) { r.TreeKey[0] ^= 1 },
+		"delegate key":                   func(r *Record) { r.DelegateKey[5] ^= 1 },
+		"no delete message":              func(r *Record) { r.DeleteMessage = "" },
+		"delete message":                 func(r *Record) { r.DeleteMessage = `{"type":"delete","expire_at":7}` },
+		"no delete proof":                func(r *Record) { r.DeleteProof = nil },
+		"another's delete proof":         func(r *Record) { r.DeleteProof = foreign.DeleteProof },
+		"another's proof":                func(r *Record) { r.Proof, r.ProofTxid = foreign.Proof, foreign.ProofTxid },
+		"another's forfeit":              func(r *Record) { r.Inputs[0].Forfeit = foreign.Inputs[0].Forfeit },
+		"an output's amount":             func(r *Record) { r.Outputs[0].Value-- },
+		"the proof as deletion":          func(r *Record) { r.DeleteProof = r.Proof },
+		"the deletion as a proof":        func(r *Record) { r.Proof = r.DeleteProof },
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := newOwned(t, 10_000, 20_000)

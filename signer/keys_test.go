@@ -252,7 +252,12 @@ func TestCeremoniesAreBounded(t *testing.T) {
 	if _, err := cs.Ready(other, e.owner(), make([][]byte, 2)); !errors.Is(err, ErrCeremony) || cs.Len() != 2 {
 		t.Errorf("a step too early: %v, %d open", err, cs.Len())
 	}
+	late, l, err := begin()
+	must(t, err)
 	clock += 61
+	if _, err := cs.Keygen(late, l.owner(), make([][]byte, 2)); !errors.Is(err, ErrCeremony) {
+		t.Errorf("one whose time is over: %v", err)
+	}
 	cs.Sweep()
 	if cs.Len() != 0 {
 		t.Errorf("%d outlive their time", cs.Len())

@@ -103,8 +103,10 @@ func (cs *Ceremonies) BeginRefresh(ctx context.Context, owner bip340.PubKey, old
 		r.burn()
 		return fail(err)
 	}
-	cs.alone(r)
 	id, err := cs.begin(owner, r)
+	if err == nil {
+		cs.alone(r) // of two that begin at once both may end, and never none
+	}
 	return id, r.hosts[Own], err
 }
 
@@ -239,7 +241,6 @@ func (cs *Ceremonies) KeepRefresh(ctx context.Context, session frost.SessionID, 
 		if r.done == nil {
 			return fmt.Errorf("%w: the refresh is not certified", ErrCeremony)
 		}
-		cs.alone(r)
 		return cs.signer.addEpoch(ctx, r)
 	})
 }
