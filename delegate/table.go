@@ -45,7 +45,7 @@ var table = []Edge{
 	{Due, Expire, Expired, ""},
 	{Due, Quarantine, Quarantined, ""},
 
-	{Registering, Recover, Registering, "It may or may not be queued: register every 500 ms; \"duplicated input\" means that a confirmation stage must pop the old copy first. Three sessions without an id: alert."},
+	{Registering, Recover, Registering, "It may or may not be queued: register every 500 ms; at \"duplicated input\" the owner's delete proof takes the old copy back, and without one a confirmation stage must pop it first. Three sessions without an id: alert."},
 	{Registering, Note, Registering, "Still \"duplicated input\", or no answer."},
 	{Registering, Accepted, Registered, "The id is in the same write."},
 	{Registering, Refused, Due, "Refused for now, nothing is queued: back off."},
