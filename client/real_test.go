@@ -254,3 +254,31 @@ func TestReceive(t *testing.T) {
 		t.Fatalf("%v came, %v", v.Outpoint, err)
 	}
 }
+
+// TestLostReads loses the answers to calls that Vigil does not keep answers of:
+// they are made anew.
+func TestLostReads(t *testing.T) {
+	t.Parallel()
+	r := newReal(t, arktest.Config{})
+	d, _, _ := r.create()
+	w := &world{T: t, op: r.op, ctx: t.Context()}
+	w.minted(d, 50_000)
+	for name, call := range map[string]func() error{
+		"ListVtxos":       func() error { _, err := d.VTXOs(t.Context()); return err },
+		"Coverage":        func() error { _, err := d.Coverage(t.Context()); return err },
+		"History":         func() error { _, _, err := d.History(t.Context(), nil, 0); return err },
+		"WalletDelegates": func() error { _, err := d.Delegates(t.Context()); return err },
+	} {
+		lost := 0
+		r.line.lose = func(m string, answer bool) bool {
+			if m == name && answer && lost == 0 {
+				lost++
+				return true
+			}
+			return false
+		}
+		if err := call(); err != nil || lost != 1 {
+			t.Errorf("%s: %v after %d lost", name, err, lost)
+		}
+	}
+}

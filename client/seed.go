@@ -61,7 +61,10 @@ func NewSeed() (Seed, error) {
 func ParseSeed(words secret.Bytes) (s Seed, err error) {
 	err = words.Use(func(b []byte) error {
 		phrase := bytes.Join(bytes.Fields(b), []byte(" "))
-		if !bip39.IsMnemonicValid(string(phrase)) {
+		// The library's own IsMnemonicValid does not look at the checksum.
+		entropy, err := bip39.MnemonicToByteArray(string(phrase))
+		clear(entropy)
+		if err != nil {
 			clear(phrase)
 			return ErrSeed
 		}

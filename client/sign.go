@@ -10,7 +10,6 @@ import (
 	"github.com/btcsuite/btcd/chainhash/v2"
 	"github.com/btcsuite/btcd/psbt/v2"
 
-	"github.com/vigil-ark/vigil"
 	"github.com/vigil-ark/vigil/ark/batch"
 	"github.com/vigil-ark/vigil/ark/spend"
 	"github.com/vigil-ark/vigil/ark/tree"
@@ -179,7 +178,7 @@ func (w *Wallet) sign(ctx context.Context, docs ...*document) error {
 	}
 	for try := 1; ; try++ {
 		err := w.signOnce(ctx, docs)
-		if err == nil || try == anewTries || vigil.CodeOf(err) != vigil.CodeRetryNonce && !w.vigil.anew(ctx, err, try) {
+		if err == nil || try == anewTries || !w.vigil.anew(ctx, err, try) {
 			return err
 		}
 	}

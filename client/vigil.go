@@ -94,8 +94,8 @@ func (v *vigilConn) request(method string, who caller, payload proto.Message) (r
 }
 
 // ask makes one call whose repetition is harmless: a clock that is off is set
-// right, as the pinned server signs it, and the call made anew; so it is, after a
-// wait, when Vigil was busy.
+// right, as the pinned server signs it, and the call made anew; so it is when its
+// answer was lost for good, and, after a wait, when Vigil was busy.
 func (v *vigilConn) ask(ctx context.Context, method string, who caller, payload, answer proto.Message) error {
 	for try := 1; ; try++ {
 		err := v.once(ctx, method, who, payload, answer)
@@ -114,6 +114,8 @@ func (v *vigilConn) anew(ctx context.Context, err error, try int) bool {
 	switch vigil.CodeOf(err) {
 	case vigil.CodeClockSkew:
 		return try == 1
+	case vigil.CodeRetryNonce: // its answer was lost, and is not kept
+		return true
 	case vigil.CodeWalletBusy, vigil.CodeWalletRate, vigil.CodeRateLimited:
 	default:
 		return false
