@@ -42,6 +42,32 @@ func refKey(branch []byte) []byte {
 	return append(bytes.Clone(branch[idSize:]), branch[:idSize]...)
 }
 
+// branchOf is the key of the branch whose reference lies under key.
+func branchOf(key []byte) []byte {
+	return append(bytes.Clone(key[chainhash.HashSize:]), key[:chainhash.HashSize]...)
+}
+
+// refers says whether the branch under key leaves its commitment to the tree of
+// those, and it is there. One that cannot be read may.
+func refers(r reader, key []byte) (bool, error) {
+	if _, err := commitmentOf(r, chainhash.Hash(key[idSize:])); errors.Is(err, ErrNotFound) {
+		return false, nil
+	} else if err != nil && !errors.Is(err, ErrUnreadable) {
+		return false, err
+	}
+	value, err := r.Get(treeBranches, key)
+	switch {
+	case errors.Is(err, kv.ErrNotFound):
+		return false, nil
+	case errors.Is(err, ErrUnreadable):
+		return true, nil
+	case err != nil:
+		return false, err
+	}
+	b, err := decodeBranch(key, value)
+	return err != nil || len(b.Tx) == 0, nil
+}
+
 // keepBranch stores a branch, and its commitment unless that is there.
 func keepBranch(w writer, b *delegate.Branch) error {
 	key := branchKey(b.Delegate, b.Commitment)
@@ -126,10 +152,21 @@ func referred(r reader, commitment []byte) (others bool, err error) {
 }
 
 // strayCommitments calls f for every commitment that no branch refers to, and every
-// reference without its branch or commitment.
+// reference without its branch or commitment. While a branch cannot be read, no
+// commitment is called stray: it may be that one's.
 func (s *Snapshot) strayCommitments(f func(tree string, key []byte) error) error {
-	err := s.r.Scan(treeCommitments, nil, nil, func(key, _ []byte, damage error) error {
-		if damage != nil {
+	lost := false
+	err := s.r.Scan(treeBranches, nil, nil, func(_, _ []byte, damage error) error {
+		if lost = damage != nil; lost {
+			return kv.ErrStop
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	err = s.r.Scan(treeCommitments, nil, nil, func(key, _ []byte, damage error) error {
+		if damage != nil || lost {
 			return nil
 		}
 		if used, err := referred(s.r, key); err != nil || used {
@@ -144,16 +181,9 @@ func (s *Snapshot) strayCommitments(f func(tree string, key []byte) error) error
 		if damage != nil || len(key) != chainhash.HashSize+idSize {
 			return nil
 		}
-		branch := append(bytes.Clone(key[chainhash.HashSize:]), key[:chainhash.HashSize]...)
-		for tree, of := range map[string][]byte{treeBranches: branch, treeCommitments: key[:chainhash.HashSize]} {
-			if has, err := s.has(tree, of); err != nil || has {
-				if err != nil {
-					return err
-				}
-				continue
-			}
-			return f(treeCommitmentRefs, key)
+		if asked, err := refers(s.r, branchOf(key)); err != nil || asked {
+			return err
 		}
-		return nil
+		return f(treeCommitmentRefs, key)
 	})
 }

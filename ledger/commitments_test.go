@@ -138,3 +138,27 @@ func TestStrayCommitments(t *testing.T) {
 		t.Fatalf("%v", got)
 	}
 }
+
+// TestRepairedReferences: a repair makes the references that branches ask for, and
+// deletes those that none does.
+func TestRepairedReferences(t *testing.T) {
+	f := newFixture(t)
+	r := f.drive(f.submit(record(1, 1)), inFlight[delegate.Submitted]...)
+	key := refKey(branchKey(r.ID, r.Commitment))
+	f.put(treeCommitmentRefs, append(bytes.Clone(r.Commitment[:]), make([]byte, idSize)...), nil)
+	if err := f.store.Update(t.Context(), func(w kv.Writer) error { return w.Delete(treeCommitmentRefs, key) }); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Repair(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if f.rows(treeCommitmentRefs) != 1 {
+		t.Fatalf("%d references", f.rows(treeCommitmentRefs))
+	}
+	if err := f.store.View(t.Context(), func(r kv.Reader) error {
+		_, err := r.Get(treeCommitmentRefs, key)
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+}

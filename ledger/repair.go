@@ -75,7 +75,7 @@ func (l *Ledger) Repair(ctx context.Context) (*Repaired, error) {
 		// Each step reads what those before it have mended.
 		for _, step := range []func() error{
 			func() error { return r.strays(treeUnreadable) }, r.wallets, func() error { return r.strays(treeAliases) },
-			r.records, r.origins, r.coins, r.holdings, r.plans, r.requests, r.allStrays, r.counts, r.waiting, r.marks,
+			r.records, r.origins, r.refs, r.coins, r.holdings, r.plans, r.requests, r.allStrays, r.counts, r.waiting, r.marks,
 		} {
 			if err := step(); err != nil {
 				return err

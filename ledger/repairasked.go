@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/btcsuite/btcd/chainhash/v2"
+
 	"github.com/vigil-ark/vigil"
 	"github.com/vigil-ark/vigil/delegate"
 	"github.com/vigil-ark/vigil/kv"
@@ -58,6 +60,8 @@ func (r *repair) asked(name string, key, value []byte) (bool, error) {
 		return r.askedByRecord(name, key)
 	case treePending:
 		return r.askedByPending(key, value)
+	case treeCommitmentRefs:
+		return r.askedByBranch(key)
 	case treeCounts:
 		return value != nil || r.countable(key), nil
 	case treeUnreadable:
@@ -178,6 +182,14 @@ func (r *repair) askedByRequest(key []byte) (bool, error) {
 		return false, err
 	}
 	return int64(binary.BigEndian.Uint64(key)) == row.Forget, nil
+}
+
+// askedByBranch: a reference needs its branch and its commitment.
+func (r *repair) askedByBranch(key []byte) (bool, error) {
+	if len(key) != chainhash.HashSize+idSize {
+		return false, nil
+	}
+	return refers(r, branchOf(key))
 }
 
 // walletOrDamage keeps apart what is wrong with one wallet, and with the store.

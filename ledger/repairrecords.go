@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/btcsuite/btcd/chainhash/v2"
 	"github.com/btcsuite/btcd/wire/v2"
 
 	"github.com/vigil-ark/vigil"
@@ -145,6 +146,20 @@ func (r *repair) origins() error {
 			}
 		}
 		return nil
+	})
+}
+
+// refs makes the references of branches to their commitments.
+func (r *repair) refs() error {
+	return r.each(treeBranches, func(key, _ []byte, _ error) error {
+		if len(key) != idSize+chainhash.HashSize {
+			return nil
+		}
+		asked, err := refers(r, key)
+		if err != nil || !asked {
+			return err
+		}
+		return r.Put(treeCommitmentRefs, refKey(key), nil)
 	})
 }
 

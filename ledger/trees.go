@@ -72,7 +72,7 @@ func trees() []tree {
 		{treeEnded, rebuilt, bareKey(8 + idSize)},
 		{treeBranches, truth, readBranch},
 		{treeCommitments, truth, readCommitment},
-		{treeCommitmentRefs, truth, bareKey(chainhash.HashSize + idSize)},
+		{treeCommitmentRefs, rebuilt, bareKey(chainhash.HashSize + idSize)},
 		{treeVTXOs, mixed, rowsOf[VTXO](outpointSize)},
 		{treeScripts, rebuilt, bareKey(sha256.Size + 1 + idSize)},
 		{treeTombstones, rebuilt, bareKey(outpointSize + idSize)},
