@@ -66,9 +66,6 @@ type Policy struct {
 // coins, and a day's cool-down once there is something to loosen.
 func Default() Policy { return Policy{Assets: true, CoolDown: DefaultCoolDown} }
 
-// bounded says whether the policy limits spends at all.
-func (p Policy) bounded() bool { return p.PerTx > 0 || p.Window > 0 || len(p.Allow) > 0 }
-
 // Check says whether the policy can be kept. The error is ErrPolicy.
 func (p Policy) Check() error {
 	if _, err := p.Encode(); err != nil {
