@@ -30,14 +30,47 @@ import (
 
 // hurried is the wall clock, moved ahead at will, whose shortest waits are
 // shortened further: the operator's registration takes the least that it allows, a
-// second, and nobody is late for it.
-type hurried struct{ moved }
+// second, and nobody is late for it. It ends when the clock is moved, so that no
+// round begins in one time and ends in another.
+type hurried struct {
+	moved
+	mu    sync.Mutex
+	short map[*time.Timer]func()
+}
 
 func (h *hurried) AfterFunc(d time.Duration, f func()) func() {
-	if d <= time.Second {
-		d /= 6
+	if d > time.Second {
+		return h.moved.AfterFunc(d, f)
 	}
-	return h.moved.AfterFunc(d, f)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var t *time.Timer
+	t = time.AfterFunc(d/6, func() {
+		h.mu.Lock()
+		delete(h.short, t)
+		h.mu.Unlock()
+		f()
+	})
+	h.short[t] = f
+	return func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		t.Stop()
+		delete(h.short, t)
+	}
+}
+
+// Advance moves the clock.
+func (h *hurried) Advance(d time.Duration) {
+	h.moved.Advance(d)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for t, f := range h.short {
+		if t.Stop() {
+			go f()
+		}
+		delete(h.short, t)
+	}
 }
 
 // fuse kills a process at its n-th durable write from when it was armed: just
