@@ -209,7 +209,7 @@ var Table = []Entry{
 	{CodeOperatorKey, KindUnavailable, true, "The Ark operator's signer key differs from the one that this server was set up with. Intake stops until its operator confirms the change."},
 	{CodeOperatorDown, KindUnavailable, true, "The Ark operator cannot be reached, so the request could not be checked. Nothing was stored. Retry later."},
 	{CodeOutputAmount, KindInvalid, false, "An output is below the operator's dust or above its largest VTXO, or has no Taproot script."},
-	{CodePolicyAssets, KindState, false, "Units of assets would leave the wallet or be burned, or nothing is known of a coin's assets, and the wallet's policy does not allow assets to leave."},
+	{CodePolicyAssets, KindState, false, "Units of assets would leave the wallet or be burned, or an exit spends a coin of which nothing is known, and the wallet's policy does not allow assets to leave."},
 	{CodePolicyBearer, KindState, false, "A forfeit signed ahead on the leaf of group and operator is bound to no batch: whoever holds it may have the coin. The wallet's policy has not opted in to that; move the coin to the wallet's address instead."},
 	{CodePolicyDestination, KindState, false, "An output pays a script that is not on the allow-list of the wallet's policy. The host key may change the list."},
 	{CodePolicyInvalid, KindInvalid, false, "The policy contradicts itself, exceeds a bound, or was made for another version than the one in force. Read the policy again."},

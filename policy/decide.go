@@ -84,7 +84,7 @@ func (d *decision) judge(s *spend.Spend) *vigil.Error {
 		return nil
 	}
 	if !s.Assets && !d.Assets {
-		return vigil.Errorf(vigil.CodePolicyAssets, "units of assets would leave the wallet, or nothing is known of a coin's assets; the policy allows neither")
+		return vigil.Errorf(vigil.CodePolicyAssets, "units of assets would leave the wallet or be burned; the policy does not allow that")
 	}
 	if err := d.destinations(s); err != nil {
 		return err

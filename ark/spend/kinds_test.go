@@ -303,14 +303,32 @@ func TestAssets(t *testing.T) {
 	set := w.settleAssets(message, a, leaf)
 	expect{kind: spend.Forfeits, sighashes: 1, own: 9000, fee: 1000, assets: true, renewal: true}.check(t, w.one(w.forfeits(set)))
 
-	// Nothing is known of the coin, so nothing is known of its assets.
+	// Nothing is known of the coin: it holds what the packet takes from it, and all
+	// of that must come back.
 	w.vtxos = nil
 	board := w.boarding(12, 5000)
-	if s := w.one(w.intent(message, w.proof(message, []coin{a, board}, w.own(9000)))); s.Assets || s.Renewal() || !slices.Equal(s.Unknown, []wire.OutPoint{a.at}) {
-		t.Errorf("an unknown coin passes for one without assets: %v", s.Unknown)
+	if s := w.one(w.intent(message, w.proof(message, []coin{a, board}, w.own(9000)))); !s.Renewal() || !slices.Equal(s.Unknown, []wire.OutPoint{a.at}) {
+		t.Errorf("without a packet: %v, %v", s.Renewal(), s.Unknown)
 	}
 	if s := w.one(w.intent(message, w.proof(message, []coin{board}, w.own(4000)))); !s.Renewal() || s.Unknown != nil {
 		t.Error("an on-chain coin counts as unknown")
+	}
+	for name, tt := range map[string]struct {
+		outs []*wire.TxOut
+		want bool
+	}{
+		"all to us":  {pay(0, 0, 50, w.own(6000), w.foreign(4000)), true},
+		"to another": {pay(0, 1, 50, w.own(6000), w.foreign(4000)), false},
+		"a part":     {pay(0, 0, 49, w.own(10_000)), false},
+		"more":       {pay(0, 0, 51, w.own(10_000)), false},
+		"by nobody":  {pay(1, 0, 50, w.own(10_000)), false},
+	} {
+		if s := w.one(w.arkTx(w.payment([]coin{a}, tt.outs...))); s.Assets != tt.want {
+			t.Errorf("unknown, %s: %v", name, s.Assets)
+		}
+	}
+	if s := w.one(w.intent(message, w.proof(message, []coin{board}, pay(1, 0, 50, w.own(4000))...))); s.Assets {
+		t.Error("an on-chain coin holds assets")
 	}
 	if s := w.one(w.exited(w.exit([]coin{a}, 512, w.foreign(9000)))); s.Assets {
 		t.Error("an exit of an unknown coin passes for one without assets")

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/btcsuite/btcd/wire/v2"
+
 	"github.com/vigil-ark/vigil"
 	"github.com/vigil-ark/vigil/ark"
 	"github.com/vigil-ark/vigil/ark/asset"
@@ -13,8 +15,6 @@ import (
 	"github.com/vigil-ark/vigil/ark/script"
 	"github.com/vigil-ark/vigil/musig2"
 	"github.com/vigil-ark/vigil/vigilpb"
-
-	"github.com/btcsuite/btcd/wire/v2"
 )
 
 // Bounds of one call.
@@ -173,15 +173,16 @@ func (p *parser) coin(op wire.OutPoint, out *wire.TxOut) (owned, Input, error) {
 }
 
 // conserved says whether the outputs of a transaction pass on to the wallet every
-// unit that its coins hold: inputs are the transaction's indexes of its coins.
+// unit that its coins hold: inputs are the transaction's indexes of its coins. A
+// coin that is not known holds what the transaction's packet says that it takes
+// from it: the operator refuses a packet that does not take all (protocol section
+// 8, codes 33 to 39), and whatever it takes must come to the wallet.
 func (p *parser) conserved(tx *wire.MsgTx, inputs map[int]Input) (bool, error) {
-	held := map[int][]asset.Holding{}
+	held, unknown := map[int][]asset.Holding{}, map[int]bool{}
 	for i, in := range inputs {
 		v, ok := p.known[in.Outpoint]
 		if !ok {
-			if in.Script != BoardingScript { // an on-chain coin holds none
-				return false, nil
-			}
+			unknown[i] = in.Script != BoardingScript // an on-chain coin holds none
 			continue
 		}
 		hs, err := asset.HoldingsOf(v)
@@ -190,11 +191,37 @@ func (p *parser) conserved(tx *wire.MsgTx, inputs map[int]Input) (bool, error) {
 		}
 		held[i] = hs
 	}
+	if err := claimed(tx, held, unknown); err != nil {
+		return false, err
+	}
 	err := asset.ConservesAssets(tx, held, func(out *wire.TxOut) bool { return p.own(out.PkScript) })
 	if errors.Is(err, asset.ErrNotConserved) || errors.Is(err, asset.ErrIssuance) {
 		return false, nil
 	}
 	return err == nil, err
+}
+
+// claimed adds to held what the transaction's packet takes from unknown coins.
+func claimed(tx *wire.MsgTx, held map[int][]asset.Holding, unknown map[int]bool) error {
+	_, ext, err := asset.Find(tx.TxOut)
+	if errors.Is(err, asset.ErrNoExtension) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	packet, err := ext.Assets()
+	if err != nil {
+		return err
+	}
+	for _, g := range packet {
+		for _, in := range g.Inputs {
+			if vin := int(in.Vin); g.ID != nil && unknown[vin] {
+				held[vin] = append(held[vin], asset.Holding{ID: *g.ID, Amount: in.Amount})
+			}
+		}
+	}
+	return nil
 }
 
 // own says whether a script is the one at which the wallet receives in Ark.

@@ -65,7 +65,7 @@ type Terms struct {
 	Estimator *fee.Estimator
 	// VTXOs are what is known of the wallet's coins: assets, expiry and birth. A
 	// coin that is not here is read by what its document says of it, which its
-	// sighash commits to; but nothing is known of its assets then.
+	// sighash commits to, and its assets by the document's packet.
 	VTXOs []ark.VTXO
 	Now   int64 // unix seconds
 	// Contexts keeps the keys of tree nodes between calls; nil for none.
@@ -89,10 +89,10 @@ type Spend struct {
 	// ask for a register intent at its time, for live or for recoverable inputs.
 	Fee, FeeDue int64
 	// Assets says that every unit of every asset goes to the wallet itself. It is
-	// false also when nothing is known of a coin that is spent off chain.
+	// false also for the exit of a coin of which nothing is known.
 	Assets bool
-	// Unknown are coins off chain that Terms.VTXOs do not have: ask the operator for
-	// them and read again, or take Assets as it is.
+	// Unknown are coins off chain that Terms.VTXOs do not have. What is said of their
+	// assets and of the fee due is by the document alone.
 	Unknown []wire.OutPoint
 	// Message is that of the intent: for Intent, Register, Forfeits and Boarding.
 	Message *intent.Message
