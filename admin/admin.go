@@ -51,21 +51,22 @@ var (
 
 // Status is how a Vigil stands. Times are unix seconds; 0: none.
 type Status struct {
-	Version    string            `json:"version"`
-	Running    *Running          `json:"running,omitempty"` // nil: only the stores were asked
-	Hold       string            `json:"hold,omitempty"`    // why nothing is acted upon
-	Operator   Operator          `json:"operator"`
-	Settles    string            `json:"settles"` // on whose word a renewal is settled
-	Delegates  map[string]uint64 `json:"delegates"`
-	Live       uint64            `json:"live"`
-	Unreadable int               `json:"unreadable"`
-	NextDue    int64             `json:"next_due"`
-	NextExpiry int64             `json:"next_expiry"`
-	Keys       int               `json:"keys"` // in use
-	Wallets    map[string]uint64 `json:"wallets"`
-	HostKey    string            `json:"host_key,omitempty"` // "": wallets are not served
-	DiskFree   uint64            `json:"disk_free_bytes"`
-	DiskLow    bool              `json:"disk_low"`
+	Version         string            `json:"version"`
+	Running         *Running          `json:"running,omitempty"` // nil: only the stores were asked
+	Hold            string            `json:"hold,omitempty"`    // why nothing is acted upon
+	Operator        Operator          `json:"operator"`
+	Settles         string            `json:"settles"` // on whose word a renewal is settled
+	Delegates       map[string]uint64 `json:"delegates"`
+	Live            uint64            `json:"live"`
+	Unreadable      int               `json:"unreadable"`
+	UnreadableIndex int               `json:"unreadable_index"` // of those, the ones that a repair builds anew
+	NextDue         int64             `json:"next_due"`
+	NextExpiry      int64             `json:"next_expiry"`
+	Keys            int               `json:"keys"` // in use
+	Wallets         map[string]uint64 `json:"wallets"`
+	HostKey         string            `json:"host_key,omitempty"` // "": wallets are not served
+	DiskFree        uint64            `json:"disk_free_bytes"`
+	DiskLow         bool              `json:"disk_low"`
 }
 
 // Running is what only a running Vigil knows of itself.

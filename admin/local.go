@@ -80,6 +80,11 @@ func (p *port) Status(ctx context.Context) (Status, error) {
 		return Status{}, err
 	}
 	s.Unreadable = len(unreadable)
+	for _, u := range unreadable {
+		if ledger.Rebuilt(u.Tree) {
+			s.UnreadableIndex++
+		}
+	}
 	due, some, err := p.l.Ledger.NextDue(ctx)
 	if err != nil {
 		return Status{}, err

@@ -9,10 +9,16 @@ import (
 	"github.com/vigil-ark/vigil/admin"
 )
 
-type fsckCmd struct{ places }
+type fsckCmd struct {
+	places
+	Repair bool `help:"Build the indexes anew from what can be read, after a copy. Vigil must not run."`
+}
 
-// Run checks the stores; a fault is a failure of the command.
+// Run checks the stores, or repairs them; a fault is a failure of the command.
 func (c *fsckCmd) Run(env *environment) error {
+	if c.Repair {
+		return c.repair(env)
+	}
 	var r admin.Report
 	err := env.working("checking "+c.DataDir, func() (err error) {
 		r, err = with(env, c.places, func(p admin.Port) (admin.Report, error) { return p.Check(env.ctx) })
@@ -25,7 +31,7 @@ func (c *fsckCmd) Run(env *environment) error {
 		return err
 	}
 	if !r.Clean {
-		return errors.New("the stores are not as they must be; nothing was changed")
+		return errors.New("the stores are not as they must be; nothing was changed. What indexes lack, `vigil fsck --repair` mends, with Vigil stopped")
 	}
 	return nil
 }

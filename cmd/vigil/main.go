@@ -33,7 +33,7 @@ type commands struct {
 	Delegates delegatesCmd `cmd:"" help:"The delegates that are kept."`
 	Keys      keysCmd      `cmd:"" help:"The service keys that wallets name, and the host key that devices pin."`
 	Wallets   walletsCmd   `cmd:"" help:"The wallets that are kept."`
-	Fsck      fsckCmd      `cmd:"" help:"Check that everything stored agrees with itself."`
+	Fsck      fsckCmd      `cmd:"" help:"Check that everything stored agrees with itself, or repair the indexes."`
 	Backup    backupCmd    `cmd:"" help:"Copy the key-value store to a file, also while Vigil runs. No secret is in it."`
 	Secret    secretCmd    `cmd:"" help:"Take the secrets out, encrypted; change the key that seals them."`
 	Restore   restoreCmd   `cmd:"" help:"Set up from a backup and an export of secrets. Nothing is acted upon until it is confirmed."`

@@ -119,6 +119,9 @@ func (c *serveCmd) Run(env *environment) (err error) {
 	if err := s.missingKeys(env.ctx); err != nil {
 		return err
 	}
+	if err := s.lookAtIndexes(env); err != nil {
+		return err
+	}
 	pinned, err := s.ledger.Operator(env.ctx)
 	if err != nil {
 		return fmt.Errorf("%w; run `vigil init`", err)

@@ -58,6 +58,9 @@ func statusText(s admin.Status, now time.Time) string {
 	if s.Unreadable > 0 {
 		line("UNREADABLE", "%d stored rows; see `vigil fsck`", s.Unreadable)
 	}
+	if s.UnreadableIndex > 0 {
+		line("REPAIR", "%d of them are of an index, and delegates may be unarmed: stop Vigil and run `vigil fsck --repair`", s.UnreadableIndex)
+	}
 	line("next due", "%s", until(s.NextDue, now))
 	line("next expiry", "%s", until(s.NextExpiry, now))
 	line("keys", "%d in use", s.Keys)
