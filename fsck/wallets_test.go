@@ -112,8 +112,12 @@ func TestWalletDamageIsFound(t *testing.T) {
 			_, v := h.only("recovery", []byte{0, 0, 0, 1})
 			h.put("recovery", under(0, 0, 0, 0), v)
 		}},
-		"count wrong": {"wallet-count", func(h *house) { h.drop("counts", []byte("wallets/2")) }},
-		"deleting":    {"wallet-index", func(h *house) { h.put("deleting", townID[:], nil) }},
+		"count wrong":        {"wallet-count", func(h *house) { h.drop("counts", []byte("wallets/2")) }},
+		"never synced again": {"wallet-index", func(h *house) { h.drop("wallet_syncs", townID[:]) }},
+		"synced at another time": {"wallet-stray", func(h *house) {
+			h.put("wallet_syncs", append(make([]byte, 8), townID[:]...), nil)
+		}},
+		"deleting": {"wallet-index", func(h *house) { h.put("deleting", townID[:], nil) }},
 		"deleting nobody": {"wallet-stray", func(h *house) {
 			h.put("deleting", strange[:], nil)
 		}},

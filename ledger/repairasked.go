@@ -79,6 +79,12 @@ func (r *repair) asked(name string, key, value []byte) (bool, error) {
 		}
 		w, damage, err := walletOrDamage(r, vigil.WalletID(key))
 		return errors.Is(damage, ErrUnreadable) || w != nil && w.State == WalletDeleting, err
+	case treeSynced:
+		if len(key) != 8+walletSize {
+			return false, nil
+		}
+		w, damage, err := walletOrDamage(r, vigil.WalletID(key[8:]))
+		return errors.Is(damage, ErrUnreadable) || w != nil && w.State == WalletActive && string(key) == string(syncedKey(w.SyncedAt, w.ID)), err
 	case treeFresh:
 		return r.askedByRequest(key)
 	}

@@ -35,10 +35,13 @@ func (r *repair) wallets() error {
 				return err
 			}
 		}
-		if w.State != WalletDeleting {
-			return nil
+		switch w.State {
+		case WalletActive:
+			return r.Put(treeSynced, syncedKey(w.SyncedAt, w.ID), nil)
+		case WalletDeleting:
+			return r.Put(treeDeleting, w.ID[:], nil)
 		}
-		return r.Put(treeDeleting, w.ID[:], nil)
+		return nil
 	})
 }
 

@@ -26,6 +26,7 @@ type sync struct {
 	t       *transition
 	out     *Synced
 	wallet  *Wallet
+	was     *Wallet // as it is stored
 	all     map[wire.OutPoint]*Holding
 	before  map[wire.OutPoint]Holding
 	covers  map[vigil.DelegateID]*delegate.Record // nil: unreadable
@@ -36,9 +37,10 @@ type sync struct {
 
 func (s *sync) run(id vigil.WalletID, seen []ark.VTXO) error {
 	var err error
-	if s.wallet, err = loadWallet(s.t.w, id); err != nil {
+	if s.was, err = loadWallet(s.t.w, id); err != nil {
 		return err
 	}
+	s.wallet = s.was.Clone()
 	if s.wallet.State == WalletDeleting {
 		return fmt.Errorf("%w: %s", ErrDeleting, id)
 	}
@@ -64,15 +66,16 @@ func (s *sync) run(id vigil.WalletID, seen []ark.VTXO) error {
 // stamp notes the time of a sync that changes nothing.
 func (s *sync) stamp(id vigil.WalletID) error {
 	var err error
-	if s.wallet, err = loadWallet(s.t.w, id); err != nil {
+	if s.was, err = loadWallet(s.t.w, id); err != nil {
 		return err
 	}
+	s.wallet = s.was.Clone()
 	if s.wallet.State == WalletDeleting {
 		return fmt.Errorf("%w: %s", ErrDeleting, id)
 	}
 	s.wallet.SyncedAt = s.t.at
 	s.out.Wallet = s.wallet
-	return putRow(s.t.w, treeWallets, id[:], s.wallet)
+	return writeWallet(s.t.w, s.was, s.wallet)
 }
 
 // reviveHeld takes the fates of a wallet's VTXOs back, with what the history said
@@ -82,7 +85,7 @@ func (t *transition) reviveHeld(id vigil.WalletID, gone []*VTXO) error {
 	if err != nil {
 		return err
 	}
-	s := &sync{t: t, out: new(Synced), wallet: owner}
+	s := &sync{t: t, out: new(Synced), wallet: owner, was: owner.Clone()}
 	if err := s.load(); err != nil {
 		return err
 	}
@@ -306,7 +309,7 @@ func (s *sync) write() error {
 			return err
 		}
 	}
-	return putRow(w, treeWallets, id[:], s.wallet)
+	return writeWallet(w, s.was, s.wallet)
 }
 
 // forgettable says whether a VTXO was gone, and told of, before a time.

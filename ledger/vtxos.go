@@ -229,19 +229,19 @@ func (l *Ledger) PutVTXOs(ctx context.Context, id vigil.WalletID, seen []ark.VTX
 	return out, nil
 }
 
-// dry is a writer that notes only whether anything but a wallet's row would be
-// written.
+// dry is a writer that notes only whether anything would be written but when the
+// wallet was synced.
 type dry struct {
 	reader
 	changed bool
 }
 
 func (d *dry) Put(tree string, _, _ []byte) error {
-	d.changed = d.changed || tree != treeWallets
+	d.changed = d.changed || tree != treeWallets && tree != treeSynced
 	return nil
 }
 
-func (d *dry) Delete(string, []byte) error {
-	d.changed = true
+func (d *dry) Delete(tree string, _ []byte) error {
+	d.changed = d.changed || tree != treeSynced
 	return nil
 }

@@ -70,11 +70,14 @@ func (s *Snapshot) MissingOfWallet(w *Wallet) ([]string, error) {
 // StrayOfWallets calls f for every row below a wallet that is not there, or that
 // does not ask for it.
 func (s *Snapshot) StrayOfWallets(f func(row string) error) error {
-	for _, tree := range []string{treeRecovery, treeAliases, treeHoldings, treeDeleting, treeTokens, treePolicies, treeSpends} {
+	for _, tree := range []string{treeRecovery, treeAliases, treeHoldings, treeDeleting, treeSynced, treeTokens, treePolicies, treeSpends} {
 		err := s.r.Scan(tree, nil, nil, func(key, value []byte, damage error) error {
 			id := key
-			if tree == treeAliases {
+			switch tree {
+			case treeAliases:
 				id = value
+			case treeSynced:
+				id = key[min(len(key), 8):]
 			}
 			if damage != nil || len(id) < walletSize {
 				return nil // told of by Rows
@@ -89,7 +92,7 @@ func (s *Snapshot) StrayOfWallets(f func(row string) error) error {
 				return err
 			}
 			_, asked := walletRows(w)[treeKey{tree, string(key)}]
-			if tree == treeAliases && !asked {
+			if (tree == treeAliases || tree == treeSynced) && !asked {
 				return f(tree + " " + hex.EncodeToString(key))
 			}
 			return nil

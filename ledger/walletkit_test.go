@@ -239,3 +239,11 @@ func (x *town) entries() int {
 }
 
 func unix(at int64) time.Time { return time.Unix(at, 0) }
+
+// row is a wallet's row as it stands.
+func (x *town) row(n int) *ledger.Wallet {
+	x.t.Helper()
+	w, err := x.l.Wallet(x.t.Context(), walletID(n))
+	x.must(err)
+	return w
+}

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/vigil-ark/vigil"
 	"github.com/vigil-ark/vigil/bip340"
@@ -207,6 +208,28 @@ func (l *Ledger) Wallets(ctx context.Context, limit int, from Cursor) ([]vigil.W
 	return ids, rest, err
 }
 
+// Unsynced returns the ids of at most limit active wallets of whose VTXOs the
+// operator has not told since a time, the longest first, and the cursor to go on
+// with, nil when there are no more. It reads no others.
+func (l *Ledger) Unsynced(ctx context.Context, since time.Time, limit int, from Cursor) ([]vigil.WalletID, Cursor, error) {
+	var ids []vigil.WalletID
+	var rest Cursor
+	err := l.view(ctx, func(r reader) error {
+		ids, rest = nil, nil
+		return r.Scan(treeSynced, from, syncedKey(since.Unix(), vigil.WalletID{}), func(key, _ []byte, damage error) error {
+			if len(ids) == max(limit, 1) {
+				rest = bytes.Clone(key)
+				return kv.ErrStop
+			}
+			if damage == nil && len(key) == 8+walletSize {
+				ids = append(ids, vigil.WalletID(key[8:]))
+			}
+			return nil
+		})
+	})
+	return ids, rest, err
+}
+
 // loadWallet reads a wallet with its epochs. An epoch that cannot be read makes
 // the wallet unreadable: without it, it could be taken for one that never was.
 func loadWallet(r reader, id vigil.WalletID) (*Wallet, error) {
@@ -267,8 +290,8 @@ func writeWallet(w writer, before, after *Wallet) error {
 		}
 	}
 	for key, r := range fresh {
-		if key.tree == treeAliases {
-			if err := putAlias(w, []byte(key.key), after.ID); err != nil {
+		if r == nil {
+			if err := putName(w, key, after.ID); err != nil {
 				return err
 			}
 			continue
@@ -345,8 +368,16 @@ func fits(w *Wallet) error {
 	return nil
 }
 
-// walletRows lists the rows that a wallet must have, and only those; an alias has
-// no row type.
+// putName writes one of the rows by which a wallet is found.
+func putName(w writer, key treeKey, id vigil.WalletID) error {
+	if key.tree == treeAliases {
+		return putAlias(w, []byte(key.key), id)
+	}
+	return w.Put(key.tree, []byte(key.key), nil)
+}
+
+// walletRows lists the rows that a wallet must have, and only those; those by which
+// it is found have no row type.
 func walletRows(w *Wallet) map[treeKey]row {
 	rows := make(map[treeKey]row)
 	if w == nil {
@@ -358,6 +389,9 @@ func walletRows(w *Wallet) map[treeKey]row {
 	}
 	for key := range aliases(w) {
 		rows[treeKey{treeAliases, key}] = nil
+	}
+	if w.State == WalletActive {
+		rows[treeKey{treeSynced, string(syncedKey(w.SyncedAt, w.ID))}] = nil
 	}
 	return rows
 }

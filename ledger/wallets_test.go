@@ -3,6 +3,7 @@ package ledger_test
 import (
 	"errors"
 	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/vigil-ark/vigil"
@@ -109,6 +110,46 @@ func TestWalletCompareAndSwap(t *testing.T) {
 		t.Fatalf("the change forgot when the wallet was synced: %+v", got)
 	}
 	x.clean()
+}
+
+// TestUnsyncedAreFoundWithoutTheOthers, the longest unsynced first, in pages.
+func TestUnsyncedAreFoundWithoutTheOthers(t *testing.T) {
+	x, ctx := newTown(t, nil), t.Context()
+	for n := range 6 {
+		x.create(n)
+	}
+	pending := wallet(7)
+	pending.State, pending.Secrets = ledger.WalletPending, nil
+	_, err := x.l.CreateWallet(ctx, pending, ledger.Extras{})
+	x.must(err)
+	for _, n := range []int{4, 2, 0, 1, 3} {
+		x.at += 10
+		x.sync(n, coin(n, n))
+		x.sync(n, coin(n, n)) // the same again
+	}
+	x.at += 10
+	x.must(x.l.DeleteWallet(ctx, x.row(2), ledger.Extras{}))
+	x.clean()
+	unsynced := func(since int64) (ids []vigil.WalletID) {
+		for from := ledger.Cursor(nil); ; {
+			page, rest, err := x.l.Unsynced(ctx, unix(since), 2, from)
+			x.must(err)
+			ids = append(ids, page...)
+			if from = rest; rest == nil {
+				return ids
+			}
+		}
+	}
+	for since, want := range map[int64][]vigil.WalletID{
+		0:          nil,
+		start + 10: {walletID(5)},
+		start + 11: {walletID(5), walletID(4)},
+		start + 99: {walletID(5), walletID(4), walletID(0), walletID(1), walletID(3)},
+	} {
+		if got := unsynced(since); !slices.Equal(got, want) {
+			t.Errorf("since %d: %v, want %v", since-start, got, want)
+		}
+	}
 }
 
 // TestRefreshMovesTheAlias: a pending epoch's host key finds the wallet at once, the

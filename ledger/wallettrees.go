@@ -17,6 +17,7 @@ const (
 	treePrepared = "prepared"       // wallet(32) delegate(16), zero for the wallet -> Plan
 	treeLapses   = "lapses"         // time(8) wallet(32) delegate(16) -> nothing; plans by when they are garbage
 	treeDeleting = "deleting"       // wallet(32) -> nothing; wallets that are being taken apart
+	treeSynced   = "wallet_syncs"   // time(8) wallet(32) -> nothing; active wallets by when they were synced
 	treeTokens   = "device_tokens"  // wallet(32) sha256(token)(32) -> Token
 	treePolicies = "policies"       // wallet(32) -> Policy
 	treeSpends   = "spend_windows"  // wallet(32) time(8) sighash(32) -> Spend
@@ -39,6 +40,10 @@ func epochKey(id vigil.WalletID, number uint32) []byte {
 	return binary.BigEndian.AppendUint32(append(make([]byte, 0, walletSize+4), id[:]...), number)
 }
 
+func syncedKey(at int64, id vigil.WalletID) []byte {
+	return append(binary.BigEndian.AppendUint64(nil, uint64(max(at, 0))), id[:]...)
+}
+
 // under is a key below a wallet's.
 func under(id vigil.WalletID, rest []byte) []byte {
 	return append(append(make([]byte, 0, walletSize+len(rest)), id[:]...), rest...)
@@ -55,6 +60,7 @@ func walletTrees() []tree {
 		{treePrepared, truth, rowsOf[Plan](walletSize + idSize)},
 		{treeLapses, rebuilt, bareKey(8 + walletSize + idSize)},
 		{treeDeleting, rebuilt, bareKey(walletSize)},
+		{treeSynced, rebuilt, bareKey(8 + walletSize)},
 		{treeTokens, truth, readToken},
 		{treePolicies, truth, rowsOf[Policy](walletSize)},
 		{treeSpends, truth, rowsOf[Spend](walletSize + 8 + 32)},
