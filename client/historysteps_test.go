@@ -394,7 +394,9 @@ func (h *history) away(ctx context.Context, d time.Duration) error {
 			for op, sats := range w.a.coins {
 				v, _ := h.op.VTXO(op)
 				if now < w.until && sats >= h.book.dust && (v.Swept || v.ExpiresAt <= now) {
-					return fmt.Errorf("%s was told to be safe until %d, and its coin of %d sats expired at %d", w.a.name, w.until, sats, v.ExpiresAt)
+					rec, err := h.site.run.ledger.ByOutpoint(ctx, op)
+					return fmt.Errorf("%s was told to be safe until %d, and its coin of %d sats expired at %d (swept %v), by now %d; its delegate is %+v, %v",
+						w.a.name, w.until, sats, v.ExpiresAt, v.Swept, now, rec, err)
 				}
 			}
 		}

@@ -310,22 +310,13 @@ func (w *Wallet) submit(ctx context.Context, pay payment, p ark.Params) error {
 	if err != nil {
 		return err
 	}
-	var inputs []string
-	for _, cp := range pay.checkpoints {
-		inputs = append(inputs, cp.UnsignedTx.TxIn[0].PreviousOutPoint.String())
-	}
-	// Should the device stop between the operator's answer and the last word, the
-	// coins are found again by this note.
-	if err := w.update(ctx, func(st *state) error { st.Submitted = inputs; return nil }); err != nil {
+	// Should the device stop between here and the last word, the operator shows the
+	// coins as pending: finishPayment finds them, on another device too.
+	answer, err := w.op.SubmitTx(ctx, signed, unsigned)
+	if err != nil {
 		return err
 	}
-	answer, err := w.op.SubmitTx(ctx, signed, unsigned)
-	if err == nil {
-		err = w.finalize(ctx, answer, pay.id, p)
-	} else if operator.ClassOf(err).Retry() && !registered(err) {
-		return err // it may have been accepted: the note stays
-	}
-	return errors.Join(err, w.update(ctx, func(st *state) error { st.Submitted = nil; return nil }))
+	return w.finalize(ctx, answer, pay.id, p)
 }
 
 // finalize signs the checkpoints that the operator signed, all in one round trip,
@@ -405,28 +396,18 @@ func signedBy(b64 string, keys ...bip340.XOnly) (*psbt.Packet, error) {
 	return tx, nil
 }
 
-// finishPayment takes up a payment that was accepted and never finalized.
+// finishPayment takes up payments that were accepted and never finalized, by
+// whichever device: until then nobody has what they moved.
 func (w *Wallet) finishPayment(ctx context.Context) error {
-	w.mu.Lock()
-	inputs := w.st.Submitted
-	w.mu.Unlock()
-	if len(inputs) == 0 {
-		return nil
+	if err := w.confirmed(); err != nil {
+		return err
 	}
 	p, err := w.params(ctx)
 	if err != nil {
 		return err
 	}
-	var ops []wire.OutPoint
-	for _, text := range inputs {
-		op, err := ark.ParseOutpoint(text)
-		if err != nil {
-			return fmt.Errorf("%w: %w", ErrState, err)
-		}
-		ops = append(ops, op)
-	}
-	vtxos, err := w.op.VTXOs(ctx, ops)
-	if err != nil {
+	vtxos, err := w.op.VTXOsByScript(ctx, [][]byte{w.desc.PkScript(), w.desc.TwoLeaf().PkScript()}, operator.OnlyPending)
+	if err != nil || len(vtxos) == 0 {
 		return err
 	}
 	var coins []coin
@@ -437,12 +418,7 @@ func (w *Wallet) finishPayment(ctx context.Context) error {
 		}
 		coins = append(coins, c)
 	}
-	if len(coins) > 0 {
-		if err := w.finishOver(ctx, coins, p); err != nil {
-			return err
-		}
-	}
-	return w.update(ctx, func(st *state) error { st.Submitted = nil; return nil })
+	return w.finishOver(ctx, coins, p)
 }
 
 func (w *Wallet) finishOver(ctx context.Context, coins []coin, p ark.Params) error {

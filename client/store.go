@@ -71,9 +71,6 @@ type state struct {
 
 	// Prepared are ids and tree keys that Vigil issued with earlier answers.
 	Prepared []prepared `json:"prepared,omitempty"`
-	// Submitted is the off-chain payment that the operator has accepted and that
-	// is not finalized yet.
-	Submitted []string `json:"submitted,omitempty"` // its inputs' outpoints
 }
 
 // prepared is one delegate to be: see Prepared in the protocol.
