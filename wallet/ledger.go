@@ -31,7 +31,7 @@ type rows interface {
 	WalletSnapshot(ctx context.Context, id vigil.WalletID, lines int) (*ledger.WalletSnapshot, error)
 	UpdateWallet(ctx context.Context, prev *ledger.Wallet, mutate func(*ledger.Wallet), x ledger.Extras) (*ledger.Wallet, error)
 	DeleteWallet(ctx context.Context, prev *ledger.Wallet, x ledger.Extras) error
-	Wallets(ctx context.Context, limit int, from ledger.Cursor) ([]vigil.WalletID, ledger.Cursor, error)
+	Unsynced(ctx context.Context, since time.Time, limit int, from ledger.Cursor) ([]vigil.WalletID, ledger.Cursor, error)
 	WalletCounts(ctx context.Context) (map[ledger.WalletState]uint64, error)
 	SetToken(ctx context.Context, id vigil.WalletID, t ledger.Token) error
 	DropToken(ctx context.Context, id vigil.WalletID, text string) error

@@ -24,7 +24,7 @@ func (s *Service) Round(ctx context.Context, age time.Duration) error {
 	const page = 256
 	var from ledger.Cursor
 	for {
-		ids, next, err := s.ledger.Wallets(ctx, page, from)
+		ids, next, err := s.ledger.Unsynced(ctx, s.cfg.Now().Add(-age), page, from)
 		if err != nil {
 			return err
 		}
