@@ -117,7 +117,10 @@ func (s *stores) check(ctx context.Context) (*fsck.Report, int, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	secrets := &fsck.Secrets{Names: names, Service: map[bip340.PubKey]string{}}
+	secrets := &fsck.Secrets{
+		Names: names, Service: map[bip340.PubKey]string{},
+		Again: func(ctx context.Context) ([]string, error) { return s.secrets.List(ctx, "") },
+	}
 	for _, k := range keys {
 		secrets.Service[k.Key] = signer.ServiceName(k.Number)
 	}

@@ -142,32 +142,14 @@ func (h *house) walletService() *rpc.WalletService {
 	return &rpc.WalletService{Wallets: h.wallets, Replay: h.wallets, Signer: h.wallets, Network: string(h.pinned.Network)}
 }
 
-// pages repeats a step of upkeep until it has nothing more to do.
-func pages(limit int, step func(ctx context.Context, limit int) (int, error)) func(context.Context) error {
-	return func(ctx context.Context) error {
-		for {
-			n, err := step(ctx, limit)
-			if err != nil || n < limit {
-				return err
-			}
-		}
-	}
-}
-
 // walletJobs are the background work for wallets.
 func (h *house) walletJobs() []upkeep.Job {
 	led := h.stores.ledger
-	const page = 256
 	jobs := []upkeep.Job{
-		{Name: "requests", Every: 30 * time.Second, Run: pages(page, led.PruneReplay)},
-		{Name: "prepared", Every: time.Minute, Run: pages(page, led.Lapse)},
-		{Name: "deletions", Every: time.Minute, Run: func(ctx context.Context) error {
-			_, err := led.Dismantle(ctx)
-			return err
-		}},
-		{Name: "audit", Every: time.Hour, Run: pages(page, func(ctx context.Context, limit int) (int, error) {
-			return led.PruneAudit(ctx, h.c.AuditEntries, limit)
-		})},
+		{Name: "requests", Every: 30 * time.Second, Run: upkeep.Replay(led)},
+		{Name: "prepared", Every: time.Minute, Run: upkeep.Lapse(led)},
+		{Name: "deletions", Every: time.Minute, Run: upkeep.Deletions(led)},
+		{Name: "audit", Every: time.Hour, Run: upkeep.Audit(led, h.c.AuditEntries)},
 	}
 	if h.wallets == nil {
 		return jobs
