@@ -382,6 +382,14 @@ func (d *device) coin(amount int64) ark.VTXO {
 	return v
 }
 
+// coins are as many of them.
+func (d *device) coins(n int) (list []ark.VTXO) {
+	for range n {
+		list = append(list, d.coin(10_000))
+	}
+	return list
+}
+
 func (d *device) input(v ark.VTXO) intent.Input {
 	return intent.Input{Outpoint: v.Outpoint, Out: wire.NewTxOut(v.Amount, v.Script), Sequence: wire.MaxTxInSequenceNum, Tree: d.desc.Tree(), Leaf: descriptor.LeafForfeit}
 }

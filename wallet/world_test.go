@@ -384,3 +384,12 @@ func refusedWith(t testing.TB, err error, want vigil.Code) {
 
 // local is the service in this process.
 func (w *world) local() *wallet.Service { return w.service.(*wallet.Service) }
+
+func (w *world) hostKey() *signer.Host {
+	w.t.Helper()
+	host, err := w.signer.Host(w.t.Context())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return host
+}
