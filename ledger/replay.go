@@ -58,6 +58,10 @@ const (
 	// linger is for how long a request is remembered when it is not fresh any more,
 	// in seconds: clocks that are set back by less replay nothing.
 	linger = 120
+	// maxStale bounds for how long a clock that was ahead and is set back makes all
+	// requests stale, in seconds: those that were made and forgotten meanwhile are
+	// then told apart no more, and must not keep the others out for as long.
+	maxStale = 60 * 60
 )
 
 func (b *begun) fields(c *canon.Coder) {
@@ -175,7 +179,7 @@ func begin(w writer, q *Request, key []byte, at, window int64) error {
 	if err != nil {
 		return err
 	}
-	if until <= int64(min(floor, math.MaxInt64)) {
+	if last := int64(min(floor, math.MaxInt64)); until <= last && last-at <= maxStale {
 		return fmt.Errorf("%w: made at %d", ErrStale, q.Stamp)
 	}
 	n, prefix := 0, ownerPrefix(q.Owner)

@@ -127,6 +127,32 @@ func TestForgottenRequestIsNotFreshAgain(t *testing.T) {
 	}
 }
 
+// TestClockThatWasAhead: what was forgotten while it was is stale for as long as it
+// was ahead, and at most for an hour.
+func TestClockThatWasAhead(t *testing.T) {
+	for ahead, refusal := range map[int64]error{1000: ledger.ErrStale, 86_400 * 365: nil} {
+		x, ctx := newTown(t, nil), t.Context()
+		x.create(1)
+		x.at += ahead
+		if _, err := x.begin(x.request(1)); err != nil {
+			t.Fatal(err)
+		}
+		x.at += 500
+		if n, err := x.l.PruneReplay(ctx, 10); n != 1 || err != nil {
+			t.Fatal(n, err)
+		}
+		x.at -= ahead + 400
+		if _, err := x.begin(x.request(2)); !errors.Is(err, refusal) {
+			t.Errorf("%d s ahead: %v", ahead, err)
+		}
+		x.at += 1200
+		if _, err := x.begin(x.request(3)); err != nil {
+			t.Errorf("later: %v", err)
+		}
+		x.clean()
+	}
+}
+
 // TestAbandonedRequestsAreBounded: thousands of requests that nobody finishes, and
 // of strangers, take no more room than they may and are forgotten.
 func TestAbandonedRequestsAreBounded(t *testing.T) {
