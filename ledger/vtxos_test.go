@@ -219,7 +219,7 @@ func TestRenewalIsToldOnce(t *testing.T) {
 		v.Spent, v.SettledBy = true, r.Commitment.String()
 		return v
 	}
-	const renewal = "settle 1000/0 in 1 out 1 at 20"
+	const renewal = "settle 1000/10 in 1 out 1 at 20"
 	for name, order := range map[string]func(x *town, r *delegate.Record) *delegate.Record{
 		"settled first": func(x *town, r *delegate.Record) *delegate.Record {
 			x.at += 20

@@ -134,7 +134,7 @@ func (x *town) signed(w, n int, vtxos ...int) *delegate.Record {
 	r := &delegate.Record{
 		ID: delegateID(n), Kind: delegate.Wallet, Wallet: walletID(w), Network: ark.Regtest, ProofTxid: chainhash.Hash{byte(n), byte(n >> 8), 0x77},
 		Owners: []bip340.XOnly{bip340.XOnly(walletID(w))}, TreeKey: pubkey('t', n), DelegateKey: pubkey('d', w), Message: "message", Proof: []byte("proof"),
-		DeleteMessage: "delete", DeleteProof: []byte("delete proof"), NextAttempt: x.at + 100, CreatedAt: x.at,
+		DeleteMessage: "delete", DeleteProof: []byte("delete proof"), NextAttempt: x.at + 100, CreatedAt: x.at, Fee: 10,
 	}
 	for _, v := range vtxos {
 		r.Inputs = append(r.Inputs, delegate.Input{
@@ -172,7 +172,7 @@ func (x *town) drive(r *delegate.Record, events ...delegate.Event) *delegate.Rec
 		case delegate.Submit:
 			c.Branch = &delegate.Branch{Delegate: r.ID, Commitment: commitmentOf(r), Tx: []byte("tx"), Leaves: []wire.OutPoint{leafOf(r)}}
 		case delegate.Confirmed:
-			c.Leaves = []ledger.VTXO{{Outpoint: leafOf(r), Amount: r.InputAmount() - 10, Script: r.Inputs[0].Script, CreatedAt: x.at, ExpiresAt: x.at + 1_000_000}}
+			c.Leaves = []ledger.VTXO{{Outpoint: leafOf(r), Amount: r.InputAmount() - r.Fee, Script: r.Inputs[0].Script, CreatedAt: x.at, ExpiresAt: x.at + 1_000_000}}
 		}
 		out, err := x.l.Apply(x.t.Context(), c)
 		x.must(err)

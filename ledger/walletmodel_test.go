@@ -258,16 +258,19 @@ func (x *walletMachine) observe(t *rapid.T) {
 	for i := range 4 {
 		v := 3*i + w
 		c := coin(w, v)
-		switch rapid.IntRange(0, 5).Draw(t, "vtxo") {
+		switch rapid.IntRange(0, 6).Draw(t, "vtxo") {
 		case 0:
 			continue
 		case 1:
 			c = spentIn(c, byte(rapid.IntRange(1, 3).Draw(t, "by")))
 		case 2:
 			c.Unrolled = true
+		case 3:
+			c = settledBy(c, byte(rapid.IntRange(1, 3).Draw(t, "by")))
 		default:
-			if x.m.gone[v] {
-				continue // the operator does not take its word back here
+			if _, said := x.m.saidAt[v]; said { // the operator takes its word back
+				delete(x.m.gone, v)
+				delete(x.m.saidAt, v)
 			}
 		}
 		told = append(told, c)
@@ -437,11 +440,41 @@ func (x *walletMachine) check(t *rapid.T) {
 			t.Fatalf("wallet %d has %d delegates and %d tokens, want %d and %d", w, len(s.Delegates), len(s.Tokens), open, len(x.m.tokens[w]))
 		}
 		x.checkVTXOs(t, s)
+		x.checkHistory(t, w)
 	}
 	if n := x.entries(); n != x.m.entries {
 		t.Fatalf("%d entries, want %d", n, x.m.entries)
 	}
 	x.clean(append(slices.Sorted(maps.Keys(x.m.secrets)), "delegate-service.1")...)
+}
+
+// checkHistory holds the lines of a wallet to its VTXOs: what came and did not go is
+// there.
+func (x *walletMachine) checkHistory(t *rapid.T, w int) {
+	x.sync(w) // tells of what only a delegate had told of
+	var want, got int64
+	for _, e := range x.lines(w) {
+		switch e.Type {
+		case ledger.LineReceive:
+			want += e.Amount
+		case ledger.LineSend, ledger.LineUnroll:
+			want -= e.Amount
+		case ledger.LineSettle:
+			want -= e.Fee
+		}
+	}
+	all, err := x.l.VTXOsOf(t.Context(), walletID(w))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range all {
+		if h.Fate == ledger.Unspent {
+			got += h.Amount
+		}
+	}
+	if got != want {
+		t.Fatalf("wallet %d has %d, and its history says %d: %+v", w, got, want, x.lines(w))
+	}
 }
 
 func (x *walletMachine) checkVTXOs(t *rapid.T, s *ledger.WalletSnapshot) {
