@@ -186,7 +186,7 @@ func TestWatchedWithoutAChain(t *testing.T) {
 // may joins no batch, until it is known that they can never confirm.
 func TestFullWatchListGivesNoMore(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, arktest.Settings{SessionDuration: 2 * time.Second})
+	r := newRig(t, arktest.Settings{})
 	alice := r.device()
 	coin := r.mint([]*wallet.Wallet{alice}, 100_000)[0]
 	rec := r.submit(alice, wallet.DelegateOptions{}, coin)
