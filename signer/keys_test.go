@@ -6,6 +6,8 @@ import (
 	"slices"
 	"testing"
 
+	"pgregory.net/rapid"
+
 	"github.com/vigil-ark/vigil"
 	"github.com/vigil-ark/vigil/bip340"
 	"github.com/vigil-ark/vigil/delegate"
@@ -308,4 +310,38 @@ func TestCeremoniesAreWiped(t *testing.T) {
 			t.Errorf("the %s is not wiped: %v", name, err)
 		}
 	}
+}
+
+// TestRandomLives refreshes wallets in both ways, kills the server at random writes
+// and lets device and server settle at once or later: after every step one same
+// epoch signs.
+func TestRandomLives(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one goroutine and much arithmetic: nothing for the race detector")
+	}
+	rapid.Check(t, func(rt *rapid.T) {
+		s, d := newServer(), newDevice(t, 2)
+		must(t, d.keygen(t, s, 2))
+		for range rapid.IntRange(1, 3).Draw(rt, "steps") {
+			healing := rapid.Bool().Draw(rt, "healing")
+			s.store.at, s.store.after = rapid.IntRange(-1, 4).Draw(rt, "dies at"), rapid.Bool().Draw(rt, "after it")
+			switch err := d.refresh(t, s, healing); {
+			case errors.Is(err, errCrash):
+				s.restart()
+			case err != nil:
+				rt.Fatal(err)
+			}
+			if err := d.sign(t, s, []int{0, Own}, 1); err != nil {
+				rt.Fatalf("no common epoch: %v", err)
+			}
+			s.store.at, s.store.after = rapid.IntRange(-1, 2).Draw(rt, "dies settling at"), rapid.Bool().Draw(rt, "after it too")
+			for d.settle(t, s) != nil { // before the next refresh, however often it takes
+				s.restart()
+			}
+			if err := d.sign(t, s, []int{0, Own}, 1); err != nil {
+				rt.Fatalf("no common epoch once settled: %v", err)
+			}
+			s.store.at = -1
+		}
+	})
 }
