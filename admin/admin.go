@@ -32,6 +32,9 @@ type Port interface {
 	// Export writes all secrets, encrypted to age recipients, to a new file.
 	Export(ctx context.Context, path string, recipients []string) (Copied, error)
 	Check(ctx context.Context) (Report, error)
+	// CheckWallet proves that nothing of a deleted wallet is left: neither its id
+	// nor, in hex, one of the marks that its owner still knows of it.
+	CheckWallet(ctx context.Context, id string, marks []string) (Report, error)
 	// Release ends the hold that a restored Vigil starts with.
 	Release(ctx context.Context) (Status, error)
 	// Accept pins the signer key that the Ark operator announces now. signer is

@@ -13,6 +13,7 @@ import (
 	"github.com/btcsuite/btcd/wire/v2"
 	"go.uber.org/goleak"
 
+	"github.com/vigil-ark/vigil"
 	"github.com/vigil-ark/vigil/admin"
 	"github.com/vigil-ark/vigil/ark"
 	"github.com/vigil-ark/vigil/bip340"
@@ -67,6 +68,10 @@ func newWorld(t *testing.T) *world {
 			r, err := fsck.Check(ctx, store, nil)
 			return r, 7, err
 		},
+		CheckWallet: func(ctx context.Context, id vigil.WalletID, marks [][]byte) (*fsck.Report, error) {
+			return fsck.Wallet(ctx, store, nil, id, marks...)
+		},
+		Host:    func(context.Context) (string, error) { return "02host", nil },
 		Disk:    func() (uint64, bool) { return 9, true },
 		Running: func(context.Context) admin.Running { return admin.Running{PID: 3, NotReady: []string{"disk"}} },
 		Changed: func(context.Context) error { w.changes++; return nil },

@@ -143,6 +143,11 @@ func (c *Client) Check(ctx context.Context) (Report, error) {
 	return call[Report](ctx, c, http.MethodPost, "/check", nil)
 }
 
+// CheckWallet implements Port.
+func (c *Client) CheckWallet(ctx context.Context, id string, marks []string) (Report, error) {
+	return call[Report](ctx, c, http.MethodPost, "/wallets/"+url.PathEscape(id)+"/check", &request{Marks: marks})
+}
+
 // Release implements Port.
 func (c *Client) Release(ctx context.Context) (Status, error) {
 	return call[Status](ctx, c, http.MethodPost, "/release", nil)

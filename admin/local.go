@@ -36,6 +36,8 @@ type Local struct {
 	Export func(ctx context.Context, path string, recipients []string) (Copied, error)
 	// Check checks both stores and returns how many secrets there are.
 	Check func(ctx context.Context) (*fsck.Report, int, error)
+	// CheckWallet looks for what is left of a deleted wallet.
+	CheckWallet func(ctx context.Context, id vigil.WalletID, marks [][]byte) (*fsck.Report, error)
 	// Disk tells the free space, and whether it is too little to take anything new.
 	Disk func() (free uint64, low bool)
 	// Host returns the host key that devices pin, "" when there is none; nil: none.
@@ -291,6 +293,11 @@ func (p *port) Check(ctx context.Context) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
+	return report(found, secrets), nil
+}
+
+// report is what a check found, as the port answers it.
+func report(found *fsck.Report, secrets int) Report {
 	r := Report{
 		Clean: found.Clean(), Findings: []Finding{}, More: found.More, Records: found.Records, Live: found.Live,
 		VTXOs: found.VTXOs, Branches: found.Branches, Secrets: secrets,
@@ -298,7 +305,7 @@ func (p *port) Check(ctx context.Context) (Report, error) {
 	for _, f := range found.Findings {
 		r.Findings = append(r.Findings, Finding{Fault: f.Severity == fsck.Fault, Code: f.Code, Subject: f.Subject, Text: f.Text, Fix: f.Fix})
 	}
-	return r, nil
+	return r
 }
 
 func (p *port) Release(ctx context.Context) (Status, error) {

@@ -98,6 +98,9 @@ func Server(p Port) *http.Server {
 		return p.Export(ctx, in.Path, in.Recipients)
 	})
 	answer(mux, "POST /check", func(ctx context.Context, _ *http.Request, _ request) (Report, error) { return p.Check(ctx) })
+	answer(mux, "POST /wallets/{id}/check", func(ctx context.Context, r *http.Request, in request) (Report, error) {
+		return p.CheckWallet(ctx, r.PathValue("id"), in.Marks)
+	})
 	answer(mux, "POST /release", func(ctx context.Context, _ *http.Request, _ request) (Status, error) { return p.Release(ctx) })
 	answer(mux, "POST /accept", func(ctx context.Context, _ *http.Request, in request) (Operator, error) {
 		return p.Accept(ctx, in.Signer)
@@ -110,6 +113,7 @@ type request struct {
 	Path       string   `json:"path,omitempty"`
 	Recipients []string `json:"recipients,omitempty"`
 	Signer     string   `json:"signer,omitempty"`
+	Marks      []string `json:"marks,omitempty"`
 }
 
 // reply is the body of every answer.

@@ -80,3 +80,30 @@ func (p *port) wallet(ctx context.Context, id vigil.WalletID) (Wallet, error) {
 	}
 	return w, nil
 }
+
+// maxMarks bounds what a check of a deleted wallet looks for.
+const maxMarks = 64
+
+func (p *port) CheckWallet(ctx context.Context, text string, marks []string) (Report, error) {
+	var id vigil.WalletID
+	b, err := hex.DecodeString(text)
+	if err != nil || len(b) != len(id) {
+		return Report{}, fmt.Errorf("%w: a wallet's id has %d hex digits; `vigil wallets` shows them", ErrRefused, hex.EncodedLen(len(id)))
+	}
+	if len(marks) > maxMarks {
+		return Report{}, fmt.Errorf("%w: %d marks, at most %d are looked for", ErrRefused, len(marks), maxMarks)
+	}
+	var all [][]byte
+	for _, m := range marks {
+		mark, err := hex.DecodeString(m)
+		if err != nil || len(mark) < 16 {
+			return Report{}, fmt.Errorf("%w: a mark is at least 16 bytes in hex: a script, a host key, a delegate's id", ErrRefused)
+		}
+		all = append(all, mark)
+	}
+	found, err := p.l.CheckWallet(ctx, vigil.WalletID(b), all)
+	if err != nil {
+		return Report{}, err
+	}
+	return report(found, 0), nil
+}

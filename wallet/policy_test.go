@@ -7,6 +7,7 @@ import (
 
 	"github.com/vigil-ark/vigil"
 	"github.com/vigil-ark/vigil/auth"
+	"github.com/vigil-ark/vigil/fsck"
 	"github.com/vigil-ark/vigil/vigilpb"
 )
 
@@ -148,6 +149,15 @@ func TestDeletionIsRefusedAnnouncedWithdrawnAndWhole(t *testing.T) {
 	w.collect()
 	if names := w.secrets(); len(names) != 3 {
 		t.Fatalf("secrets %v", names)
+	}
+	host := d.host(0).PubKey()
+	names, err := w.sec.List(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	left, err := fsck.Wallet(t.Context(), w.mem, &fsck.Secrets{Names: names}, d.id, d.desc.PkScript(), d.desc.BoardingPkScript(), host[:], v.Outpoint.Hash[:])
+	if err != nil || !left.Clean() || len(left.Findings) != 0 {
+		t.Fatalf("%v, %s", err, left)
 	}
 	usable(t, other)
 	w.decisions()

@@ -11,13 +11,18 @@ import (
 
 type fsckCmd struct {
 	places
-	Repair bool `help:"Build the indexes anew from what can be read, after a copy. Vigil must not run."`
+	Repair bool     `help:"Build the indexes anew from what can be read, after a copy. Vigil must not run."`
+	Wallet string   `help:"Prove that nothing of this deleted wallet is left." placeholder:"ID" env:"-"`
+	Mark   []string `help:"With --wallet: also look for this script, host key or delegate id." placeholder:"HEX" env:"-"`
 }
 
 // Run checks the stores, or repairs them; a fault is a failure of the command.
 func (c *fsckCmd) Run(env *environment) error {
 	if c.Repair {
 		return c.repair(env)
+	}
+	if c.Wallet != "" {
+		return c.wallet(env)
 	}
 	var r admin.Report
 	err := env.working("checking "+c.DataDir, func() (err error) {
@@ -36,8 +41,33 @@ func (c *fsckCmd) Run(env *environment) error {
 	return nil
 }
 
+// wallet proves a deletion.
+func (c *fsckCmd) wallet(env *environment) error {
+	var r admin.Report
+	err := env.working("looking for wallet "+c.Wallet, func() (err error) {
+		r, err = with(env, c.places, func(p admin.Port) (admin.Report, error) { return p.CheckWallet(env.ctx, c.Wallet, c.Mark) })
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if !r.Clean {
+		return errors.Join(env.print(r, "%s", findings(r)), errors.New("something of the wallet is there: it was not deleted, or not whole"))
+	}
+	return env.print(r, "%sNothing of the wallet %s is left.\n", findings(r), c.Wallet)
+}
+
 // reportText is a report for people.
 func reportText(r admin.Report) string {
+	verdict := "clean"
+	if !r.Clean {
+		verdict = "NOT CLEAN"
+	}
+	return findings(r) + fmt.Sprintf("%d records (%d live), %d VTXOs, %d branches, %d secrets: %s\n", r.Records, r.Live, r.VTXOs, r.Branches, r.Secrets, verdict)
+}
+
+// findings are a report's findings, one a line.
+func findings(r admin.Report) string {
 	var b strings.Builder
 	for _, f := range r.Findings {
 		kind := "note"
@@ -53,11 +83,6 @@ func reportText(r admin.Report) string {
 	if r.More > 0 {
 		fmt.Fprintf(&b, "and %d more\n", r.More)
 	}
-	verdict := "clean"
-	if !r.Clean {
-		verdict = "NOT CLEAN"
-	}
-	fmt.Fprintf(&b, "%d records (%d live), %d VTXOs, %d branches, %d secrets: %s\n", r.Records, r.Live, r.VTXOs, r.Branches, r.Secrets, verdict)
 	return b.String()
 }
 

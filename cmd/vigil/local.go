@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/vigil-ark/vigil"
 	"github.com/vigil-ark/vigil/admin"
 	"github.com/vigil-ark/vigil/ark"
 	"github.com/vigil-ark/vigil/bip340"
@@ -23,7 +24,7 @@ import (
 func (s *stores) local(p places, params func(context.Context) (ark.Params, error)) admin.Local {
 	return admin.Local{
 		Ledger: s.ledger, Keys: signer.New(s.secrets), Version: version, Settles: settlesUnknown, Params: params,
-		Backup: s.backup, Export: s.export, Check: s.check,
+		Backup: s.backup, Export: s.export, Check: s.check, CheckWallet: s.checkWallet,
 		Disk: func() (uint64, bool) { return p.disk().state() },
 		Host: s.hostKey,
 	}
@@ -105,6 +106,15 @@ func syncDir(dir string) error {
 		return err
 	}
 	return errors.Join(d.Sync(), d.Close())
+}
+
+// checkWallet looks for what is left of a deleted wallet.
+func (s *stores) checkWallet(ctx context.Context, id vigil.WalletID, marks [][]byte) (*fsck.Report, error) {
+	names, err := s.secrets.List(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	return fsck.Wallet(ctx, s.kv, &fsck.Secrets{Names: names}, id, marks...)
 }
 
 // check reads both stores whole and holds them to each other.
