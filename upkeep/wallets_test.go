@@ -74,11 +74,11 @@ func TestAbandonedCeremoniesLeaveNoSecret(t *testing.T) {
 		if got := left(); len(got) != n {
 			t.Fatalf("%d secrets are left of %d that are still planned", len(got), n)
 		}
-		time.Sleep(11 * time.Minute)
+		time.Sleep(11 * time.Minute) // of the bubble
 		if got := left(); len(got) != n {
 			t.Fatalf("%d secrets are left of plans that have just lapsed", len(got))
 		}
-		time.Sleep(11 * time.Minute)
+		time.Sleep(11 * time.Minute) // of the bubble
 		if got := left(); !slices.Equal(got, slices.Sorted(slices.Values(want))) {
 			t.Fatalf("%d secrets are left: %.100q", len(got), got)
 		}
@@ -103,7 +103,7 @@ func TestRequestsAreForgotten(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		time.Sleep(10 * time.Minute)
+		time.Sleep(10 * time.Minute) // of the bubble
 		if err := upkeep.Replay(l)(t.Context()); err != nil {
 			t.Fatal(err)
 		}
