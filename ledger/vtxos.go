@@ -139,7 +139,13 @@ func (t *transition) renewed(rec *delegate.Record, leaves []VTXO) error {
 		if err != nil {
 			return err
 		}
-		if !ours || owner != rec.Wallet {
+		if !ours {
+			continue
+		}
+		if owner != rec.Wallet {
+			if err := hold(t.w, owner, &leaves[i], t.at); err != nil {
+				return err
+			}
 			continue
 		}
 		if err := note(leaves[i].Outpoint, func(h *Holding) { h.Batch, h.came = rec.Commitment, t.at }); err != nil {

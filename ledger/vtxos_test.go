@@ -148,6 +148,21 @@ func TestSyncLearnsInPieces(t *testing.T) {
 	x.wantLines(1, "receive 1000/0 in 0 out 1 at 0", "send 600/0 in 1 out 1 at 10")
 }
 
+// TestCoinMovesToAnotherLine when the operator says that another batch made it.
+func TestCoinMovesToAnotherLine(t *testing.T) {
+	x := newTown(t, nil)
+	x.create(1)
+	a, b := inBatch(coin(1, 1), 7), inBatch(coin(1, 2), 7)
+	x.sync(1, a, b)
+	x.wantLines(1, "receive 2000/0 in 0 out 2 at 0")
+	x.at += 10
+	x.sync(1, a, inBatch(b, 8))
+	x.wantLines(1, "receive 1000/0 in 0 out 1 at 0", "receive 1000/0 in 0 out 1 at 10")
+	x.at += 10
+	x.sync(1, a, b)
+	x.wantLines(1, "receive 2000/0 in 0 out 2 at 0")
+}
+
 // TestSyncEndsDelegates over what is gone, uncovers the rest of theirs, and leaves
 // to the engine what its own renewal may have spent.
 func TestSyncEndsDelegates(t *testing.T) {
@@ -304,6 +319,22 @@ func TestRenewalIsToldOnce(t *testing.T) {
 			x.clean()
 		})
 	}
+}
+
+// TestLeafOfAnotherWallet is that wallet's, whoever's renewal made it.
+func TestLeafOfAnotherWallet(t *testing.T) {
+	x, ctx := newTown(t, nil), t.Context()
+	x.create(1)
+	x.create(2)
+	r := x.drive(x.submit(1, 1, 1), toCommitment...)
+	leaves := []ledger.VTXO{{Outpoint: outpoint(50), Amount: 5, Script: scriptOf(2)}, {Outpoint: outpoint(51), Amount: 5, Script: []byte("nobody's")}}
+	if _, err := x.l.Settle(ctx, r, leaves); err != nil {
+		t.Fatal(err)
+	}
+	if x.holding(2, 50) == nil || x.holding(1, 50) != nil || x.holding(1, 51) != nil {
+		t.Fatal("held by the wrong one")
+	}
+	x.clean()
 }
 
 // TestGoneCoinsAreForgotten after a month, and not told of again, though the indexer
