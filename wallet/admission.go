@@ -160,9 +160,3 @@ func (f *foundings) end(owner bip340.PubKey) {
 	defer f.mu.Unlock()
 	delete(f.open, owner)
 }
-
-func (f *foundings) len() int {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return len(f.open)
-}

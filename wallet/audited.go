@@ -29,11 +29,6 @@ func (s *Service) allowed(row *ledger.Wallet, c auth.Call) ledger.Link {
 	return link(row, audit.Entry{At: s.now(), Method: path.Base(c.Method), Allow: true, Epoch: c.Epoch})
 }
 
-// done is the entry of what Vigil does on its own.
-func (s *Service) done(row *ledger.Wallet, what string) ledger.Link {
-	return link(row, audit.Entry{At: s.now(), Method: what, Allow: true, Epoch: row.Active})
-}
-
 // decided says whether a refusal is a decision of Vigil's about a wallet. The
 // others say that something is down or busy: nothing was decided.
 func decided(code vigil.Code) bool {

@@ -56,12 +56,20 @@ func (v *view) coverage() coverage {
 }
 
 // renewedUntil is the earliest expiry of the coin that a delegate would make; 0
-// when its batch is counted in blocks, of which nobody knows the time.
+// when its batch is counted in blocks, of which nobody knows the time. It counts on
+// no more than nine tenths of what was left of the coins when the delegate came: a
+// measured lifetime may be longer than any batch's, by what the commitment waited
+// for its block.
 func renewedUntil(rec *delegate.Record) int64 {
-	if d := ark.Delay(rec.MinBatchExpiry); !d.IsBlocks() {
-		return rec.ValidAt + d.Seconds()
+	d := ark.Delay(rec.MinBatchExpiry)
+	if d.IsBlocks() {
+		return 0
 	}
-	return 0
+	left := int64(0)
+	for _, in := range rec.Inputs {
+		left = max(left, in.ExpiresAt-rec.CreatedAt)
+	}
+	return rec.ValidAt + min(d.Seconds(), left/10*9)
 }
 
 // Leaving takes a transaction for every level of the tree, each a block or more
