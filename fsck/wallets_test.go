@@ -171,6 +171,16 @@ func TestWalletDamageIsFound(t *testing.T) {
 			h.put("audit", one, b)
 			h.put("audit", two, a)
 		}},
+		"audit: last forged": {"audit", func(h *house) {
+			_, second := h.only("audit", binary.BigEndian.AppendUint64(nil, 2))
+			head, row, err := audit.Append([32]byte(second[1:33]), audit.Entry{Seq: 3, At: start, Method: "another", Allow: true})
+			if err != nil {
+				h.t.Fatal(err)
+			}
+			value := append([]byte{1}, head[:]...) // as the ledger writes it
+			value = append(binary.AppendUvarint(value, uint64(len(row))), row...)
+			h.put("audit", binary.BigEndian.AppendUint64(nil, 3), value)
+		}},
 		"audit: one too many": {"audit", func(h *house) {
 			_, a := h.only("audit", binary.BigEndian.AppendUint64(nil, 3))
 			h.put("audit", binary.BigEndian.AppendUint64(nil, 4), a)
