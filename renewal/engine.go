@@ -162,7 +162,7 @@ func (e *Engine) load(ctx context.Context) error {
 			rec = out.Record
 		}
 		f := e.track(rec)
-		if rec.CancelWanted {
+		if e.awaited(ctx, rec) {
 			e.Withdraw(rec.ID)
 		}
 		switch rec.State {

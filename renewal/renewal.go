@@ -94,6 +94,7 @@ type Ledger interface {
 	Apply(ctx context.Context, changes ...ledger.Change) ([]ledger.Outcome, error)
 	Waiting(ctx context.Context, olders ...vigil.DelegateID) (map[vigil.DelegateID]*delegate.Record, error)
 	Branch(ctx context.Context, id vigil.DelegateID, commitment chainhash.Hash) (*delegate.Branch, error)
+	VTXO(ctx context.Context, op wire.OutPoint) (*ledger.VTXO, error)
 }
 
 // Observer is told what the metrics count. Implementations must not block.

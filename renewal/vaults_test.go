@@ -213,28 +213,38 @@ func TestForeignIntentStays(t *testing.T) {
 // owner's proof.
 func TestReplacedWhileQueued(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, arktest.Settings{})
-	v := r.vault()
-	coin := v.coin(100_000)
-	first := v.delegate(time.Time{}, coin)
-	r.alone(2)
-	r.start()
-	r.awaitState(first.ID, delegate.Registered)
-	second := v.delegate(time.Now().Add(-5*time.Second), coin)
-	if second.State != delegate.Pending || !slices.Equal(second.Replaces, []vigil.DelegateID{first.ID}) {
-		t.Fatalf("the newer is %s, and replaces %v", second.State, second.Replaces)
+	for name, restart := range map[string]bool{"by the same process": false, "after a restart": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, arktest.Settings{})
+			v := r.vault()
+			coin := v.coin(100_000)
+			first := v.delegate(time.Time{}, coin)
+			r.alone(2)
+			r.start()
+			r.awaitState(first.ID, delegate.Registered)
+			second := v.delegate(time.Now().Add(-5*time.Second), coin)
+			if second.State != delegate.Pending || !slices.Equal(second.Replaces, []vigil.DelegateID{first.ID}) {
+				t.Fatalf("the newer is %s, and replaces %v", second.State, second.Replaces)
+			}
+			if restart {
+				r.crash()
+				r.start()
+			} else {
+				r.engine.Withdraw(second.Replaces...)
+			}
+			r.awaitState(first.ID, delegate.Replaced)
+			r.awaitState(second.ID, delegate.Registered)
+			if q := r.op.Stats().Queue; len(q) != 1 {
+				t.Errorf("%v are queued", q)
+			}
+			r.alone(1)
+			r.renewed(r.awaitState(second.ID, delegate.Settled), coin)
+			r.halt()
+			r.forfeited(1, coin)
+			r.clean()
+		})
 	}
-	r.engine.Withdraw(second.Replaces...)
-	r.awaitState(first.ID, delegate.Replaced)
-	r.awaitState(second.ID, delegate.Registered)
-	if q := r.op.Stats().Queue; len(q) != 1 {
-		t.Errorf("%v are queued", q)
-	}
-	r.alone(1)
-	r.renewed(r.awaitState(second.ID, delegate.Settled), coin)
-	r.halt()
-	r.forfeited(1, coin)
-	r.clean()
 }
 
 // TestCancelledWhileQueued: a cancellation that was noted is carried out when the

@@ -97,6 +97,20 @@ func (e *Engine) Withdraw(ids ...vigil.DelegateID) {
 	}
 }
 
+// awaited says whether a cancellation or a newer delegate waits for the end of one
+// that may be queued: a start asks, as the wish may have died with the process
+// before it was carried out.
+func (e *Engine) awaited(ctx context.Context, rec *delegate.Record) bool {
+	if rec.CancelWanted {
+		return true
+	}
+	if len(rec.DeleteProof) == 0 || len(rec.Inputs) == 0 || rec.State != delegate.Registering && rec.State != delegate.Registered {
+		return false
+	}
+	v, err := e.ledger.VTXO(ctx, rec.Inputs[0].Outpoint) // a newer one covers every input
+	return err == nil && v.Next != (vigil.DelegateID{})
+}
+
 // withdraw runs in the loop.
 func (e *Engine) withdraw(ctx context.Context, id vigil.DelegateID) {
 	f := e.flights.byID[id]
