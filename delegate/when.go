@@ -96,16 +96,23 @@ func (c *intake) minBatchExpiry() uint32 {
 }
 
 // LeastExpiry is the least batch expiry that renews the record's coins at now, in
-// the operator's encoding. It is the record's own while one of them is live. Once
-// all have expired they are at the operator's mercy, and no batch is too short that
-// the network allows: an operator that shortened its batches for good must not keep
-// them there.
+// the operator's encoding. While one of them is live it is the record's own, but
+// never more than nine times what is left of the first one's life: a batch that
+// makes that of it takes nothing away, and to wait for a longer one would cost the
+// coin. The record's own may be more than any batch has, as a coin's measured life
+// is too long by what its commitment waited for a block. Once all have expired they
+// are at the operator's mercy, and no batch is too short that the network allows:
+// an operator that shortened its batches for good must not keep them there.
 func (r *Record) LeastExpiry(now int64) uint32 {
-	switch {
-	case r.NeedsForfeits(now):
-		return r.MinBatchExpiry
-	case r.Network == ark.Regtest:
-		return 0
+	left := int64(0)
+	for _, in := range r.Inputs {
+		if more := in.ExpiresAt - now; !in.Recoverable && more >= 0 && (left == 0 || more < left) {
+			left = more
+		}
 	}
-	return min(r.MinBatchExpiry, day)
+	least := min(int64(r.MinBatchExpiry), 9*left)
+	if r.Network != ark.Regtest {
+		least = min(max(least, day), int64(r.MinBatchExpiry))
+	}
+	return uint32(least)
 }

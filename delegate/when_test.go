@@ -185,8 +185,8 @@ func BenchmarkIntakeVerify(b *testing.B) {
 
 // TestLeastExpiry: what a coin's owner may insist on ends with the coin's life.
 func TestLeastExpiry(t *testing.T) {
-	const min = 30 * 86_400
-	live, past := Input{ExpiresAt: 1000}, Input{ExpiresAt: 500}
+	const min = 30 * day
+	live, short, past := Input{ExpiresAt: 800 + 4*day}, Input{ExpiresAt: 800 + day}, Input{ExpiresAt: 500}
 	for _, c := range []struct {
 		name    string
 		network ark.Network
@@ -196,10 +196,13 @@ func TestLeastExpiry(t *testing.T) {
 	}{
 		{"live", ark.Bitcoin, []Input{live}, min, min},
 		{"one is live", ark.Bitcoin, []Input{past, live}, min, min},
+		{"a day is left", ark.Bitcoin, []Input{live, short}, min, 9 * day},
+		{"a minute is left", ark.Bitcoin, []Input{live, {ExpiresAt: 860}}, min, day},
 		{"expired", ark.Bitcoin, []Input{past, past}, min, day},
 		{"recoverable at intake", ark.Bitcoin, []Input{{ExpiresAt: 1000, Recoverable: true}}, min, day},
 		{"expired, never more than before", ark.Bitcoin, []Input{past}, day - 1, day - 1},
 		{"live on regtest", ark.Regtest, []Input{live}, 900, 900},
+		{"a minute is left on regtest", ark.Regtest, []Input{{ExpiresAt: 860}}, 900, 540},
 		{"expired on regtest", ark.Regtest, []Input{past}, 900, 0},
 	} {
 		rec := &Record{Network: c.network, Inputs: c.inputs, MinBatchExpiry: c.min}
