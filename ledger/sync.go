@@ -156,6 +156,9 @@ func (s *sync) meet(v *ark.VTXO) error {
 		if row != nil {
 			h.VTXO = *row
 		}
+		if h.Origin != (vigil.DelegateID{}) {
+			h.came = s.t.at // the renewal's own line tells
+		}
 		if err := s.cover(h); err != nil {
 			return err
 		}

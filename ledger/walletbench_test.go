@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -162,4 +163,76 @@ func BenchmarkKnownWallets(b *testing.B) {
 	b.ReportMetric(max(idle, 0)/float64(wallets), "resident-B/idle-wallet")
 	b.ReportMetric(size/float64(wallets), "disk-B/wallet")
 	runtime.KeepAlive(kept)
+}
+
+// BenchmarkSignedRequest is what one signature writes: its request is begun, decided
+// on with audit and spend, and finished, with 64 devices of as many wallets. Its
+// floor is three writes of one row each, measured in the same run.
+func BenchmarkSignedRequest(b *testing.B) {
+	store, err := sqlite.Create(b.Context(), filepath.Join(b.TempDir(), "kv"), sqlite.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer store.Close()
+	if err := ledger.Create(b.Context(), store, ledger.Generation{1}); err != nil {
+		b.Fatal(err)
+	}
+	const wallets = 64
+	populate(b, store, wallets)
+	var at atomic.Int64 // moves on, so that the windows stay short
+	at.Store(start)
+	l, err := ledger.Open(b.Context(), store, ledger.Options{Now: func() time.Time { return time.Unix(at.Load(), 0) }})
+	if err != nil {
+		b.Fatal(err)
+	}
+	var n atomic.Uint64
+	parallel := func(f func(n uint64) error) time.Duration {
+		began := cpu()
+		b.SetParallelism(wallets / 2) // times two processors
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				if err := f(n.Add(1)); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+		return cpu() - began
+	}
+	answer := make([]byte, 300)
+	signed := parallel(func(n uint64) error {
+		if n%(wallets*64) == 0 {
+			at.Add(600)
+			if _, err := l.PruneReplay(b.Context(), 1<<20); err != nil {
+				return err
+			}
+		}
+		id, now := crowd(int(n%wallets)).ID, at.Load()
+		q := ledger.Request{Owner: id[:], Stamp: now}
+		binary.BigEndian.PutUint64(q.Nonce[:], n)
+		if _, err := l.Begin(b.Context(), q, window); err != nil {
+			return err
+		}
+		err := l.Decide(b.Context(), id, now-3600, func(ledger.Spending) (ledger.Verdict, error) {
+			s := ledger.Spend{Amount: 1}
+			binary.BigEndian.PutUint64(s.Sighash[:], n)
+			return ledger.Verdict{Audit: []ledger.Link{entry(now, "sign")}, Spends: []ledger.Spend{s}}, nil
+		})
+		if err != nil {
+			return err
+		}
+		return l.Finish(b.Context(), q, answer)
+	})
+	b.StopTimer()
+	floor := parallel(func(n uint64) error {
+		for i := range 3 {
+			key := binary.BigEndian.AppendUint64([]byte{byte(i)}, n)
+			if err := store.Update(b.Context(), func(w kv.Writer) error { return w.Put("floor", key, answer) }); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	b.ReportMetric(float64(signed.Microseconds())/float64(b.N), "cpu-µs/op")
+	b.ReportMetric(float64(floor.Microseconds())/float64(b.N), "floor-µs/op")
+	b.ReportMetric(float64(signed)/float64(floor), "x-floor")
 }

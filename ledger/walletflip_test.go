@@ -2,6 +2,7 @@ package ledger_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -163,6 +164,30 @@ func TestDamagedWalletHoldsUpNobody(t *testing.T) {
 	}
 	if err := x.l.DeleteWallet(ctx, w, ledger.Extras{}); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestDelegatesOfADamagedWalletGoOn: they are renewed though their wallet's row, its
+// names or its coins' rows cannot be read.
+func TestDelegatesOfADamagedWalletGoOn(t *testing.T) {
+	for _, tree := range []string{"wallets", "wallet_aliases", "wallet_vtxos", "vtxos", "recovery", "ark_tx_history"} {
+		x := newTown(t, nil)
+		x.create(1)
+		x.sync(1, coin(1, 1), coin(1, 2))
+		r := x.submit(1, 1, 1, 2)
+		for _, row := range readRows(t, x.store) {
+			if row.tree == tree {
+				bad := storedRow{row.tree, row.key, bytes.Clone(row.value)}
+				bad.value[len(bad.value)/2] ^= 2
+				swap(t, x.store, row, bad)
+			}
+		}
+		if r = x.drive(r, append(slices.Clone(toCommitment), delegate.Confirmed)...); r.State != delegate.Settled {
+			t.Errorf("%s: %s", tree, r.State)
+		}
+		if _, err := x.l.PutVTXOs(t.Context(), walletID(1), nil); err != nil && (tree != "wallets" && tree != "recovery" || !errors.Is(err, ledger.ErrUnreadable)) {
+			t.Errorf("%s: %v", tree, err)
+		}
 	}
 }
 
