@@ -302,9 +302,13 @@ func (f *fake) recover(c auth.Call) (proto.Message, error) {
 		state = "active"
 	}
 	x := f.out.Key.XOnly()
+	var hosts [][]byte
+	for _, h := range f.dkgSet.HostPubKeys() {
+		hosts = append(hosts, h[:])
+	}
 	return &vigilpb.RecoverAnswer{
 		Wallet: x[:], Descriptor_: f.desc.Encode(), State: state,
-		Epochs: []*vigilpb.WalletEpoch{{Record: f.recovery, Certified: true}},
+		Epochs: []*vigilpb.WalletEpoch{{Record: f.recovery, Certified: true, Hosts: hosts}},
 	}, nil
 }
 

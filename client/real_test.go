@@ -157,8 +157,12 @@ func TestRefreshCutShort(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, heal := range []*client.Seed{nil, &seed} {
-		for _, at := range []string{"BeginRefresh", "Refresh", "CertifyRefresh", "AcknowledgeRefresh"} {
+	kinds, calls := []*client.Seed{nil, &seed}, []string{"BeginRefresh", "Refresh", "CertifyRefresh", "AcknowledgeRefresh"}
+	if testing.Short() {
+		kinds, calls = kinds[1:], calls[2:3]
+	}
+	for _, heal := range kinds {
+		for _, at := range calls {
 			for _, answer := range []bool{false, true} {
 				r.line.lose = func(m string, a bool) bool { return m == at && a == answer }
 				if err := d.Refresh(t.Context(), heal); !errors.Is(err, client.ErrUnreachable) {
@@ -201,8 +205,12 @@ func TestRefreshCutShort(t *testing.T) {
 // seed alone brings the epoch that both sides have.
 func TestRecoverCutShort(t *testing.T) {
 	t.Parallel()
-	for _, heal := range []bool{false, true} {
-		for _, at := range []string{"CertifyRefresh", "AcknowledgeRefresh"} {
+	kinds := []bool{true, false}
+	if testing.Short() {
+		kinds = kinds[:1]
+	}
+	for _, heal := range kinds {
+		for _, at := range []string{"CertifyRefresh", "AcknowledgeRefresh"}[len(kinds)%2:] {
 			for _, answer := range []bool{false, true} {
 				r := newReal(t, arktest.Config{})
 				d, _, seed := r.create()

@@ -1,9 +1,12 @@
 package client
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/vigil-ark/vigil"
 	"github.com/vigil-ark/vigil/ark/descriptor"
@@ -41,30 +44,64 @@ func Recover(ctx context.Context, cfg Config, seed Seed, opt RecoverOptions) (*W
 		}
 		return nil, err
 	}
-	for n := uint32(0); ; n++ {
-		w, err := begin(ctx, cfg, seed, n)
-		if err != nil {
-			return nil, err
-		}
-		key, err := w.hostKey(ctx, n)
-		if err == nil {
-			err = w.restore(ctx, key, CreateOptions{Name: opt.Name}, opt.Backup, &seed)
-			key.Burn()
-		}
-		if err == nil {
-			return w, nil
-		}
-		w.Close()
-		// A device without a wallet is none: the next try begins anew.
-		err = errors.Join(err, w.store.Delete(ctx, named(nameHost, n)), w.store.Delete(ctx, nameState))
-		switch vigil.CodeOf(err) {
-		case vigil.CodeNotPermitted, vigil.CodeNotFound, vigil.CodeEpochUnknown:
-			if n < maxEpochs {
-				continue // the host key of another epoch
-			}
-		}
+	n, err := search(ctx, cfg, seed)
+	if err != nil {
 		return nil, err
 	}
+	w, err := begin(ctx, cfg, seed, n)
+	if err != nil {
+		return nil, err
+	}
+	key, err := w.hostKey(ctx, n)
+	if err == nil {
+		err = w.restore(ctx, key, CreateOptions{Name: opt.Name}, opt.Backup, &seed)
+		key.Burn()
+	}
+	if err != nil {
+		w.Close()
+		// A device without a wallet is none: the next try begins anew.
+		return nil, errors.Join(err, w.store.Delete(ctx, named(nameHost, n)), w.store.Delete(ctx, nameIdentity), w.store.Delete(ctx, nameState))
+	}
+	return w, nil
+}
+
+// search finds out which of the seed's host keys the wallet has now: Vigil tells
+// what it keeps to any of them, and changes nothing by it.
+func search(ctx context.Context, cfg Config, seed Seed) (uint32, error) {
+	w := &Wallet{cfg: cfg, store: store{cfg.Store}}
+	defer w.Close()
+	if err := w.meet(ctx); err != nil {
+		return 0, err
+	}
+	var last error
+	for n := range uint32(maxEpochs) {
+		scalar, err := seed.host(w.st.Network, n)
+		if err != nil {
+			return 0, err
+		}
+		key, err := bip340.NewKey(scalar)
+		scalar.Burn()
+		if err != nil {
+			return 0, err
+		}
+		own := key.PubKey()
+		var answer vigilpb.RecoverAnswer
+		err = w.vigil.ask(ctx, "Recover", caller{own[:], key, n}, &vigilpb.RecoverRequest{}, &answer)
+		key.Burn()
+		if code := vigil.CodeOf(err); err != nil && code != vigil.CodeNotPermitted && code != vigil.CodeNotFound {
+			return 0, err
+		}
+		if err != nil {
+			last = cmp.Or(last, err)
+			continue
+		}
+		for _, e := range answer.Epochs {
+			if e.Number == answer.Active && slices.ContainsFunc(e.Hosts, func(h []byte) bool { return bytes.Equal(h, own[:]) }) {
+				return n, nil
+			}
+		}
+	}
+	return 0, cmp.Or(last, fmt.Errorf("%w: its wallet is of another device", ErrVigil))
 }
 
 // restore takes over what Vigil keeps for the host key. A seed helps when the last

@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"bytes"
 	"errors"
 	"testing"
 
@@ -151,8 +152,12 @@ func TestHostileRecover(t *testing.T) {
 	_, _, seed := w.create(client.CreateOptions{})
 	stranger, _ := newKey(t)
 	for name, lie := range map[string]func(*vigilpb.RecoverAnswer){
-		"id":        func(a *vigilpb.RecoverAnswer) { a.Wallet[0] ^= 1 },
-		"record":    func(a *vigilpb.RecoverAnswer) { a.Epochs[0].Record[40] ^= 1 },
+		"id": func(a *vigilpb.RecoverAnswer) { a.Wallet[0] ^= 1 },
+		"record": func(a *vigilpb.RecoverAnswer) {
+			r := bytes.Clone(a.Epochs[0].Record)
+			r[40] ^= 1
+			a.Epochs[0].Record = r
+		},
 		"no epoch":  func(a *vigilpb.RecoverAnswer) { a.Epochs = nil },
 		"three":     func(a *vigilpb.RecoverAnswer) { a.Epochs = append(a.Epochs, a.Epochs[0], a.Epochs[0]) },
 		"uncertain": func(a *vigilpb.RecoverAnswer) { a.Epochs[0].Certified = false },

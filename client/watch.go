@@ -22,14 +22,15 @@ type Event struct {
 	TimeLeft  int64  // seconds to act in; 0 when there is no hurry
 }
 
-// The kinds of event that only keep a stream alive.
-const (
-	eventOpen = "open"
-	eventBeat = "beat"
-)
+// EventOpen is the kind of a stream's first event: whatever happens from here on
+// is told.
+const EventOpen = "open"
 
-// Watch calls f with every event until ctx ends, the stream does, or f returns an
-// error, which Watch returns. Each event is signed by Vigil, and numbered: one
+// eventBeat only keeps a stream alive.
+const eventBeat = "beat"
+
+// Watch calls f with every event, the first of which is EventOpen, until ctx ends,
+// the stream does, or f returns an error, which Watch returns. Each event is signed by Vigil, and numbered: one
 // that is missing or repeated ends the stream with ErrVigil. Vigil ends every
 // stream after some time; open another then.
 func (w *Wallet) Watch(ctx context.Context, f func(Event) error) error {
@@ -56,7 +57,7 @@ func (w *Wallet) watch(ctx context.Context, f func(Event) error) (err error) {
 		if err := w.vigil.accept(method, req.hash, seq, stream.Msg(), &e); err != nil {
 			return err
 		}
-		if e.Kind == eventOpen || e.Kind == eventBeat {
+		if e.Kind == eventBeat {
 			continue
 		}
 		out := Event{Kind: e.Kind, At: e.At, Outpoints: e.Outpoints, Text: e.Text, Code: e.Code, TimeLeft: e.TimeLeft}
