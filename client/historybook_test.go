@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/btcsuite/btcd/chainhash/v2"
 	"github.com/btcsuite/btcd/wire/v2"
 
 	"github.com/vigil-ark/vigil"
@@ -33,6 +34,7 @@ type account struct {
 	onchain  map[wire.OutPoint]int64 // unrolled
 	limbo    map[string]int64        // what payments took that are not finalized, by txid
 	promises map[vigil.DelegateID]*promise
+	leaving  bool // it asked to leave Ark with something
 }
 
 // promise is a delegate that was signed and answered as stored.
@@ -164,7 +166,7 @@ func (b *book) reconcile(ctx context.Context, h *history) error {
 	}
 	for cause, flows := range batches {
 		for a, f := range flows {
-			if f.in-f.out != b.fee*f.inputs {
+			if left := f.in - f.out - b.fee*f.inputs; left != 0 && !b.left(h, cause, a, left) {
 				return fmt.Errorf("batch %s took %d sats in %d VTXOs of %s and gave %d; the fee is %d for each", cause, f.in, f.inputs, a.name, f.out, b.fee)
 			}
 			a.total -= f.in - f.out
@@ -176,6 +178,17 @@ func (b *book) reconcile(ctx context.Context, h *history) error {
 		}
 	}
 	return b.balanced()
+}
+
+// left says whether a batch paid sats on chain that the account wanted to leave
+// with.
+func (b *book) left(h *history, cause string, a *account, sats int64) bool {
+	id, err := chainhash.NewHashFromStr(cause)
+	if err != nil || !a.leaving {
+		return false
+	}
+	tx, known := h.op.Chain().Tx(*id)
+	return known && slicesIndex(tx.Msg.TxOut, sats) >= 0
 }
 
 // born notes where a new coin came from.

@@ -12,8 +12,10 @@ import (
 	"time"
 
 	"github.com/btcsuite/btcd/wire/v2"
+	"google.golang.org/grpc/codes"
 
 	"github.com/vigil-ark/vigil"
+	"github.com/vigil-ark/vigil/arktest"
 	"github.com/vigil-ark/vigil/client"
 	"github.com/vigil-ark/vigil/secret"
 	"github.com/vigil-ark/vigil/secret/search"
@@ -41,6 +43,7 @@ func calls() []historyStep {
 		{"refresh", 2, (*history).refresh},
 		{"recover", 1, (*history).recover},
 		{"keep", 2, (*history).keep},
+		{"exit", 1, (*history).exit},
 	}
 }
 
@@ -50,6 +53,8 @@ func drawStep(r *rand.Rand) historyStep {
 		historyStep{"away", 5, (*history).leave},
 		historyStep{"restart", 2, (*history).reboot},
 		historyStep{"crash", 6, (*history).crash},
+		historyStep{"rush", 4, (*history).rush},
+		historyStep{"blind", 2, (*history).blind},
 		historyStep{"lost answer", 2, (*history).loseAnswer},
 		historyStep{"operator restarts", 1, (*history).operatorRestarts},
 	))
@@ -188,6 +193,9 @@ func (h *history) delegate(ctx context.Context, r *rand.Rand) error {
 func (h *history) delegates(ctx context.Context, p *phone, opt client.DelegateOptions) error {
 	list, err := p.w.Delegate(ctx, opt)
 	h.promise(p, list...)
+	if vigil.CodeOf(err) == vigil.CodeValidAtInvalid && !opt.At.IsZero() {
+		return nil // later than a coin that expires soon
+	}
 	return h.excused("delegate", err)
 }
 
@@ -301,6 +309,67 @@ func (h *history) keep(ctx context.Context, r *rand.Rand) error {
 	h.promise(p, k.Delegated...)
 	h.say("   %s keeps: %d coins uncovered", p.name, k.Uncovered)
 	return h.excused("keep", err)
+}
+
+// exit leaves Ark with some sats, or with all.
+func (h *history) exit(ctx context.Context, r *rand.Rand) error {
+	p, sats := h.any(r), int64(0)
+	if r.IntN(2) == 0 {
+		sats = h.book.dust + r.Int64N(20_000)
+	}
+	h.say("   %s leaves with %d", p.name, sats)
+	p.leaving = true
+	_, err := p.w.Exit(ctx, somewhere, sats)
+	return h.excused("exit", err)
+}
+
+// rush makes a delegate due and calls while it is carried out.
+func (h *history) rush(ctx context.Context, r *rand.Rand) error {
+	h.rough, h.book.rough = true, "a rush"
+	call, p := drawOf(r, calls()), h.any(r)
+	if id, ok := p.chosen(r); ok {
+		if wait := p.promises[id].at - h.clock.Now().Unix(); wait > 0 {
+			if err := h.advance(ctx, time.Duration(wait+1)*time.Second); err != nil {
+				return err
+			}
+		}
+	}
+	phase := []arktest.Phase{arktest.PhaseRegistration, arktest.PhaseConfirmation, arktest.PhaseNonces, arktest.PhaseSignatures, arktest.PhaseForfeits}[r.IntN(5)]
+	h.say("   %s while a delegate of %s's is at %s", call.name, p.name, phase)
+	brief, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	_ = h.op.AwaitPhase(brief, phase) // it may not come: there is no delegate
+	return call.play(h, ctx, r)
+}
+
+// blind has Vigil answer while the operator does not, and things change that it
+// cannot know: the age that it states is true.
+func (h *history) blind(ctx context.Context, r *rand.Rand) error {
+	if h.rough {
+		if err := h.check(ctx); err != nil {
+			return err
+		}
+	}
+	if err := h.receive(ctx, r); err != nil {
+		return err
+	}
+	since := h.clock.Now().Unix()
+	h.op.Fault(arktest.Fault{Method: "GetVtxos", Code: codes.Unavailable})
+	defer h.op.ClearFaults()
+	h.clock.Advance(time.Duration(3+r.IntN(60)) * time.Second)
+	for _, p := range h.phone {
+		c, err := p.w.Coverage(ctx)
+		if err != nil {
+			return err
+		}
+		if c.KnownAt > since {
+			return fmt.Errorf("%s's coverage is known at %d, and since %d nobody could ask", p.name, c.KnownAt, since)
+		}
+		if until, some := h.book.safe(h, p.account, c.KnownAt); some && c.Until > until {
+			return fmt.Errorf("%s is told to be safe until %d; by what was known at %d it is until %d", p.name, c.Until, c.KnownAt, until)
+		}
+	}
+	return nil
 }
 
 // unroll brings a coin on chain, as anybody might.

@@ -398,9 +398,12 @@ func (s *settlement) withdraw(ctx context.Context) {
 	_ = withdraw(ctx, s.op, s.signer, s.coins)
 }
 
-// withdraw deletes at the operator whatever is registered over any of the coins.
+// withdraw deletes at the operator whatever is registered over any of the coins:
+// the proof is over all of them, since an intent may hold just one. On-chain coins
+// count for nothing there.
 func withdraw(ctx context.Context, op *operator.Client, signer cosigner, coins []coin) error {
-	p, err := newProof(intent.Message{Kind: intent.Delete}, coins[:1], nil)
+	coins = slices.DeleteFunc(slices.Clone(coins), func(c coin) bool { return c.boarding })
+	p, err := newProof(intent.Message{Kind: intent.Delete}, coins, nil)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/btcsuite/btcd/address/v2"
 	"github.com/btcsuite/btcd/chainhash/v2"
@@ -77,20 +78,17 @@ func (w *Wallet) settle(ctx context.Context, coins []coin) (Settled, error) {
 	return w.carryOut(ctx, p, coins, outs, nil)
 }
 
-func (w *Wallet) carryOut(ctx context.Context, p ark.Params, coins []coin, outs, onchain []*wire.TxOut) (Settled, error) {
+func (w *Wallet) carryOut(ctx context.Context, p ark.Params, coins []coin, outs, onchain []*wire.TxOut) (settled Settled, err error) {
 	w.spending.Lock()
 	defer w.spending.Unlock()
-	s := &settlement{op: w.op, params: p, signer: w, coins: coins, outs: outs, onchain: onchain, keep: w.keepBranch}
-	settled, err := s.run(ctx)
-	if errors.Is(err, operator.ErrDuplicate) && !coins[0].boarding {
-		// An intent over one of the coins is in the queue: a delegate that is being
-		// carried out, or an own one that was lost.
-		if err := withdraw(ctx, w.op, w, coins); err != nil {
-			return Settled{}, err
-		}
-		s = &settlement{op: w.op, params: p, signer: w, coins: coins, outs: outs, onchain: onchain, keep: w.keepBranch}
-		settled, err = s.run(ctx)
+	held := func(err error) bool {
+		return registered(err) && slices.ContainsFunc(coins, func(c coin) bool { return !c.boarding })
 	}
+	err = w.freeing(ctx, p, coins, held, func() (err error) {
+		s := &settlement{op: w.op, params: p, signer: w, coins: coins, outs: outs, onchain: onchain, keep: w.keepBranch}
+		settled, err = s.run(ctx)
+		return err
+	})
 	return settled, err
 }
 
@@ -237,24 +235,51 @@ func (w *Wallet) Send(ctx context.Context, to ark.Address, sats int64) (wire.Out
 	if err != nil {
 		return wire.OutPoint{}, err
 	}
-	err = w.submit(ctx, pay, p)
-	if registered(err) {
-		// A delegate of ours waits in the operator's queue; the delete proof frees
-		// its coins. The delegate ends when Vigil sees them spent.
-		if err = withdraw(ctx, w.op, w, coins); err == nil {
-			err = w.submit(ctx, pay, p)
-		}
-	}
+	// An intent that holds the coins may be a delegate's, which ends when Vigil sees
+	// them spent, or an own one that was lost.
+	err = w.freeing(ctx, p, coins, registered, func() error { return w.submit(ctx, pay, p) })
 	return wire.OutPoint{Hash: pay.id}, err
 }
 
-// codeRegistered is the operator's number for a coin that an intent holds.
-const codeRegistered = 4
+// freeEvery is the wait between two attempts to take an intent back.
+const freeEvery = 500 * time.Millisecond
 
-func registered(err error) bool {
-	var e *operator.Error
-	return errors.As(err, &e) && e.Code == codeRegistered
+// freeing does what an intent in the operator's queue may be in the way of, as held
+// says of its error: then the intent is taken back, and it is done again. While a
+// batch that lists the intent waits for its confirmation, the operator finds it in
+// no queue: that passes within a session.
+func (w *Wallet) freeing(ctx context.Context, p ark.Params, coins []coin, held func(error) bool, do func() error) error {
+	for range max(p.SessionSeconds, 1) * int64(time.Second/freeEvery) {
+		err := do()
+		if !held(err) {
+			return err
+		}
+		err = withdraw(ctx, w.op, w, coins)
+		if err == nil {
+			continue
+		}
+		if !queuedNot(err) {
+			return err
+		}
+		select {
+		case <-time.After(freeEvery):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return do()
 }
+
+// codeNoIntent is the operator's number for a proof that matches no intent.
+const codeNoIntent = 23
+
+func queuedNot(err error) bool {
+	var e *operator.Error
+	return errors.As(err, &e) && e.Code == codeNoIntent
+}
+
+// registered says whether an intent in the queue holds one of the coins.
+func registered(err error) bool { return errors.Is(err, operator.ErrDuplicate) }
 
 // payable accepts addresses of this operator's.
 func payable(to ark.Address, p ark.Params) error {
