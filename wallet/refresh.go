@@ -177,6 +177,16 @@ func (s *Service) AcknowledgeRefresh(ctx context.Context, c auth.Call, r *vigilp
 		if err != nil {
 			return err
 		}
+		k, err := st.epoch(st.row.Active)
+		if err != nil {
+			return err
+		}
+		// Vigil's own word comes first: the epoch before does not go until it is sure
+		// that Vigil has this one.
+		ack, err := s.keys.Acknowledge(ctx, k)
+		if err != nil {
+			return signed(err)
+		}
 		whole := !slices.Contains(acked, false)
 		if !slices.Equal(acked, e.Acked) || !bytes.Equal(sealed, e.Sealed) || whole && st.row.Retiring {
 			err = s.change(ctx, st, c, func(w *ledger.Wallet) {
@@ -196,13 +206,8 @@ func (s *Service) AcknowledgeRefresh(ctx context.Context, c auth.Call, r *vigilp
 				return signed(err)
 			}
 		}
-		k, err := st.epoch(st.row.Active)
-		if err != nil {
-			return err
-		}
-		ack, err := s.keys.Acknowledge(ctx, k)
 		a = &vigilpb.AcknowledgeRefreshAnswer{Epoch: st.row.Active, Retiring: st.row.Retiring, Ack: ack}
-		return signed(err)
+		return nil
 	})
 	return a, err
 }

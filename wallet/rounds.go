@@ -19,7 +19,8 @@ const Rest = 5 * time.Millisecond
 // Round looks at every wallet that the operator was not asked about for longer
 // than age: coins that came, went or were unrolled while its device was away end
 // delegates and raise events, and a share that a crash left behind is destroyed.
-// It holds no wallet in memory. An operator that is down ends it with its error.
+// It takes up no wallet but one that was refreshed. An operator that is down ends it
+// with its error.
 func (s *Service) Round(ctx context.Context, age time.Duration) error {
 	const page = 256
 	var from ledger.Cursor
@@ -64,7 +65,7 @@ func (s *Service) look(ctx context.Context, id vigil.WalletID, age time.Duration
 		return false, nil
 	}
 	if row.Active > 0 && !row.Retiring {
-		if err := s.keys.Erase(ctx, id, row.Active); err != nil {
+		if err := s.tidy(ctx, id); err != nil {
 			s.cfg.Log.Error("a share of an epoch that is over could not be destroyed", "wallet", id, "err", err)
 		}
 	}
@@ -77,6 +78,18 @@ func (s *Service) look(ctx context.Context, id vigil.WalletID, age time.Duration
 		s.cfg.Log.Error("a wallet's coins could not be taken in", "wallet", id, "err", err)
 	}
 	return true, nil
+}
+
+// tidy destroys the share of an epoch that is over, should a crash have left it. It
+// does so in the wallet's actor and by the row as it is there: beside a refresh it
+// would destroy the very share that is being made.
+func (s *Service) tidy(ctx context.Context, id vigil.WalletID) error {
+	return s.wallets.do(ctx, id, func(ctx context.Context, st *state) error {
+		if st.row.State != ledger.WalletActive || st.row.Active == 0 || st.row.Retiring {
+			return nil
+		}
+		return s.keys.Erase(ctx, id, st.row.Active)
+	})
 }
 
 // Sweep lets go of ceremonies that were abandoned.
