@@ -68,9 +68,10 @@ type admissions struct {
 // counts as one.
 const sourcesKept = 1 << 16
 
-// check refuses a source that made as many wallets as it may; take counts one.
+// check refuses a source that made as many wallets as it may; take counts one, or
+// refuses too: many may have been begun at once.
 func (a *admissions) check(source string, now time.Time) error { return a.at(source, now, 0) }
-func (a *admissions) take(source string, now time.Time)        { _ = a.at(source, now, 1) }
+func (a *admissions) take(source string, now time.Time) error  { return a.at(source, now, 1) }
 
 func (a *admissions) at(source string, now time.Time, more int) error {
 	if source == "" {
@@ -102,6 +103,7 @@ type founding struct {
 	delay     ark.Delay
 	threshold int
 	source    string
+	counted   bool // against its source
 	until     time.Time
 }
 
@@ -146,6 +148,26 @@ func (f *foundings) of(owner bip340.PubKey, session frost.SessionID, now time.Ti
 		return founding{}, vigil.Errorf(vigil.CodeCeremonyUnknown, "there is no such ceremony of this key, or it expired; begin a new one")
 	}
 	return what, nil
+}
+
+// count has take count the wallet against its source, once however often the last
+// step is repeated.
+func (f *foundings) count(owner bip340.PubKey, session frost.SessionID, take func() error) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	what, ok := f.open[owner]
+	if !ok || what.session != session {
+		return vigil.Errorf(vigil.CodeCeremonyUnknown, "the ceremony is over, or another took its place; begin a new one")
+	}
+	if what.counted {
+		return nil
+	}
+	if err := take(); err != nil {
+		return err
+	}
+	what.counted = true
+	f.open[owner] = what
+	return nil
 }
 
 func (f *foundings) has(owner bip340.PubKey) bool {

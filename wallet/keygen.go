@@ -184,6 +184,9 @@ func (s *Service) CertifyKeygen(ctx context.Context, c auth.Call, r *vigilpb.Cer
 		return nil, err
 	}
 	now := s.cfg.Now()
+	if err := s.founding.count(c.Key, id, func() error { return s.admit.take(what.source, now) }); err != nil {
+		return nil, err
+	}
 	plan := ledger.Plan{Wallet: made.Wallet, Secrets: made.Names, ExpiresAt: now.Add(2 * foundingFor).Unix(), NotBefore: now.Add(planFor).Unix()}
 	if err := s.ledger.Plan(ctx, plan); err != nil && !errors.Is(err, ledger.ErrTaken) {
 		return nil, stored(err) // taken: by this ceremony's attempt before
@@ -202,7 +205,6 @@ func (s *Service) CertifyKeygen(ctx context.Context, c auth.Call, r *vigilpb.Cer
 		return nil, stored(err)
 	default:
 		row = kept
-		s.admit.take(what.source, now)
 	}
 	ack, err := s.keys.Acknowledge(ctx, signer.Key{Info: made.Info, Hosts: made.Hosts, Record: made.Recovery})
 	if err != nil {

@@ -88,6 +88,30 @@ func TestWalletsAreBoundedInAllAndBySource(t *testing.T) {
 	}
 }
 
+// Wallets that one source makes at once count as those that it makes one after the
+// other: each is begun while there is room for it, and the last is refused.
+func TestASourceIsBoundedAlsoInWhatItMakesAtOnce(t *testing.T) {
+	w := newWorld(t, func(c *wallet.Config) { c.Limits.PerSource = 2 })
+	var nested func(depth int) error
+	var errs []error
+	nested = func(depth int) error {
+		d := newDevice(w, 2, 2)
+		d.source = "192.0.2.1"
+		d.spoil = func(round int, _ [][]byte) {
+			if round == 2 && depth > 1 { // the ceremony is at its last step now
+				errs = append(errs, nested(depth-1))
+			}
+		}
+		return d.create()
+	}
+	errs = append(errs, nested(3))
+	if errs[0] != nil || errs[1] != nil {
+		t.Fatal(errs)
+	}
+	refusedWith(t, errs[2], vigil.CodeTooManyWallets)
+	w.fsck()
+}
+
 // Thousands of ceremonies that nobody finishes: at most as many as are allowed are
 // open, memory does not grow with their number, and the disk holds no row of them
 // beyond what a request costs for a minute.
