@@ -69,7 +69,7 @@ func (p *parser) readBatch(doc *vigilpb.BatchProof) (*batchView, *Spend, error) 
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := b.onchain(s, len(leaf) > 0 || len(doc.GetNodes()) > 0); err != nil {
+	if err := p.onchain(b, s, len(leaf) > 0 || len(doc.GetNodes()) > 0); err != nil {
 		return nil, nil, err
 	}
 	if len(leaf) > 0 {
@@ -88,27 +88,21 @@ func (b *batchView) spends(op wire.OutPoint) int {
 
 // onchain finds every on-chain output of the intent in the commitment
 // transaction, each once, apart from the roots of its trees.
-func (b *batchView) onchain(s *Spend, hasTree bool) error {
+func (p *parser) onchain(b *batchView, s *Spend, hasTree bool) error {
 	taken := map[int]bool{tree.BatchOutput: hasTree}
 	for _, want := range s.Onchain {
-		at := slices.IndexFunc(b.commitment.UnsignedTx.TxOut, func(out *wire.TxOut) bool {
-			return out.Value == want.Amount && bytes.Equal(out.PkScript, want.Script)
-		})
-		for at >= 0 && taken[at] {
-			rest := b.commitment.UnsignedTx.TxOut[at+1:]
-			next := slices.IndexFunc(rest, func(out *wire.TxOut) bool {
-				return out.Value == want.Amount && bytes.Equal(out.PkScript, want.Script)
-			})
-			if next < 0 {
-				at = -1
-				break
+		found := false
+		for i, out := range b.commitment.UnsignedTx.TxOut {
+			at := wire.OutPoint{Hash: b.txid, Index: uint32(i)}
+			if taken[i] || p.others(at, s) || !sameOutput(out, wire.NewTxOut(want.Amount, want.Script)) {
+				continue
 			}
-			at += 1 + next
+			found, taken[i], p.claimed[at] = true, true, s.Key
+			break
 		}
-		if at < 0 {
+		if !found {
 			return invalid("the commitment transaction does not pay %d to %x on chain", want.Amount, want.Script)
 		}
-		taken[at] = true
 	}
 	return nil
 }
@@ -167,7 +161,7 @@ func (p *parser) branch(b *batchView, s *Spend, doc *vigilpb.BatchProof, leaf []
 	if err != nil {
 		return invalid("the branch: %w", err)
 	}
-	found := ownLeaf(t, cosigners[0], leaf)
+	found := p.ownLeaf(t, s, cosigners[0], leaf)
 	if found == nil {
 		return invalid("no leaf of the batch pays what the intent asked for, under its cosigner and the operator's")
 	}
@@ -184,10 +178,12 @@ func (p *parser) branch(b *batchView, s *Spend, doc *vigilpb.BatchProof, leaf []
 }
 
 // ownLeaf is a leaf under the intent's cosigner and one other key that pays what
-// the intent asked for, in order; nil when there is none.
-func ownLeaf(t *tree.Tree, cosigner bip340.PubKey, want []*wire.TxOut) *tree.Placed {
+// the intent asked for, in order, and no other intent; nil when there is none.
+func (p *parser) ownLeaf(t *tree.Tree, s *Spend, cosigner bip340.PubKey, want []*wire.TxOut) *tree.Placed {
 	for _, n := range t.Nodes() {
-		if n.Leaf() && len(n.Cosigners) == 2 && slices.Contains(n.Cosigners, cosigner) && slices.EqualFunc(n.Outputs(), want, sameOutput) {
+		at := wire.OutPoint{Hash: n.Txid}
+		if n.Leaf() && len(n.Cosigners) == 2 && slices.Contains(n.Cosigners, cosigner) && slices.EqualFunc(n.Outputs(), want, sameOutput) && !p.others(at, s) {
+			p.claimed[at] = s.Key
 			return n
 		}
 	}

@@ -105,7 +105,8 @@ type parser struct {
 	known   map[wire.OutPoint]ark.VTXO
 	middles map[Script]script.Tree // of checkpoints, by the script that they spend
 
-	cosigners int // in the branches so far
+	cosigners int                        // in the branches so far
+	claimed   map[wire.OutPoint][32]byte // leaves and on-chain outputs of batches, by the Key of the intent that they are for
 }
 
 func newParser(d descriptor.Descriptor, t Terms) (*parser, error) {
@@ -124,6 +125,7 @@ func newParser(d descriptor.Descriptor, t Terms) (*parser, error) {
 	p := &parser{
 		Terms: t, Descriptor: d, reader: script.NewReader(),
 		known: make(map[wire.OutPoint]ark.VTXO, len(t.VTXOs)), middles: map[Script]script.Tree{},
+		claimed: map[wire.OutPoint][32]byte{},
 	}
 	for i, tree := range []script.Tree{d.Tree(), d.Boarding(), d.TwoLeaf()} {
 		p.scripts = append(p.scripts, owned{Script(i), tree, tree.PkScript()})
@@ -222,6 +224,13 @@ func claimed(tx *wire.MsgTx, held map[int][]asset.Holding, unknown map[int]bool)
 		}
 	}
 	return nil
+}
+
+// others says whether an output of a batch was found for another intent: one gives
+// to one alone, however alike they are.
+func (p *parser) others(op wire.OutPoint, s *Spend) bool {
+	key, ok := p.claimed[op]
+	return ok && key != s.Key
 }
 
 // own says whether a script is the one at which the wallet receives in Ark.

@@ -2,6 +2,7 @@ package spend_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/btcsuite/btcd/psbt/v2"
@@ -279,4 +280,37 @@ func TestOnchainOutputs(t *testing.T) {
 	proof := s.proof
 	less := w.carry(&settlement{message: message, expiry: 2048, proof: proof}, []coin{a}, nil, []*wire.TxOut{w.own(3000)}, out)
 	w.refused("one of two", w.forfeits(less), vigil.CodeDocumentInvalid, "does not pay 3000")
+}
+
+// TestOneLeafGivesToOneIntent: of two intents that ask for the same, under the same
+// cosigner, each has its own leaf and its own output on chain.
+func TestOneLeafGivesToOneIntent(t *testing.T) {
+	w := newWorld(t)
+	a, b := w.coin(10, 10_000), w.coin(11, 10_000)
+	out := wire.NewTxOut(3000, append([]byte{0x00, 0x14}, make([]byte, 20)...))
+	message, onchain := w.register(), w.register(0)
+	for name, tt := range map[string]struct {
+		message string
+		leaf    []*wire.TxOut
+		outs    []*wire.TxOut
+		word    string
+	}{
+		"a leaf":             {message, []*wire.TxOut{w.own(9000)}, nil, "no leaf of the batch"},
+		"an on-chain output": {onchain, nil, []*wire.TxOut{out}, "does not pay 3000"},
+	} {
+		asked := slices.Concat(tt.leaf, tt.outs)
+		proof := w.proof(tt.message, []coin{b}, asked...)
+		w.fill(w.group, w.one(w.intent(tt.message, proof)), proof)
+		// The batch has connectors for both, and gives what one of them asks for.
+		first := w.carry(&settlement{message: tt.message, expiry: 2048, proof: w.proof(tt.message, []coin{a}, asked...)}, []coin{a, b}, nil, tt.leaf, tt.outs...)
+		second := w.again(first)
+		second.proof, first.forfeits, second.forfeits = proof, first.forfeits[:1], second.forfeits[1:]
+		for _, s := range []*settlement{first, second} {
+			w.one(w.forfeits(s))
+		}
+		_, err := w.parse(w.forfeits(first), w.forfeits(second))
+		if vigil.CodeOf(err) != vigil.CodeDocumentInvalid || !strings.Contains(err.Error(), tt.word) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }
