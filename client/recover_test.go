@@ -81,6 +81,9 @@ func idBytes(d *client.Wallet) []byte { id := d.ID(); return id[:] }
 // TestColdShare makes a 2-of-3 wallet of phone, Vigil and the owner's cold share,
 // and signs on with any one of them gone.
 func TestColdShare(t *testing.T) {
+	if testing.Short() {
+		t.Skip("more of the same arithmetic")
+	}
 	t.Parallel()
 	w := newWorld(t, arktest.Config{})
 	coldSeed := w.seed()
@@ -147,6 +150,9 @@ func TestColdShare(t *testing.T) {
 
 // TestHostileRecover has Vigil hand over another wallet or other scripts.
 func TestHostileRecover(t *testing.T) {
+	if testing.Short() {
+		t.Skip("more of the same arithmetic")
+	}
 	t.Parallel()
 	w := newWorld(t, arktest.Config{})
 	_, _, seed := w.create(client.CreateOptions{})

@@ -34,6 +34,9 @@ var vigilTrees = []string{
 // nor Vigil's help: expired coins are his at once, live ones are not, and what he
 // brings on chain waits for the recovery delay (spec section 12).
 func TestThiefWithTheRecoveryKey(t *testing.T) {
+	if testing.Short() {
+		t.Skip("more of the same arithmetic")
+	}
 	t.Parallel()
 	clock := &moved{}
 	w := newWorld(t, arktest.Config{Clock: clock})
