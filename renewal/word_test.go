@@ -61,7 +61,7 @@ func TestShorterBatchesForGood(t *testing.T) {
 	}
 	done := r.awaitState(rec.ID, delegate.Settled)
 	r.halt()
-	if done.StateSince <= coin.ExpiresAt {
+	if done.StateSince < coin.ExpiresAt { // both are cut to seconds
 		t.Errorf("settled at %d; the coin expired at %d", done.StateSince, coin.ExpiresAt)
 	}
 	r.renewed(done, coin)
