@@ -177,3 +177,19 @@ func TestDeletionIsRefusedAnnouncedWithdrawnAndWhole(t *testing.T) {
 	_, err = empty.remove(false, false)
 	refusedWith(t, err, vigil.CodeOperatorDown)
 }
+
+// A coin that somebody unrolled is on chain and still the wallet's: its exit needs
+// Vigil's share.
+func TestAnUnrolledCoinHoldsADeletionUp(t *testing.T) {
+	w := newWorld(t)
+	d := made(w, 2, 2)
+	v := d.coin(100_000)
+	w.op.set(func(o *fakeOperator) { v.Unrolled = true; o.coins[v.Outpoint] = v })
+	_, err := d.remove(false, false)
+	refusedWith(t, err, vigil.CodeCoinsRemain)
+	w.clock.add(time.Minute)
+	w.op.set(func(o *fakeOperator) { v.Spent, v.SpentBy = true, "01"; o.coins[v.Outpoint] = v })
+	if a, err := d.remove(false, false); err != nil || !a.GetDeleted() {
+		t.Fatalf("%v, %v", a, err)
+	}
+}

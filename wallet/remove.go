@@ -67,7 +67,9 @@ func (s *Service) DeleteWallet(ctx context.Context, c auth.Call, r *vigilpb.Dele
 }
 
 // remaining counts the coins of a wallet, as the operator knows them now: nothing
-// is deleted on a guess.
+// is deleted on a guess. One that is on chain counts until it is known to be spent:
+// the group's leaf under it needs the share that would be deleted. Of what was paid
+// to the boarding address the operator tells nothing; the device knows.
 func (s *Service) remaining(ctx context.Context, st *state) (int, error) {
 	if st.row.State == ledger.WalletPending {
 		return 0, nil // it never had an address
@@ -82,7 +84,7 @@ func (s *Service) remaining(ctx context.Context, st *state) (int, error) {
 	held, err := s.ledger.VTXOsOf(ctx, st.row.ID)
 	n := 0
 	for _, h := range held {
-		if h.Fate == ledger.Unspent {
+		if h.Fate != ledger.Spent {
 			n++
 		}
 	}
