@@ -152,12 +152,12 @@ func ParseBackup(raw []byte) (b Backup, d descriptor.Descriptor, err error) {
 // fetchExits gets what brings coins on chain that the device does not have yet:
 // from Vigil, which keeps the branches of its renewals, else from the operator.
 // Nothing is kept unverified. It also forgets that of coins which are gone.
-func (w *Wallet) fetchExits(ctx context.Context, coins []Coin) error {
+func (w *Wallet) fetchExits(ctx context.Context, coins []ark.VTXO) error {
 	have, err := w.store.exits(ctx)
 	if err != nil {
 		return err
 	}
-	var lacking []Coin
+	var lacking []ark.VTXO
 	for _, c := range coins {
 		if !have[c.Outpoint] && !c.Swept {
 			lacking = append(lacking, c)
@@ -173,15 +173,12 @@ func (w *Wallet) fetchExits(ctx context.Context, coins []Coin) error {
 		return nil
 	}
 	branches, err := w.branches(ctx)
-	if err != nil && !errors.Is(err, ErrUnreachable) {
-		return err
+	if err != nil {
+		w.cfg.Log.Warn("no branches from Vigil", "reason", err)
 	}
 	var got []string
 	for _, c := range lacking {
-		d, commitments, err := w.exitOf(ctx, c, branches)
-		if err == nil {
-			err = d.verify(func(id chainhash.Hash) (*wire.MsgTx, error) { return w.commitment(ctx, id, commitments) })
-		}
+		d, err := w.fetchExit(ctx, c, branches[c.Outpoint.String()])
 		if err != nil {
 			w.cfg.Log.Warn("exit data not to be had", "outpoint", c.Outpoint, "reason", err)
 			continue
@@ -195,6 +192,18 @@ func (w *Wallet) fetchExits(ctx context.Context, coins []Coin) error {
 		return nil
 	}
 	return w.ask(ctx, "AcknowledgeBranches", &vigilpb.AcknowledgeBranchesRequest{Outpoints: got}, &vigilpb.AcknowledgeBranchesAnswer{})
+}
+
+// fetchExit takes the branch that Vigil gave, if it is one, or the operator's.
+func (w *Wallet) fetchExit(ctx context.Context, c ark.VTXO, b *vigilpb.Branch) (ExitData, error) {
+	if b != nil {
+		d, err := w.exitOf(ctx, c, b)
+		if err == nil {
+			return d, nil
+		}
+		w.cfg.Log.Warn("Vigil's branch does not bring the coin on chain", "outpoint", c.Outpoint, "reason", err)
+	}
+	return w.exitOf(ctx, c, nil)
 }
 
 // forgetExit drops the exit data of a coin, unless it may still be needed: a
@@ -222,28 +231,26 @@ func (w *Wallet) branches(ctx context.Context) (map[string]*vigilpb.Branch, erro
 	return out, nil
 }
 
-// exitOf makes the exit data of a coin, with the commitment transaction when it
-// came along.
-func (w *Wallet) exitOf(ctx context.Context, c Coin, branches map[string]*vigilpb.Branch) (ExitData, *wire.MsgTx, error) {
-	d := ExitData{Outpoint: c.Outpoint.String(), Amount: c.Amount, Script: c.Script, ExpiresAt: c.ExpiresAt}
+// exitOf makes the exit data of a coin of Vigil's branch, or without one of what
+// the operator has, and verifies them.
+func (w *Wallet) exitOf(ctx context.Context, c ark.VTXO, b *vigilpb.Branch) (d ExitData, err error) {
+	d = ExitData{Outpoint: c.Outpoint.String(), Amount: c.Amount, Script: c.Script, ExpiresAt: c.ExpiresAt}
 	if len(c.CommitmentTxs) > 0 {
 		d.Commitment = c.CommitmentTxs[0].String()
 	}
-	b := branches[d.Outpoint]
+	var came *wire.MsgTx
 	if b == nil {
-		txs, err := virtualTxs(ctx, w.op, c.Outpoint)
-		d.Txs = txs
-		return d, nil, err
+		if d.Txs, err = virtualTxs(ctx, w.op, c.Outpoint); err != nil {
+			return d, err
+		}
+	} else if d.Txs = b.Txs; b.Commitment != "" {
+		p, err := script.ParsePSBT(b.Commitment, script.OperatorLimits())
+		if err != nil {
+			return d, err
+		}
+		came = p.UnsignedTx
 	}
-	d.Txs = b.Txs
-	if b.Commitment == "" {
-		return d, nil, nil
-	}
-	p, err := script.ParsePSBT(b.Commitment, script.OperatorLimits())
-	if err != nil {
-		return d, nil, err
-	}
-	return d, p.UnsignedTx, nil
+	return d, d.verify(func(id chainhash.Hash) (*wire.MsgTx, error) { return w.commitment(ctx, id, came) })
 }
 
 // commitment finds a commitment transaction: on chain, where it has to be, or as

@@ -19,16 +19,21 @@ type Kept struct {
 }
 
 // Keep is what a device does whenever it is online: it finishes a payment or a
-// refresh that broke off, moves coins that stand at a script without a recovery leaf, fetches
-// the exit data that it lacks, and covers whatever no delegate covers: the client
-// rule, "no active delegate and coins not empty".
+// refresh that broke off, fetches the exit data that it lacks, moves coins that
+// stand at a script without a recovery leaf, and covers whatever no delegate
+// covers: the client rule, "no active delegate and coins not empty". What fails of
+// it keeps the rest from nothing. Exit data come of the operator, too: they are for
+// the day on which Vigil says nothing, or no.
 func (w *Wallet) Keep(ctx context.Context) (k Kept, err error) {
-	if err := errors.Join(w.finishRefresh(ctx), w.finishPayment(ctx)); err != nil {
-		return k, err
+	err = w.resume(ctx)
+	seen, failed := w.coins(ctx)
+	if failed != nil {
+		return k, errors.Join(err, failed)
 	}
-	coins, err := w.VTXOs(ctx)
-	if err != nil {
-		return k, err
+	err = errors.Join(err, w.fetchExits(ctx, seen))
+	coins, failed := w.VTXOs(ctx)
+	if failed != nil {
+		return k, errors.Join(err, failed)
 	}
 	var stray []wire.OutPoint
 	for _, c := range coins {
@@ -37,28 +42,33 @@ func (w *Wallet) Keep(ctx context.Context) (k Kept, err error) {
 		}
 	}
 	if len(stray) > 0 {
-		s, err := w.Renew(ctx, stray...)
-		if err != nil {
-			return k, err
+		s, failed := w.Renew(ctx, stray...)
+		if !errors.Is(failed, ErrDust) && !errors.Is(failed, ErrFunds) { // a stranger's dust stays where it is
+			err = errors.Join(err, failed)
 		}
-		k.Moved = s.Coins
-		if coins, err = w.VTXOs(ctx); err != nil {
-			return k, err
+		if k.Moved = s.Coins; failed == nil {
+			if coins, failed = w.VTXOs(ctx); failed != nil {
+				return k, errors.Join(err, failed)
+			}
 		}
-	}
-	if err := w.fetchExits(ctx, coins); err != nil {
-		return k, err
 	}
 	if !slices.ContainsFunc(coins, func(c Coin) bool { return !c.Covered }) {
-		return k, nil
+		return k, err
 	}
-	k.Delegated, err = w.Delegate(ctx, DelegateOptions{})
+	k.Delegated, failed = w.Delegate(ctx, DelegateOptions{})
 	for _, c := range coins {
 		if !c.Covered && !slices.ContainsFunc(k.Delegated, func(d Delegated) bool { return slices.Contains(d.Coins, c.Outpoint) }) {
 			k.Uncovered++
 		}
 	}
-	return k, err
+	return k, errors.Join(err, failed)
+}
+
+// resume takes up what broke off, and waits for what is under way in this process.
+func (w *Wallet) resume(ctx context.Context) error {
+	w.spending.Lock()
+	defer w.spending.Unlock()
+	return errors.Join(w.finishRefresh(ctx), w.finishPayment(ctx))
 }
 
 // keepEvery is how often Run looks when nothing is announced.
