@@ -18,7 +18,7 @@ import (
 )
 
 // CreateOptions are the owner's choices; the zero value is a 2-of-2 wallet with
-// the server's default recovery delay.
+// the default recovery delay.
 type CreateOptions struct {
 	// Cold are shares beside the device's and Vigil's, which the owner keeps: one
 	// makes a 2-of-3 wallet.
@@ -27,7 +27,7 @@ type CreateOptions struct {
 	Threshold int
 	// Token is what a server asks for that registers by token.
 	Token string
-	// RecoveryDelay is how long leaf 4 waits; 0 is the server's default.
+	// RecoveryDelay is how long leaf 4 waits; 0 is descriptor.DefaultRecovery.
 	RecoveryDelay ark.Delay
 	// Name of the device, for its owner.
 	Name string
@@ -49,12 +49,31 @@ func Create(ctx context.Context, cfg Config, seed Seed, opt CreateOptions) (*Wal
 	case w.st.Acknowledged:
 		w.Close()
 		return nil, ErrExists
+	default:
+		if err := w.of(seed); err != nil {
+			w.Close()
+			return nil, err
+		}
 	}
 	if err := w.create(ctx, opt); err != nil {
 		w.Close()
 		return nil, err
 	}
 	return w, nil
+}
+
+// of holds the seed against what is in the store: the words that the owner keeps
+// must be those of the keys.
+func (w *Wallet) of(seed Seed) error {
+	recovery, err := seed.recovery(w.st.Network)
+	if err != nil {
+		return err
+	}
+	defer recovery.Burn()
+	if x := recovery.PubKey().XOnly(); string(x[:]) != string(w.st.RecoveryKey) {
+		return fmt.Errorf("%w: the store was begun with other words; give those, or begin in an empty store", ErrSeed)
+	}
+	return nil
 }
 
 // begin writes the first state of a device: its keys, made of the seed, and with
@@ -132,6 +151,9 @@ func (w *Wallet) meet(ctx context.Context) error {
 func (w *Wallet) create(ctx context.Context, opt CreateOptions) error {
 	if opt.Threshold == 0 {
 		opt.Threshold = 2
+	}
+	if opt.RecoveryDelay == 0 { // not what a server says: it is the way out from it
+		opt.RecoveryDelay = descriptor.DefaultRecovery
 	}
 	key, err := w.hostKey(ctx, 0)
 	if err != nil {
@@ -334,6 +356,9 @@ func (w *Wallet) acknowledge(ctx context.Context, cold []*ColdShare) error {
 	}
 	if err := chilldkg.VerifyAcknowledgment(params, e.Record, vigilID, answer.Ack); err != nil {
 		return fmt.Errorf("%w: its acknowledgment: %w", ErrVigil, err)
+	}
+	if answer.State == statePending {
+		return fmt.Errorf("%w: cold shares have not acknowledged", ErrPending)
 	}
 	return w.update(ctx, func(st *state) error { st.Acknowledged = true; return nil })
 }

@@ -90,6 +90,12 @@ func (p walletPlace) begin(env *environment, with peers) (client.Config, *sealed
 		return client.Config{}, nil, fmt.Errorf("the device's store in %s: %w", p.storeDir(), err)
 	}
 	cfg, err := with.config(env, store)
+	if err == nil {
+		// Before the wallet is made: one that nobody can open would be lost.
+		if _, missing := os.Stat(p.peersFile()); missing != nil {
+			err = p.remember(with)
+		}
+	}
 	if err != nil {
 		return cfg, nil, errors.Join(err, store.Close())
 	}
@@ -257,6 +263,18 @@ type walletCreateCmd struct {
 	TokenFile string `help:"File with the token that a Vigil asks for which registers by token." placeholder:"FILE" type:"path" env:"-"`
 }
 
+// words are new ones, to be shown, or those of an attempt before, whose keys the
+// device has: others would be of no use.
+func (c *walletCreateCmd) words(env *environment) (seed client.Seed, fresh bool, err error) {
+	if _, err := os.Stat(c.storeDir()); err == nil && c.WordsFile == "" {
+		fmt.Fprintf(env.stderr, "An attempt before made the keys in %s. Give the words that it showed, or begin in another --wallet-dir.\n", c.storeDir())
+		seed, err = c.read(env)
+		return seed, false, err
+	}
+	seed, err = c.seed(env)
+	return seed, c.WordsFile == "", err
+}
+
 // Run makes the wallet. It may be called again until it succeeds.
 func (c *walletCreateCmd) Run(env *environment) (err error) {
 	var token string
@@ -267,12 +285,12 @@ func (c *walletCreateCmd) Run(env *environment) (err error) {
 		}
 		token = strings.TrimSpace(string(raw))
 	}
-	seed, err := c.seed(env)
+	seed, fresh, err := c.words(env)
 	if err != nil {
 		return err
 	}
 	defer seed.Burn()
-	if c.WordsFile == "" { // before anything is made of them
+	if fresh { // before anything is made of them
 		err := seed.Words(func(b []byte) error {
 			_, err := fmt.Fprintf(env.stdout, "Seed words, shown this once. Write them down; with them and a backup the coins can always be had:\n\n  %s\n\n", b)
 			return err
