@@ -58,7 +58,9 @@ type fake struct {
 	lie   func(method string, answer proto.Message)
 	forge func(method string, a *vigilpb.SignedAnswer)
 	drop  func(method string) bool
-	down  bool
+	// refuse says no to a call before it is looked at.
+	refuse func(method string) bool
+	down   bool
 }
 
 func newFake(t *testing.T, params ark.Params, now func() time.Time) *fake {
@@ -99,6 +101,9 @@ func (f *fake) serve(w http.ResponseWriter, r *http.Request) {
 		f.calls[method]++
 		if f.down {
 			return nil, connect.NewError(connect.CodeUnavailable, errors.New("down"))
+		}
+		if f.refuse != nil && f.refuse(method) {
+			return nil, refusal(errors.New("no"))
 		}
 		a, err := f.answer(r.URL.Path, method, req.Msg)
 		if err != nil {

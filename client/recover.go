@@ -131,7 +131,7 @@ func (w *Wallet) restore(ctx context.Context, key *bip340.Key, opt CreateOptions
 			return err
 		}
 	}
-	d, err := w.checkDescriptor(ctx, last.key, answer.GetDescriptor_(), 0)
+	d, err := w.checkDescriptor(ctx, last.key, answer.GetDescriptor_(), opt.RecoveryDelay)
 	if err != nil {
 		return err
 	}
@@ -146,7 +146,8 @@ func (w *Wallet) restore(ctx context.Context, key *bip340.Key, opt CreateOptions
 		st.ID, st.Threshold = last.id, last.threshold
 		st.Epochs, st.Cutover = []epoch{last.epoch}, refresh.Cutover{Active: last.Number}
 		st.Wallet, st.Descriptor = x[:], d.Encode()
-		st.Acknowledged = answer.State != statePending
+		// Create acknowledges by itself, whatever Vigil says of it.
+		st.Acknowledged = answer.State != statePending && (seed != nil || last.Number > 0)
 		return nil
 	})
 	if err != nil {
@@ -272,6 +273,9 @@ func restoreEpoch(host *chilldkg.HostKey, e *vigilpb.WalletEpoch, before secret.
 	}
 	if err != nil {
 		return out, share, err
+	}
+	if got.Info.Epoch() != e.Number {
+		return out, got.Share, fmt.Errorf("%w: the record of epoch %d for %d", ErrVigil, got.Info.Epoch(), e.Number)
 	}
 	out.Info, out.key, out.id, out.threshold = got.Info.Encode(), got.Info.PubKey(), got.ID, got.Info.Threshold()
 	return out, got.Share, nil

@@ -271,6 +271,11 @@ func (w *Wallet) lateCertificate(ctx context.Context, number uint32) error {
 	if at < 0 {
 		return fmt.Errorf("%w: it neither has epoch %d nor says so", ErrVigil, number)
 	}
+	// A certificate of what this device signed last, and of no refresh before that
+	// Vigil called void.
+	if e, err := w.st.epoch(number); err != nil || !bytes.HasPrefix(answer.Epochs[at].Record, e.Record) {
+		return errors.Join(err, fmt.Errorf("%w: epoch %d is of another refresh", ErrVigil, number))
+	}
 	host, err := w.ceremonyKey(ctx, number)
 	if err != nil {
 		return err

@@ -1,0 +1,117 @@
+package client_test
+
+import (
+	"errors"
+	"slices"
+	"testing"
+
+	"github.com/btcsuite/btcd/wire/v2"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/vigil-ark/vigil"
+	"github.com/vigil-ark/vigil/ark"
+	"github.com/vigil-ark/vigil/ark/descriptor"
+	"github.com/vigil-ark/vigil/arktest"
+	"github.com/vigil-ark/vigil/client"
+	"github.com/vigil-ark/vigil/secret/secrettest"
+	"github.com/vigil-ark/vigil/vigilpb"
+)
+
+// TestOtherWords has an owner go on with other words than an attempt before: no
+// wallet may come of it whose words the owner does not have.
+func TestOtherWords(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, arktest.Config{})
+	store, seed := secrettest.NewMemory(), w.seed()
+	w.vigil.drop = func(m string) bool { return m == "BeginKeygen" }
+	if _, err := client.Create(w.ctx, w.config(store), seed, client.CreateOptions{}); !errors.Is(err, client.ErrUnreachable) {
+		t.Fatal(err)
+	}
+	w.vigil.mu.Lock()
+	w.vigil.drop = nil
+	w.vigil.mu.Unlock()
+	if d, err := client.Create(w.ctx, w.config(store), w.seed(), client.CreateOptions{}); !errors.Is(err, client.ErrSeed) {
+		t.Fatalf("with other words: %v %v", d, err)
+	}
+	d, err := client.Create(w.ctx, w.config(store), seed, client.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Close()
+}
+
+// TestRecoveryDelay has Vigil propose a longer way out than the default, at once
+// and for a wallet that it claims to have: neither is taken, and no address shown.
+func TestRecoveryDelay(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, arktest.Config{})
+	f := w.vigil
+	longer := func() []byte {
+		d := f.desc
+		d.RecoveryDelay, d.BoardingRecoveryDelay = ark.MaxDelay, ark.MaxDelay
+		return d.Encode()
+	}
+	f.lie = func(_ string, a proto.Message) {
+		switch a := a.(type) {
+		case *vigilpb.CertifyKeygenAnswer:
+			a.Descriptor_ = longer()
+		case *vigilpb.RecoverAnswer:
+			a.Descriptor_, a.State = longer(), "active"
+		}
+	}
+	store, seed := secrettest.NewMemory(), w.seed()
+	for _, what := range []string{"certified", "found"} {
+		if d, err := client.Create(w.ctx, w.config(store), seed, client.CreateOptions{}); !errors.Is(err, client.ErrVigil) {
+			t.Fatalf("%s: %v %v", what, d, err)
+		}
+	}
+	if f.calls["Recover"] == 0 || f.calls["AcknowledgeKeygen"] > 0 {
+		t.Fatal(f.calls)
+	}
+	f.lie = func(_ string, a proto.Message) {
+		if a, ok := a.(*vigilpb.RecoverAnswer); ok {
+			a.State = "active" // before anybody acknowledged
+		}
+	}
+	d, err := client.Create(w.ctx, w.config(store), seed, client.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if !f.active || d.Descriptor().RecoveryDelay != descriptor.DefaultRecovery {
+		t.Fatalf("acknowledged %v, recovery after %v", f.active, d.Descriptor().RecoveryDelay)
+	}
+}
+
+// TestKeepAgainst has Vigil refuse, and a stranger pay dust to the script that is
+// never offered: the device fetches its way out all the same, and covers the rest.
+func TestKeepAgainst(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, arktest.Config{})
+	d, _, _ := w.create(client.CreateOptions{})
+	ops, err := w.op.Mint(w.output(d, 40_000))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.op.Mine(1); err != nil {
+		t.Fatal(err)
+	}
+	w.vigil.refuse = func(m string) bool { return true }
+	if _, err := d.Keep(w.ctx); vigil.CodeOf(err) != vigil.CodeInternal {
+		t.Fatal(err)
+	}
+	b, err := d.Export(w.ctx)
+	if err != nil || len(b.Coins) != 1 || b.Coins[0].Outpoint != ops[0].String() {
+		t.Fatalf("%d coins can leave: %v", len(b.Coins), err)
+	}
+	w.vigil.mu.Lock()
+	w.vigil.refuse = nil
+	w.vigil.mu.Unlock()
+	if _, err := w.op.Mint(wire.NewTxOut(100, d.Descriptor().TwoLeaf().PkScript())); err != nil {
+		t.Fatal(err)
+	}
+	k, err := d.Keep(w.ctx)
+	if err != nil || len(k.Delegated) != 1 || !slices.Equal(k.Delegated[0].Coins, ops) || len(k.Moved) > 0 {
+		t.Fatalf("%+v %v", k, err)
+	}
+}
