@@ -110,9 +110,10 @@ type founding struct {
 // foundings are those under way, one for each device's host key: a later one
 // takes an earlier one's place. They live in memory alone.
 type foundings struct {
-	most int
-	mu   sync.Mutex
-	open map[bip340.PubKey]founding
+	most      int
+	perSource int
+	mu        sync.Mutex
+	open      map[bip340.PubKey]founding
 }
 
 // foundingFor is how long a founding may take: the ceremony's own deadline.
@@ -123,6 +124,9 @@ func (f *foundings) add(owner bip340.PubKey, what founding, now time.Time) error
 	defer f.mu.Unlock()
 	if f.open == nil {
 		f.open = map[bip340.PubKey]founding{}
+	}
+	if n := f.from(what.source, owner, now); n >= f.perSource {
+		return vigil.Errorf(vigil.CodeTooManyCeremonies, "%d wallets are being made from this address at once, which is as many as may be; retry later", n)
 	}
 	if _, again := f.open[owner]; !again && len(f.open) >= f.most {
 		for key, old := range f.open {
@@ -137,6 +141,20 @@ func (f *foundings) add(owner bip340.PubKey, what founding, now time.Time) error
 	what.until = now.Add(foundingFor)
 	f.open[owner] = what
 	return nil
+}
+
+// from counts what one source has under way, but for the owner's own: it must not
+// take the places of all others, nor those of refreshes.
+func (f *foundings) from(source string, owner bip340.PubKey, now time.Time) (n int) {
+	if source == "" {
+		return 0 // in the same process
+	}
+	for key, old := range f.open {
+		if key != owner && old.source == source && !now.After(old.until) {
+			n++
+		}
+	}
+	return n
 }
 
 // of returns what the owner of a ceremony said at its beginning.

@@ -104,12 +104,36 @@ func TestASourceIsBoundedAlsoInWhatItMakesAtOnce(t *testing.T) {
 		}
 		return d.create()
 	}
-	errs = append(errs, nested(3))
+	errs = append(errs, nested(1), nested(2))
 	if errs[0] != nil || errs[1] != nil {
 		t.Fatal(errs)
 	}
 	refusedWith(t, errs[2], vigil.CodeTooManyWallets)
 	w.fsck()
+}
+
+// One source that begins wallets and finishes none leaves the others their places.
+func TestASourceHoldsFewCeremoniesOpen(t *testing.T) {
+	w := newWorld(t, func(c *wallet.Config) { c.Limits.PerSource = 2 })
+	begin := func(d *device, source string) error {
+		d.source = source
+		_, err := d.begin()
+		return err
+	}
+	first := newDevice(w, 2, 2)
+	for _, d := range []*device{first, newDevice(w, 2, 2), first} { // the first one begins anew
+		if err := begin(d, "192.0.2.1"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	refusedWith(t, begin(newDevice(w, 2, 2), "192.0.2.1"), vigil.CodeTooManyCeremonies)
+	if err := begin(newDevice(w, 2, 2), "192.0.2.2"); err != nil {
+		t.Fatal(err)
+	}
+	w.clock.add(11 * time.Minute)
+	if err := begin(newDevice(w, 2, 2), "192.0.2.1"); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // Thousands of ceremonies that nobody finishes: at most as many as are allowed are

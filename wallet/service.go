@@ -53,7 +53,7 @@ type Config struct {
 // Limits bound what wallets may hold and ask. Zero fields take their defaults.
 type Limits struct {
 	Wallets      int           // known at once; default 1,000,000
-	PerSource    int           // made from one source in a day; default 20
+	PerSource    int           // made from one source in a day, and under way at once; default 20
 	Ceremonies   int           // open at once; default 1024
 	Participants int           // of one key; default 16
 	Devices      int           // of one wallet; default 16, which is also the most
@@ -174,7 +174,7 @@ func New(cfg Config, p Ports) *Service {
 		contexts: musig2.NewCache(contexts),
 	}
 	l := s.cfg.Limits
-	s.founding = foundings{most: l.Ceremonies}
+	s.founding = foundings{most: l.Ceremonies, perSource: l.PerSource}
 	s.admit = admissions{perSource: l.PerSource}
 	s.refusals = refusals{most: l.Audited}
 	s.wallets = newRegistry(bounds[state]{
