@@ -157,6 +157,10 @@ func TestWalletDamageIsFound(t *testing.T) {
 		}},
 		"request gone": {"replay", func(h *house) { h.drop("replay", townID[:]) }},
 		"answer gone":  {"replay", func(h *house) { h.drop("answers", townID[:]) }},
+		"answer gone and not counted": {"replay", func(h *house) {
+			h.drop("answers", townID[:])
+			h.put("counts", []byte("answers"), []byte{1, 0})
+		}},
 		"requests miscounted": {"replay", func(h *house) {
 			h.drop("counts", []byte("requests"))
 		}},

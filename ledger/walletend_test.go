@@ -283,6 +283,25 @@ func TestDeletionIsTakenUpAgain(t *testing.T) {
 	}
 }
 
+// TestExitDataGoesWithTheWallet also when the record of the renewal was pruned.
+func TestExitDataGoesWithTheWallet(t *testing.T) {
+	x, ctx := newTown(t, nil), t.Context()
+	w := x.create(1)
+	x.drive(x.submit(1, 1, 1), append(slices.Clone(toCommitment), delegate.Confirmed)...)
+	x.at += 1000
+	if _, err := x.l.Prune(ctx, unix(x.at), 10); err != nil {
+		t.Fatal(err)
+	}
+	if x.count("branches") != 1 || x.count("delegate_sessions") != 0 {
+		t.Fatal(x.count("branches"), x.count("delegate_sessions"))
+	}
+	x.must(x.l.DeleteWallet(ctx, w, ledger.Extras{}))
+	if x.count("branches") != 0 || x.count("commitments") != 0 {
+		t.Fatal("exit data of nobody")
+	}
+	x.clean()
+}
+
 // TestDamagedRecordsAreDeletedToo with the rows that only they could name.
 func TestDamagedRecordsAreDeletedToo(t *testing.T) {
 	x, ctx := newTown(t, nil), t.Context()
