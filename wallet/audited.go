@@ -47,7 +47,11 @@ func (s *Service) refused(ctx context.Context, row *ledger.Wallet, c auth.Call, 
 	if !errors.As(err, &known) || !decided(known.Code) {
 		return err
 	}
-	left, ok := s.refusals.take(row.ID, s.cfg.Now())
+	budget := &s.refusals
+	if known.Code == vigil.CodeNotPermitted {
+		budget = &s.strangers // who must not use up what the wallet's own keys are noted by
+	}
+	left, ok := budget.take(row.ID, s.cfg.Now())
 	if !ok {
 		return err
 	}

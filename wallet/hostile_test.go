@@ -144,6 +144,24 @@ func TestRefusalsAreBounded(t *testing.T) {
 	}
 }
 
+// Strangers who knock at a wallet until none of it is written down any more do not
+// keep what is refused to its own keys out of the audit.
+func TestStrangersHideNoRefusals(t *testing.T) {
+	w := newWorld(t, func(c *wallet.Config) { c.Limits.Audited = 5 })
+	d := made(w, 2, 2)
+	before := len(w.decisions())
+	stranger := fresh(t).PubKey()
+	for range 10 {
+		refusedWith(t, w.service.Permit(t.Context(), w.caller("Sign", stranger, d.id, 0)), vigil.CodeNotPermitted)
+	}
+	if n := len(w.decisions()) - before; n != 5 {
+		t.Fatalf("%d refusals of strangers are written down, want 5", n)
+	}
+	_, err := d.prepare(99)
+	refusedWith(t, err, vigil.CodeMalformed)
+	w.audited("PrepareDelegates", vigil.CodeMalformed)
+}
+
 // panicking is an operator at which a wallet's work panics.
 type panicking struct{ *fakeOperator }
 

@@ -144,12 +144,13 @@ type Service struct {
 	op         Operator
 	hub        Hub
 
-	wallets  *registry[state]
-	founding foundings
-	admit    admissions
-	nonces   nonceMemory
-	refusals refusals
-	contexts *musig2.Cache
+	wallets   *registry[state]
+	founding  foundings
+	admit     admissions
+	nonces    nonceMemory
+	refusals  refusals
+	strangers refusals // of keys that are none of the wallet's
+	contexts  *musig2.Cache
 
 	mu       sync.Mutex
 	asked    time.Time      // when the parameters were last asked for
@@ -176,7 +177,7 @@ func New(cfg Config, p Ports) *Service {
 	l := s.cfg.Limits
 	s.founding = foundings{most: l.Ceremonies, perSource: l.PerSource}
 	s.admit = admissions{perSource: l.PerSource}
-	s.refusals = refusals{most: l.Audited}
+	s.refusals, s.strangers = refusals{most: l.Audited}, refusals{most: l.Audited}
 	s.wallets = newRegistry(bounds[state]{
 		load: s.load, gone: func(st *state) bool { return st.gone }, panicked: s.quarantined, mailbox: l.Mailbox, active: l.Active, linger: l.Linger, patience: patience,
 	})
