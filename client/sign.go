@@ -10,6 +10,7 @@ import (
 	"github.com/btcsuite/btcd/chainhash/v2"
 	"github.com/btcsuite/btcd/psbt/v2"
 
+	"github.com/vigil-ark/vigil/ark"
 	"github.com/vigil-ark/vigil/ark/batch"
 	"github.com/vigil-ark/vigil/ark/spend"
 	"github.com/vigil-ark/vigil/ark/tree"
@@ -273,9 +274,13 @@ func (w *Wallet) signRequest(ctx context.Context, docs []*document) (*vigilpb.Si
 		}
 		req.Documents, jobs = append(req.Documents, pb), append(jobs, d.jobs...)
 	}
-	params, err := w.params(ctx)
-	if err != nil {
-		return nil, nil, err
+	params := ark.Params{Network: w.st.Network}
+	// What leaves by the exit leaf takes nothing of the operator, who may be gone.
+	if slices.ContainsFunc(req.Documents, func(d *vigilpb.Document) bool { return d.GetExit() == nil }) {
+		var err error
+		if params, err = w.params(ctx); err != nil {
+			return nil, nil, err
+		}
 	}
 	spends, err := spend.Parse(req.Documents, w.desc, spend.Terms{Params: params, VTXOs: w.seen(), Now: w.now().Unix()})
 	if err != nil {

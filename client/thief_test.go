@@ -40,7 +40,7 @@ func TestThiefWithTheRecoveryKey(t *testing.T) {
 	t.Parallel()
 	clock := &moved{}
 	w := newWorld(t, arktest.Config{Clock: clock})
-	d, _, seed := w.create(client.CreateOptions{})
+	d, store, seed := w.create(client.CreateOptions{})
 	ops := w.minted(d, 40_000, 60_000)
 	backup, err := d.Export(w.ctx)
 	if err != nil {
@@ -64,8 +64,16 @@ func TestThiefWithTheRecoveryKey(t *testing.T) {
 			t.Fatalf("after %d days: %v", days, err)
 		}
 	}
-	// The owner, with Vigil, is first: the group's own exit takes a fraction of it.
-	s, err := d.Sweep(w.ctx, somewhere)
+	// The owner, with Vigil, is first: the group's own exit takes a fraction of it,
+	// and no operator.
+	cfg := w.config(store)
+	cfg.Operator = "http://127.0.0.1:1"
+	alone, err := client.Open(w.ctx, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer alone.Close()
+	s, err := alone.Sweep(w.ctx, somewhere)
 	if err != nil || s.Amount+s.Fee < 40_000 {
 		t.Fatalf("the owner's sweep: %+v, %v", s, err)
 	}
