@@ -115,3 +115,39 @@ func TestKeepAgainst(t *testing.T) {
 		t.Fatalf("%+v %v", k, err)
 	}
 }
+
+// TestRecoverWithBackup has the operator's delays changed since the wallet was
+// made: the owner's backup counts, and Vigil's word only with it.
+func TestRecoverWithBackup(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, arktest.Config{})
+	d, _, seed := w.create(client.CreateOptions{})
+	now, older := d.Descriptor(), d.Descriptor()
+	older.BoardingDelay, older.ExitDelay = older.BoardingDelay+1024, older.ExitDelay+512
+	older.RecoveryDelay, older.BoardingRecoveryDelay = ark.MaxDelay, ark.MaxDelay
+	for _, c := range []struct {
+		name         string
+		said, backup descriptor.Descriptor
+		want         error
+	}{
+		{name: "no backup", said: older, want: client.ErrVigil},
+		{name: "another than the backup's", said: now, backup: older, want: client.ErrVigil},
+		{name: "the same", said: older, backup: older},
+	} {
+		w.vigil.desc = c.said
+		opt := client.RecoverOptions{}
+		if c.backup != (descriptor.Descriptor{}) {
+			opt.Backup = &client.Backup{Descriptor: c.backup.String()}
+		}
+		got, err := client.Recover(w.ctx, w.config(secrettest.NewMemory()), seed, opt)
+		if !errors.Is(err, c.want) {
+			t.Errorf("%s: %v", c.name, err)
+		}
+		if err == nil {
+			if got.Descriptor() != c.said {
+				t.Errorf("%s: %+v", c.name, got.Descriptor())
+			}
+			got.Close()
+		}
+	}
+}

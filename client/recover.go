@@ -131,12 +131,14 @@ func (w *Wallet) restore(ctx context.Context, key *bip340.Key, opt CreateOptions
 			return err
 		}
 	}
-	d, err := w.checkDescriptor(ctx, last.key, answer.GetDescriptor_(), opt.RecoveryDelay)
+	var d descriptor.Descriptor
+	if backup == nil {
+		d, err = w.checkDescriptor(ctx, last.key, answer.GetDescriptor_(), opt.RecoveryDelay)
+	} else { // the operator's delays may be others today than when the wallet was made
+		d, err = w.checkBackup(last.key, answer.GetDescriptor_(), *backup)
+	}
 	if err != nil {
 		return err
-	}
-	if backup != nil && backup.Descriptor != d.String() {
-		return fmt.Errorf("%w: other scripts than those of the backup", ErrVigil)
 	}
 	x := last.key.XOnly()
 	if string(answer.Wallet) != string(x[:]) {
@@ -160,6 +162,22 @@ func (w *Wallet) restore(ctx context.Context, key *bip340.Key, opt CreateOptions
 		return w.acknowledge(ctx, opt.Cold)
 	}
 	return w.finishRefresh(ctx)
+}
+
+// checkBackup accepts the scripts of the owner's backup if they are of the key and
+// the seed, and Vigil's word for them is the same.
+func (w *Wallet) checkBackup(group bip340.PubKey, described []byte, backup Backup) (descriptor.Descriptor, error) {
+	d, err := descriptor.Parse(backup.Descriptor)
+	if err != nil {
+		return d, err
+	}
+	if d.Group != group || d.Network != w.st.Network || !bytes.Equal(d.Recovery[:], w.st.RecoveryKey) || !bytes.Equal(d.Signer[:], w.st.Signer[1:]) {
+		return d, fmt.Errorf("%w: the backup is of another wallet", ErrSeed)
+	}
+	if !bytes.Equal(d.Encode(), described) {
+		return d, fmt.Errorf("%w: other scripts than those of the backup", ErrVigil)
+	}
+	return d, nil
 }
 
 // statePending is Vigil's word for a wallet that waits for acknowledgments.
