@@ -1,12 +1,16 @@
 package wallet_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"testing"
 	"time"
 
+	"github.com/vigil-ark/vigil"
+	"github.com/vigil-ark/vigil/auth"
 	"github.com/vigil-ark/vigil/ledger"
+	"github.com/vigil-ark/vigil/vigilpb"
 )
 
 // crashes runs step in a fresh world for every durable write that it makes, the
@@ -192,4 +196,24 @@ func TestCrashAtEveryWriteOfSign(t *testing.T) {
 	crashes(t, func(w *world) *device { return made(w, 2, 2) }, doc, func(t *testing.T, d *device, _ error) {
 		usable(t, d)
 	})
+}
+
+// Vigil never gives its word against a refresh that it certified: whoever went
+// back to the old epoch by it would be alone there.
+func TestVoidIsRefusedForWhatWasCertified(t *testing.T) {
+	w := newWorld(t)
+	d := made(w, 2, 2)
+	old := d.epochs[0].info
+	if err := d.refresh(false); err != nil {
+		t.Fatal(err)
+	}
+	for _, transcript := range [][]byte{nil, old.Encode(), d.epochs[1].record} {
+		for _, epoch := range []uint32{0, 1, 2, 3} {
+			_, err := carry(w, d.as(0, "VoidRefresh"), func(ctx context.Context, c auth.Call) (*vigilpb.VoidRefreshAnswer, error) {
+				return w.service.VoidRefresh(ctx, c, &vigilpb.VoidRefreshRequest{Epoch: epoch, Transcript: transcript})
+			})
+			refusedWith(t, err, vigil.CodeEpochUnknown)
+		}
+	}
+	usable(t, d)
 }

@@ -87,6 +87,9 @@ func TestRecoveryFreezesAtOnceAndRemovesAfterTheCoolDown(t *testing.T) {
 	_, err = d.sign(both(), d.renewal(d.coin(100_000)))
 	refusedWith(t, err, vigil.CodeIdentityFrozen)
 	w.audited("Sign", vigil.CodeIdentityFrozen)
+	// One that was permitted before the freeze is refused when its turn comes.
+	_, err = w.service.Devices(t.Context(), d.as(-1, "Devices"), &vigilpb.DevicesRequest{})
+	refusedWith(t, err, vigil.CodeIdentityFrozen)
 
 	confirm := func() (*vigilpb.ConfirmRecoveryAnswer, error) {
 		return carry(w, phone.as(0, "ConfirmRecovery"), func(ctx context.Context, c auth.Call) (*vigilpb.ConfirmRecoveryAnswer, error) {

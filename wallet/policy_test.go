@@ -142,6 +142,8 @@ func TestDeletionIsRefusedAnnouncedWithdrawnAndWhole(t *testing.T) {
 	if err != nil || !a.GetDeleted() {
 		t.Fatalf("%v, %v", a, err)
 	}
+	_, err = w.service.GetPolicy(t.Context(), d.as(-1, "GetPolicy"), &vigilpb.GetPolicyRequest{}) // what came too late to be permitted
+	refusedWith(t, err, vigil.CodeNotPermitted)
 	_, err = d.list()
 	refusedWith(t, err, vigil.CodeNotPermitted)
 	_, err = d.recover(0, nil)
