@@ -1,6 +1,7 @@
 package ledger_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"reflect"
@@ -14,6 +15,8 @@ import (
 	"github.com/vigil-ark/vigil"
 	"github.com/vigil-ark/vigil/ark"
 	"github.com/vigil-ark/vigil/delegate"
+	"github.com/vigil-ark/vigil/kv"
+	"github.com/vigil-ark/vigil/kv/kvtest"
 	"github.com/vigil-ark/vigil/ledger"
 )
 
@@ -408,6 +411,47 @@ func TestDustOfStrangersIsBounded(t *testing.T) {
 	if n := len(x.lines(1)); n != 3 {
 		t.Fatalf("%d lines", n)
 	}
+}
+
+// watched counts what is read inside updates, which are serialised.
+type watched struct {
+	kv.Store
+	reads int
+}
+
+type watchedWriter struct {
+	kv.Writer
+	of *watched
+}
+
+func (w watchedWriter) Get(tree string, key []byte) ([]byte, error) {
+	w.of.reads++
+	return w.Writer.Get(tree, key)
+}
+
+func (w *watched) Update(ctx context.Context, f func(kv.Writer) error) error {
+	return w.Store.Update(ctx, func(kw kv.Writer) error { return f(watchedWriter{kw, w}) })
+}
+
+// TestSyncOfNothingNewHoldsUpNobody: it reads a wallet's many VTXOs on a snapshot,
+// and in its write only the wallet.
+func TestSyncOfNothingNewHoldsUpNobody(t *testing.T) {
+	store := &watched{Store: kvtest.NewMemory()}
+	x := newTown(t, store)
+	x.create(1)
+	var coins []ark.VTXO
+	for v := range 200 {
+		coins = append(coins, coin(1, v))
+	}
+	x.sync(1, coins...)
+	for range 3 {
+		x.at += 10
+		store.reads = 0
+		if s := x.sync(1, coins...); s.Wallet.SyncedAt != x.at || store.reads > 5 {
+			t.Fatalf("%d rows were read in the write", store.reads)
+		}
+	}
+	x.clean()
 }
 
 func TestExitDataAndSweeps(t *testing.T) {
