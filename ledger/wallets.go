@@ -290,6 +290,9 @@ func writeWallet(w writer, before, after *Wallet) error {
 		}
 	}
 	for key, r := range fresh {
+		if _, stays := old[key]; stays && r == nil {
+			continue
+		}
 		if r == nil {
 			if err := putName(w, key, after.ID); err != nil {
 				return err
