@@ -87,7 +87,7 @@ func (w *Wallet) list(ctx context.Context, count int) ([]Coin, error) {
 	if err != nil {
 		return nil, err
 	}
-	stored, err := w.store.exits(ctx)
+	stored, _, err := w.store.exits(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -151,3 +151,45 @@ func TestRecoverWithBackup(t *testing.T) {
 		}
 	}
 }
+
+// TestSaidSpent has the operator say that a coin is spent: what brings it on chain
+// stays until it has expired, apart from the rest, and comes back with the coin.
+func TestSaidSpent(t *testing.T) {
+	t.Parallel()
+	clock := &moved{}
+	w := newWorld(t, arktest.Config{Clock: clock})
+	d, store, _ := w.create(client.CreateOptions{})
+	ops := w.minted(d, 40_000, 60_000)
+	to, err := d.Address()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Send(w.ctx, to, 40_000); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := d.Keep(w.ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b, err := d.Export(w.ctx)
+	if err != nil || len(b.Coins) != 2 || len(b.Spent) != 1 || !slices.Contains(ops, outpoint(t, b.Spent[0].Outpoint)) {
+		t.Fatalf("%d coins, %d spent: %v", len(b.Coins), len(b.Spent), err)
+	}
+	clock.Advance(60 * day)
+	if _, err := d.Keep(w.ctx); err != nil {
+		t.Fatal(err)
+	}
+	if names, err := store.List(w.ctx, "exit."+b.Spent[0].Outpoint); err != nil || len(names) > 0 {
+		t.Errorf("after the end: %v, %v", names, err)
+	}
+}
+
+func outpoint(t *testing.T, s string) wire.OutPoint {
+	t.Helper()
+	op, err := ark.ParseOutpoint(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return op
+}

@@ -2,6 +2,7 @@ package client
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -112,6 +113,9 @@ type Backup struct {
 	// key can be made again.
 	Record []byte     `json:"record"`
 	Coins  []ExitData `json:"coins"`
+	// Spent are coins of which the operator says that they are spent, until they
+	// expire: should that be a lie, Unroll them by name.
+	Spent []ExitData `json:"spent,omitempty"`
 }
 
 // Export is the wallet's Backup as of now. Fetch what is missing with Keep first.
@@ -125,7 +129,7 @@ func (w *Wallet) Export(ctx context.Context) (b Backup, err error) {
 		return b, err
 	}
 	b.Record = e.Record
-	have, err := w.store.exits(ctx)
+	have, spent, err := w.store.exits(ctx)
 	if err != nil {
 		return b, err
 	}
@@ -135,7 +139,11 @@ func (w *Wallet) Export(ctx context.Context) (b Backup, err error) {
 		if err != nil {
 			return b, err
 		}
-		b.Coins = append(b.Coins, d)
+		if spent[op] {
+			b.Spent = append(b.Spent, d)
+		} else {
+			b.Coins = append(b.Coins, d)
+		}
 	}
 	return b, nil
 }
@@ -151,9 +159,9 @@ func ParseBackup(raw []byte) (b Backup, d descriptor.Descriptor, err error) {
 
 // fetchExits gets what brings coins on chain that the device does not have yet:
 // from Vigil, which keeps the branches of its renewals, else from the operator.
-// Nothing is kept unverified. It also forgets that of coins which are gone.
+// Nothing is kept unverified. It also sorts out that of coins which are gone.
 func (w *Wallet) fetchExits(ctx context.Context, coins []ark.VTXO) error {
-	have, err := w.store.exits(ctx)
+	have, spent, err := w.store.exits(ctx)
 	if err != nil {
 		return err
 	}
@@ -163,11 +171,14 @@ func (w *Wallet) fetchExits(ctx context.Context, coins []ark.VTXO) error {
 			lacking = append(lacking, c)
 		}
 		delete(have, c.Outpoint)
-	}
-	for op := range have {
-		if err := w.forgetExit(ctx, op); err != nil {
-			return err
+		if spent[c.Outpoint] { // and is not, after all
+			if err := w.store.markSpent(ctx, c.Outpoint, false); err != nil {
+				return err
+			}
 		}
+	}
+	if err := w.forgetExits(ctx, slices.Collect(maps.Keys(have)), spent); err != nil {
+		return err
 	}
 	if len(lacking) == 0 {
 		return nil
@@ -206,15 +217,36 @@ func (w *Wallet) fetchExit(ctx context.Context, c ark.VTXO, b *vigilpb.Branch) (
 	return w.exitOf(ctx, c, nil)
 }
 
-// forgetExit drops the exit data of a coin, unless it may still be needed: a
-// coin that was unrolled has left the list of coins and is being brought out.
-func (w *Wallet) forgetExit(ctx context.Context, op wire.OutPoint) error {
-	known, err := w.op.VTXOs(ctx, []wire.OutPoint{op})
+// forgetExits marks the exit data of coins that the operator says are spent, and
+// drops them when the coins have expired: until then they are what a coin is had by
+// of which that is a lie. A coin that was unrolled has left the list of coins and
+// is being brought out.
+func (w *Wallet) forgetExits(ctx context.Context, ops []wire.OutPoint, spent map[wire.OutPoint]bool) error {
+	if len(ops) == 0 {
+		return nil
+	}
+	known, err := w.op.VTXOs(ctx, ops)
 	if err != nil {
 		return err
 	}
-	if len(known) == 1 && known[0].Spent {
-		return w.store.dropExit(ctx, op)
+	now := w.now().Unix()
+	for _, v := range known {
+		if !v.Spent || !slices.Contains(ops, v.Outpoint) {
+			continue
+		}
+		d, err := w.store.exit(ctx, v.Outpoint)
+		if err != nil {
+			return err
+		}
+		switch {
+		case now > cmp.Or(d.ExpiresAt, v.ExpiresAt):
+			err = w.store.dropExit(ctx, v.Outpoint)
+		case !spent[v.Outpoint]:
+			err = w.store.markSpent(ctx, v.Outpoint, true)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }

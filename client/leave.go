@@ -145,7 +145,11 @@ func (l *Leave) Unroll(ctx context.Context, ops ...wire.OutPoint) ([]Progress, e
 	}
 	var list []Progress
 	short := false
-	for _, d := range l.cfg.Backup.Coins {
+	coins := l.cfg.Backup.Coins
+	if len(ops) > 0 {
+		coins = slices.Concat(coins, l.cfg.Backup.Spent)
+	}
+	for _, d := range coins {
 		if len(ops) > 0 && !slices.ContainsFunc(ops, func(op wire.OutPoint) bool { return op.String() == d.Outpoint }) {
 			continue
 		}

@@ -85,15 +85,19 @@ func (w *Wallet) carryOut(ctx context.Context, p ark.Params, coins []coin, outs,
 		return registered(err) && slices.ContainsFunc(coins, func(c coin) bool { return !c.boarding })
 	}
 	err = w.freeing(ctx, p, coins, held, func() (err error) {
-		s := &settlement{op: w.op, params: p, signer: w, coins: coins, outs: outs, onchain: onchain, keep: w.keepBranch}
+		s := &settlement{op: w.op, params: p, signer: w, coins: coins, outs: outs, onchain: onchain}
+		s.keep = func(ctx context.Context, commitment *psbt.Packet, r batch.TaskResult) error {
+			return w.keepBranch(ctx, commitment, r, ark.Delay(s.expiry).Seconds())
+		}
 		settled, err = s.run(ctx)
 		return err
 	})
 	return settled, err
 }
 
-// keepBranch makes what a batch gave durable before anything is given for it.
-func (w *Wallet) keepBranch(ctx context.Context, commitment *psbt.Packet, r batch.TaskResult) error {
+// keepBranch makes what a batch gave for so many seconds durable, before anything
+// is given for it.
+func (w *Wallet) keepBranch(ctx context.Context, commitment *psbt.Packet, r batch.TaskResult, life int64) error {
 	var txs [][]byte
 	for _, n := range r.Branch {
 		tx := n.SignedTx()
@@ -108,7 +112,7 @@ func (w *Wallet) keepBranch(ctx context.Context, commitment *psbt.Packet, r batc
 		}
 		d := ExitData{
 			Outpoint: o.Outpoint.String(), Amount: o.Out.Value, Script: o.Out.PkScript,
-			Commitment: commitment.UnsignedTx.TxHash().String(), Txs: txs,
+			Commitment: commitment.UnsignedTx.TxHash().String(), Txs: txs, ExpiresAt: w.now().Unix() + life,
 		}
 		if err := w.store.putExit(ctx, d); err != nil {
 			return err

@@ -190,23 +190,44 @@ func (s store) putExit(ctx context.Context, d ExitData) error {
 	return nil
 }
 
-// exits are the coins whose exit data are in the store.
-func (s store) exits(ctx context.Context) (map[wire.OutPoint]bool, error) {
+// exits are the coins whose exit data are in the store, and those of them of which
+// the operator said that they are spent.
+func (s store) exits(ctx context.Context) (have, spent map[wire.OutPoint]bool, err error) {
 	names, err := s.List(ctx, nameExit)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	out := map[wire.OutPoint]bool{}
+	have, spent = map[wire.OutPoint]bool{}, map[wire.OutPoint]bool{}
 	for _, n := range names {
-		if text, ok := strings.CutSuffix(strings.TrimPrefix(n, nameExit), ".0"); ok {
-			op, err := ark.ParseOutpoint(text)
-			if err != nil {
-				return nil, fmt.Errorf("%w: %s", ErrState, n)
-			}
-			out[op] = true
+		into := have
+		text, ok := strings.CutSuffix(strings.TrimPrefix(n, nameExit), ".0")
+		if !ok {
+			text, ok = strings.CutSuffix(text, exitSpent)
+			into = spent
 		}
+		if !ok {
+			continue
+		}
+		op, err := ark.ParseOutpoint(text)
+		if err != nil {
+			return nil, nil, fmt.Errorf("%w: %s", ErrState, n)
+		}
+		into[op] = true
 	}
-	return out, nil
+	return have, spent, nil
+}
+
+// exitSpent ends the name of the mark at exit data of a coin that is said to be
+// spent.
+const exitSpent = ".spent"
+
+// markSpent notes, or takes back, that a coin is said to be spent.
+func (s store) markSpent(ctx context.Context, op wire.OutPoint, spent bool) error {
+	name := nameExit + op.String() + exitSpent
+	if spent {
+		return s.Put(ctx, name, secret.New([]byte{1}))
+	}
+	return s.Delete(ctx, name)
 }
 
 func (s store) exit(ctx context.Context, op wire.OutPoint) (d ExitData, err error) {
@@ -231,6 +252,9 @@ func (s store) exit(ctx context.Context, op wire.OutPoint) (d ExitData, err erro
 }
 
 func (s store) dropExit(ctx context.Context, op wire.OutPoint) error {
+	if err := s.markSpent(ctx, op, false); err != nil {
+		return err
+	}
 	for i := range maxExitParts {
 		name := exitName(op, i)
 		v, err := s.Get(ctx, name)
