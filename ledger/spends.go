@@ -26,6 +26,7 @@ func (s *Spend) fields(c *canon.Coder) { c.Amount(&s.Amount, "amount") }
 type Spending struct {
 	Amount int64              // satoshis, each sighash once
 	Each   map[[32]byte]int64 // by sighash
+	At     map[[32]byte]int64 // when each was counted last
 }
 
 // Verdict is what Decide writes.
@@ -136,13 +137,14 @@ func (l *Ledger) SpentSince(ctx context.Context, id vigil.WalletID, since int64)
 // spentSince counts. A row that cannot be read counts as all the money there is:
 // whoever overlooked it would allow too much, and what needs no limit goes on.
 func spentSince(r reader, id vigil.WalletID, since int64) (Spending, error) {
-	spent := Spending{Each: make(map[[32]byte]int64)}
+	spent := Spending{Each: make(map[[32]byte]int64), At: make(map[[32]byte]int64)}
 	err := r.Scan(treeSpends, spendFrom(id, since), after(id[:]), func(key, value []byte, damage error) error {
 		s, err := parseSpend(key, value)
 		if damage != nil || err != nil {
 			_ = r.damaged(treeSpends, key, cmp.Or(damage, err))
-			s = &Spend{Amount: allMoney}
+			s = &Spend{Amount: allMoney, At: math.MaxInt64}
 		}
+		spent.At[s.Sighash] = s.At // by ascending time
 		if _, twice := spent.Each[s.Sighash]; !twice {
 			spent.Each[s.Sighash] = s.Amount
 			spent.Amount += s.Amount

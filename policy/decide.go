@@ -5,7 +5,7 @@ import (
 	"github.com/vigil-ark/vigil/ark/spend"
 )
 
-// Spent is what was counted within the policy's window, by spend.Spend.Key.
+// Spent is what was counted, by spend.Spend.Key.
 type Spent map[[32]byte]int64
 
 // Count is what a decision adds to the window once its signatures are made.
@@ -38,12 +38,17 @@ func (d Decision) Err() error {
 // now: the policy's window, and at least a day, in which a retry is recognised.
 func (p Policy) Since(now int64) int64 { return now - max(p.WindowSeconds, day) }
 
+// Recent says whether what was counted at a time, in unix seconds, is within the
+// window at now: without a window everything is.
+func (p Policy) Recent(at, now int64) bool { return p.Window == 0 || at >= now-p.WindowSeconds }
+
 // Decide says whether the documents of one request may be signed (spec section
 // 8). They were read by spend.Parse from what is to be signed, so that amounts
-// and destinations are the true ones; w is what was counted since Since. A spend
-// whose Key was counted before costs nothing again.
-func Decide(p Policy, spends []*spend.Spend, w Spent) Decision {
-	d := decision{Policy: p, spent: w, fresh: Spent{}}
+// and destinations are the true ones; spent is what was counted within the policy's
+// window, older what was counted since Since and before that. A spend whose Key was
+// counted before costs nothing again.
+func Decide(p Policy, spends []*spend.Spend, spent, older Spent) Decision {
+	d := decision{Policy: p, spent: spent, older: older, fresh: Spent{}}
 	for _, s := range spends {
 		if err := d.judge(s); err != nil {
 			return Decision{Code: err.Code, Reason: err.Message, Amount: d.amount}
@@ -55,6 +60,7 @@ func Decide(p Policy, spends []*spend.Spend, w Spent) Decision {
 type decision struct {
 	Policy
 	spent  Spent
+	older  Spent
 	fresh  Spent // counted in this request
 	counts []Count
 	amount int64
@@ -115,7 +121,7 @@ func (d *decision) count(s *spend.Spend) *vigil.Error {
 		return vigil.Errorf(vigil.CodeDocumentInvalid, "%d satoshis would leave", amount)
 	}
 	d.amount = min(d.amount+amount, maxSatoshi)
-	if amount == 0 || d.spent[s.Key] >= amount || d.fresh[s.Key] >= amount {
+	if amount == 0 || max(d.spent[s.Key], d.older[s.Key], d.fresh[s.Key]) >= amount {
 		return nil
 	}
 	if d.PerTx > 0 && amount > d.PerTx {

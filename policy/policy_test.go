@@ -97,7 +97,7 @@ func TestRules(t *testing.T) {
 		{"an amount that cannot be", open, nil, send(1, -5), vigil.CodeDocumentInvalid, 0},
 	}
 	for _, tt := range tests {
-		d := Decide(tt.policy, []*spend.Spend{tt.spend}, tt.spent)
+		d := Decide(tt.policy, []*spend.Spend{tt.spend}, tt.spent, nil)
 		var counts int64
 		for _, c := range d.Counts {
 			counts += c.Amount
@@ -122,7 +122,7 @@ func TestEveryKindHasARule(t *testing.T) {
 	p := Default()
 	p.TwoLeaf = true
 	for _, k := range spend.Kinds() {
-		if d := Decide(p, []*spend.Spend{{Kind: k, Assets: true}}, nil); !d.Allow {
+		if d := Decide(p, []*spend.Spend{{Kind: k, Assets: true}}, nil, nil); !d.Allow {
 			t.Errorf("%s: %+v", k, d)
 		}
 	}
@@ -135,16 +135,16 @@ func TestOneRequest(t *testing.T) {
 		return &spend.Spend{Kind: spend.ArkTx, Key: key(n), Foreign: outs(1, amount), Assets: true}
 	}
 	p := limited()
-	if d := Decide(p, []*spend.Spend{pay(1, 1000), pay(2, 1000), pay(3, 500)}, nil); !d.Allow || len(d.Counts) != 3 || d.Amount != 2500 {
+	if d := Decide(p, []*spend.Spend{pay(1, 1000), pay(2, 1000), pay(3, 500)}, nil, nil); !d.Allow || len(d.Counts) != 3 || d.Amount != 2500 {
 		t.Errorf("%+v", d)
 	}
-	if d := Decide(p, []*spend.Spend{pay(1, 1000), pay(2, 1000), pay(3, 501)}, nil); d.Allow || d.Code != vigil.CodePolicyWindow || d.Counts != nil {
+	if d := Decide(p, []*spend.Spend{pay(1, 1000), pay(2, 1000), pay(3, 501)}, nil, nil); d.Allow || d.Code != vigil.CodePolicyWindow || d.Counts != nil {
 		t.Errorf("%+v", d)
 	}
-	if d := Decide(p, []*spend.Spend{pay(1, 1000), pay(1, 1000), pay(1, 1000)}, nil); !d.Allow || len(d.Counts) != 1 {
+	if d := Decide(p, []*spend.Spend{pay(1, 1000), pay(1, 1000), pay(1, 1000)}, nil, nil); !d.Allow || len(d.Counts) != 1 {
 		t.Errorf("one key counts %+v", d)
 	}
-	if d := Decide(p, nil, nil); !d.Allow || d.Counts != nil {
+	if d := Decide(p, nil, nil, nil); !d.Allow || d.Counts != nil {
 		t.Errorf("%+v", d)
 	}
 }
@@ -184,7 +184,7 @@ func TestNothingUncounted(t *testing.T) {
 				known = append(known, s)
 				request = append(request, s)
 			}
-			d := Decide(p, request, window)
+			d := Decide(p, request, window, nil)
 			if !d.Allow {
 				if d.Counts != nil {
 					t.Fatalf("a refusal counts %+v", d)
@@ -365,4 +365,32 @@ func FuzzDecodeState(f *testing.F) {
 			t.Fatalf("%+v writes %x, %v", s, again, err)
 		}
 	})
+}
+
+// TestAWindowIsNoLongerThanItSays: what was counted before it is known again, and
+// takes no room in it.
+func TestAWindowIsNoLongerThanItSays(t *testing.T) {
+	p := limited()
+	p.WindowSeconds = 3600
+	pay := func(n byte) []*spend.Spend {
+		return []*spend.Spend{{Kind: spend.ArkTx, Key: key(n), Foreign: outs(1, 1000), Assets: true}}
+	}
+	older := Spent{key(1): 1000, key(2): 1000}
+	for name, tt := range map[string]struct {
+		n      byte
+		counts int
+		allow  bool
+		spent  Spent
+	}{
+		"a new one":                  {3, 1, true, Spent{key(4): 1500}},
+		"too much within the window": {3, 0, false, Spent{key(4): 1501}},
+		"a retry of an older one":    {1, 0, true, Spent{key(4): 2500}},
+	} {
+		if d := Decide(p, pay(tt.n), tt.spent, older); d.Allow != tt.allow || len(d.Counts) != tt.counts {
+			t.Errorf("%s: %+v", name, d)
+		}
+	}
+	if !p.Recent(6400, 10_000) || p.Recent(6399, 10_000) || !Default().Recent(0, 10_000) {
+		t.Error("the window's edge")
+	}
 }

@@ -101,6 +101,30 @@ func TestTheWindowCountsBySighashAcrossRestarts(t *testing.T) {
 	}
 }
 
+// A window of an hour is over after an hour, and what was signed in it is known for
+// a day.
+func TestAShortWindowIsShort(t *testing.T) {
+	w := newWorld(t)
+	d := made(w, 2, 2)
+	if _, err := d.setPolicy(-1, &vigilpb.Policy{Window: 15_000, WindowSeconds: 3600, Assets: true, CoolDown: day}); err != nil {
+		t.Fatal(err)
+	}
+	v := d.coin(100_000)
+	first := d.payment(v, 15_000)
+	if _, err := d.sign(both(), first); err != nil {
+		t.Fatal(err)
+	}
+	w.clock.add(3600 * time.Second)
+	_, err := d.sign(both(), d.payment(v, 14_000))
+	refusedWith(t, err, vigil.CodePolicyWindow)
+	w.clock.add(time.Second)
+	for _, pay := range []*vigilpb.Document{d.payment(v, 14_000), first} { // the second costs nothing twice
+		if _, err := d.sign(both(), pay); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func (d *device) remove(force, withdraw bool) (*vigilpb.DeleteWalletAnswer, error) {
 	return carry(d.w, d.as(0, "DeleteWallet"), func(ctx context.Context, c auth.Call) (*vigilpb.DeleteWalletAnswer, error) {
 		return d.w.service.DeleteWallet(ctx, c, &vigilpb.DeleteWalletRequest{Force: force, Withdraw: withdraw})

@@ -151,8 +151,16 @@ func (s *Service) decide(ctx context.Context, st *state, c auth.Call, spends []*
 	for _, m := range messages {
 		e.Sighashes = append(e.Sighashes, audit.Digest(st.row.AuditSalt, m))
 	}
-	return stored(s.ledger.Decide(ctx, st.row.ID, p.Since(now), func(spent ledger.Spending) (ledger.Verdict, error) {
-		d := policy.Decide(p, spends, policy.Spent(spent.Each))
+	return stored(s.ledger.Decide(ctx, st.row.ID, p.Since(now), func(counted ledger.Spending) (ledger.Verdict, error) {
+		spent, older := policy.Spent{}, policy.Spent{}
+		for k, amount := range counted.Each {
+			if p.Recent(counted.At[k], now) {
+				spent[k] = amount
+			} else {
+				older[k] = amount
+			}
+		}
+		d := policy.Decide(p, spends, spent, older)
 		if err := d.Err(); err != nil {
 			return ledger.Verdict{}, err
 		}
