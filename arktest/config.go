@@ -109,6 +109,9 @@ type Config struct {
 	BlockAfter, BlockEvery time.Duration
 	// Heartbeat is how long a stream is silent before one is sent; default 60 s.
 	Heartbeat time.Duration
+	// FinalizeLag is how long after the answer to FinalizeTx its VTXOs are there;
+	// until then the payment counts as pending. arkd takes some milliseconds.
+	FinalizeLag time.Duration
 	// Log gets debug lines; nil discards them.
 	Log *slog.Logger
 }

@@ -147,7 +147,15 @@ func (p *process) finalizeTx(txid string, finals []string) error {
 			return err
 		}
 	}
-	if tx.finalized {
+	st.mu.Lock()
+	again := tx.finalized
+	tx.finalized = true
+	st.mu.Unlock()
+	if again { // arkd says so even to the same last word
+		return code.Internal.New(nil, "failed to finalize offchain tx: not in a valid stage to finalize offchain tx")
+	}
+	if lag := p.op.cfg.FinalizeLag; lag > 0 {
+		p.op.clock.AfterFunc(lag, func() { _ = p.storeOffchain(tx, signed) })
 		return nil
 	}
 	return p.storeOffchain(tx, signed)
@@ -183,7 +191,7 @@ func (p *process) storeOffchain(tx *offchainTx, signed map[string]*psbt.Packet) 
 	made := p.offchainVTXOs(tx)
 	byOutpoint := map[string]*psbt.Packet{}
 	st.mu.Lock()
-	tx.finalized, tx.checkpoints = true, signed
+	tx.checkpoints = signed
 	st.virtual[tx.txid] = tx.encoded
 	var spent []VTXO
 	for id, c := range signed {

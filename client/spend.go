@@ -389,7 +389,57 @@ func (w *Wallet) finalize(ctx context.Context, answer operator.OffchainTx, id ch
 	if err != nil {
 		return err
 	}
-	return w.op.FinalizeTx(ctx, id, final)
+	err = w.op.FinalizeTx(ctx, id, final)
+	if err != nil && !finalizedAlready(err) {
+		return err
+	}
+	if !w.landed(ctx, cps) {
+		return err
+	}
+	return nil
+}
+
+// An operator answers the last word of a payment before it shows what was paid:
+// until it does, coins are missing from its list, and the payment stands among the
+// pending ones although no last word is wanted any more.
+const (
+	landEvery = 50 * time.Millisecond
+	landWait  = 5 * time.Second
+)
+
+// landed waits until the operator shows what a payment made, so that whoever asks
+// next, to cover the change or to spend it, finds it. The payment stands even if
+// that was not seen in time.
+func (w *Wallet) landed(ctx context.Context, checkpoints []*psbt.Packet) bool {
+	ctx, cancel := context.WithTimeout(ctx, landWait)
+	defer cancel()
+	for {
+		vtxos, err := w.pending(ctx)
+		if err == nil && !slices.ContainsFunc(vtxos, func(v ark.VTXO) bool {
+			return slices.ContainsFunc(checkpoints, func(c *psbt.Packet) bool { return c.UnsignedTx.TxIn[0].PreviousOutPoint == v.Outpoint })
+		}) {
+			return true
+		}
+		select {
+		case <-time.After(landEvery):
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// finalizedAlready says whether a last word was refused as one too many may be.
+func finalizedAlready(err error) bool {
+	var e *operator.Error
+	return errors.As(err, &e) && e.Code == codeInternal
+}
+
+// codeInternal is the operator's number for what it has no number for.
+const codeInternal = 0
+
+// pending are the wallet's coins in payments that wait for the last word.
+func (w *Wallet) pending(ctx context.Context) ([]ark.VTXO, error) {
+	return w.op.VTXOsByScript(ctx, [][]byte{w.desc.PkScript(), w.desc.TwoLeaf().PkScript()}, operator.OnlyPending)
 }
 
 // signedBy parses what all of the keys are to have signed, and verifies their
@@ -435,7 +485,7 @@ func (w *Wallet) finishPayment(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	vtxos, err := w.op.VTXOsByScript(ctx, [][]byte{w.desc.PkScript(), w.desc.TwoLeaf().PkScript()}, operator.OnlyPending)
+	vtxos, err := w.pending(ctx)
 	if err != nil || len(vtxos) == 0 {
 		return err
 	}

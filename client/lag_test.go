@@ -1,0 +1,32 @@
+package client_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/vigil-ark/vigil/arktest"
+	"github.com/vigil-ark/vigil/client"
+)
+
+// TestPaymentShownLate pays at an operator that answers the last word before it
+// shows what was paid, as arkd does: the change is there for the next payment and
+// for its cover, and no last word is said twice.
+func TestPaymentShownLate(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, arktest.Config{FinalizeLag: 300 * time.Millisecond})
+	d, _, _ := w.create(client.CreateOptions{})
+	w.minted(d, 50_000)
+	to := d.Descriptor().Address()
+	for range 2 {
+		if _, err := d.Send(w.ctx, to, 1_000); err != nil {
+			t.Fatal(err)
+		}
+		k, err := d.Keep(w.ctx)
+		if err != nil || k.Uncovered != 0 || len(k.Delegated) == 0 {
+			t.Fatalf("kept %+v, %v", k, err)
+		}
+		if b, err := d.Balance(w.ctx); err != nil || b.Preconfirmed != 50_000 {
+			t.Fatalf("%+v, %v", b, err)
+		}
+	}
+}
