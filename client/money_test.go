@@ -11,6 +11,7 @@ import (
 
 	"github.com/vigil-ark/vigil/ark"
 	"github.com/vigil-ark/vigil/arktest"
+	"github.com/vigil-ark/vigil/arktest/lie"
 	"github.com/vigil-ark/vigil/arktest/wallet"
 	"github.com/vigil-ark/vigil/client"
 	"github.com/vigil-ark/vigil/operator"
@@ -335,5 +336,22 @@ func TestPinned(t *testing.T) {
 	}
 	if _, err := client.Open(w.ctx, client.Config{}); !errors.Is(err, client.ErrConfig) {
 		t.Errorf("no configuration: %v", err)
+	}
+}
+
+// TestBatchFails takes an intent on to the next batch when one fails, on chain and
+// off: one intent, and for Vigil one spend.
+func TestBatchFails(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, arktest.Config{})
+	d, _, _ := w.create(client.CreateOptions{})
+	ops := w.minted(d, 30_000)
+	w.op.Lie(lie.FailedAfterForfeits)
+	s, err := d.Renew(w.ctx, ops...)
+	if err != nil || s.Amount != 30_000 || len(s.Coins) != 1 {
+		t.Fatalf("%+v, %v", s, err)
+	}
+	if n := w.op.Stats().Calls["/ark.v1.ArkService/RegisterIntent"]; n < 2 {
+		t.Errorf("registered %d times", n)
 	}
 }

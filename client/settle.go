@@ -70,17 +70,46 @@ type settlement struct {
 	result Settled
 }
 
-// run registers the intent and follows the batches until one has carried it.
+// batchTries bounds how many batches an intent is taken to when they fail or go on
+// without it. An operator bans scripts whose owner was missing in several: once
+// more is safe.
+const batchTries = 2
+
+// run registers the intent and follows the batches until one has carried it. One
+// intent serves all tries, so that limits count it once; nonces are fresh in each.
 func (s *settlement) run(ctx context.Context) (Settled, error) {
 	if err := s.prepare(ctx); err != nil {
 		return Settled{}, err
 	}
 	defer s.forget()
-	if err := s.follow(ctx); err != nil {
+	for try := 1; ; try++ {
+		err := s.follow(ctx)
+		if err == nil {
+			return s.result, s.await(ctx)
+		}
 		s.withdraw(ctx)
-		return Settled{}, err
+		if try == batchTries || !s.missed(err) {
+			return Settled{}, err
+		}
+		for _, n := range s.nonces {
+			n.Burn()
+		}
+		s.nonces, s.batch, s.task.IntentID = nil, nil, ""
+		select {
+		case <-time.After(time.Duration(max(s.params.SessionSeconds, 1)) * time.Second / 4):
+		case <-ctx.Done():
+			return Settled{}, errors.Join(err, context.Cause(ctx))
+		}
 	}
-	return s.result, s.await(ctx)
+}
+
+// missed says whether the next batch may do what this one did not: it failed, or
+// was too quick for us. An intent over on-chain coins alone cannot be taken back;
+// it stands in the queue until a batch has passed it over.
+func (s *settlement) missed(err error) bool {
+	var failed *BatchError
+	onchain := !slices.ContainsFunc(s.coins, func(c coin) bool { return !c.boarding })
+	return errors.As(err, &failed) || operator.ClassOf(err) == operator.NextBatch || onchain && errors.Is(err, operator.ErrDuplicate)
 }
 
 // prepare signs the intent.
@@ -269,7 +298,7 @@ func (s *settlement) forfeit(ctx context.Context, st batch.StepForfeits) error {
 		return fmt.Errorf("%w: it wants forfeits that it was not promised: %v", ErrOperator, st.Withheld)
 	}
 	r := st.Tasks[0]
-	s.result.Commitment = st.Txid
+	s.result.Commitment, s.result.Coins, s.result.Amount = st.Txid, nil, 0
 	for _, o := range r.Outputs {
 		if !txscript.IsUnspendable(o.Out.PkScript) { // an extension is no coin
 			s.result.Coins, s.result.Amount = append(s.result.Coins, o.Outpoint), s.result.Amount+o.Out.Value

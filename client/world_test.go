@@ -22,7 +22,7 @@ type world struct {
 
 func newWorld(t *testing.T, cfg arktest.Config) *world {
 	t.Helper()
-	cfg.SessionDuration = 3 * time.Second
+	cfg.SessionDuration = 6 * time.Second // its parts end early; a busy machine needs the rest
 	op, err := arktest.Start(cfg)
 	if err != nil {
 		t.Fatal(err)

@@ -129,7 +129,7 @@ func (d *whole) end() {
 // open starts operator, chain and Vigil.
 func (d *whole) open() (err error) {
 	d.clock = &movedClock{}
-	d.op, err = arktest.Start(arktest.Config{Clock: d.clock, Settings: arktest.Settings{SessionDuration: 3 * time.Second}})
+	d.op, err = arktest.Start(arktest.Config{Clock: d.clock, Settings: arktest.Settings{SessionDuration: 6 * time.Second}})
 	if err != nil {
 		return err
 	}
