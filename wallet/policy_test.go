@@ -8,6 +8,7 @@ import (
 	"github.com/vigil-ark/vigil"
 	"github.com/vigil-ark/vigil/auth"
 	"github.com/vigil-ark/vigil/fsck"
+	"github.com/vigil-ark/vigil/ledger"
 	"github.com/vigil-ark/vigil/vigilpb"
 )
 
@@ -217,5 +218,27 @@ func TestAnUnrolledCoinHoldsADeletionUp(t *testing.T) {
 	w.op.set(func(o *fakeOperator) { v.Spent, v.SpentBy = true, "01"; o.coins[v.Outpoint] = v })
 	if a, err := d.remove(false, false); err != nil || !a.GetDeleted() {
 		t.Fatalf("%v, %v", a, err)
+	}
+}
+
+// A wallet that signed as many payments as are counted hears so, and its renewals go
+// on.
+func TestTooManyPaymentsAreToldAsSuch(t *testing.T) {
+	w := newWorld(t)
+	d := made(w, 2, 2)
+	err := w.ledger.Decide(t.Context(), d.id, 0, func(ledger.Spending) (v ledger.Verdict, _ error) {
+		for i := range ledger.MaxSpends {
+			v.Spends = append(v.Spends, ledger.Spend{Sighash: [32]byte{byte(i), byte(i >> 8), 1}, Amount: 1})
+		}
+		return v, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := d.coin(100_000)
+	_, err = d.sign(both(), d.payment(v, 10_000))
+	refusedWith(t, err, vigil.CodePolicyWindow)
+	if _, err := d.sign(both(), d.renewal(v)); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -2,12 +2,15 @@ package wallet
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"maps"
 	"path"
 	"slices"
 
 	"github.com/btcsuite/btcd/wire/v2"
 
+	"github.com/vigil-ark/vigil"
 	"github.com/vigil-ark/vigil/ark"
 	"github.com/vigil-ark/vigil/ark/spend"
 	"github.com/vigil-ark/vigil/audit"
@@ -151,7 +154,7 @@ func (s *Service) decide(ctx context.Context, st *state, c auth.Call, spends []*
 	for _, m := range messages {
 		e.Sighashes = append(e.Sighashes, audit.Digest(st.row.AuditSalt, m))
 	}
-	return stored(s.ledger.Decide(ctx, st.row.ID, p.Since(now), func(counted ledger.Spending) (ledger.Verdict, error) {
+	err := s.ledger.Decide(ctx, st.row.ID, p.Since(now), func(counted ledger.Spending) (ledger.Verdict, error) {
 		spent, older := policy.Spent{}, policy.Spent{}
 		for k, amount := range counted.Each {
 			if p.Recent(counted.At[k], now) {
@@ -171,7 +174,11 @@ func (s *Service) decide(ctx context.Context, st *state, c auth.Call, spends []*
 			v.Spends = append(v.Spends, ledger.Spend{Sighash: n.Key, Amount: n.Amount})
 		}
 		return v, nil
-	}))
+	})
+	if errors.Is(err, ledger.ErrTooMany) {
+		return &vigil.Error{Code: vigil.CodePolicyWindow, Message: fmt.Sprintf("%d payments were signed within the time in which they are counted, which is as many as are; renewals go on, retry the payment later", ledger.MaxSpends), Err: err}
+	}
+	return stored(err)
 }
 
 // moved are the coins of the wallet that something signed now will spend.
