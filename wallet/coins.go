@@ -35,8 +35,14 @@ func (s *Service) synced(ctx context.Context, c auth.Call) error {
 	if err != nil {
 		return stored(err)
 	}
-	if age := s.now() - row.SyncedAt; age >= 0 && age < syncEvery || row.State != ledger.WalletActive {
+	if row.State != ledger.WalletActive {
 		return nil
+	}
+	if age := s.now() - row.SyncedAt; age >= 0 && age < syncEvery {
+		moved, err := s.signedSince(ctx, row)
+		if err != nil || !moved {
+			return err
+		}
 	}
 	_, err = s.sync(ctx, row)
 	if vigil.CodeOf(err) == vigil.CodeOperatorDown {
@@ -44,6 +50,17 @@ func (s *Service) synced(ctx context.Context, c auth.Call) error {
 		return nil
 	}
 	return err
+}
+
+// signedSince says whether something was signed since the operator was asked that
+// may have spent a coin by now: a delegate over it ends, and its other coins are
+// covered no more, which a device that just paid has to hear at once.
+func (s *Service) signedSince(ctx context.Context, row *ledger.Wallet) (bool, error) {
+	held, err := s.ledger.VTXOsOf(ctx, row.ID)
+	if err != nil {
+		return false, stored(err)
+	}
+	return slices.ContainsFunc(held, func(h ledger.Holding) bool { return h.Fate != ledger.Spent && h.SignedAt >= row.SyncedAt }), nil
 }
 
 // sync asks and stores.

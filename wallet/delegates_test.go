@@ -177,6 +177,7 @@ func TestCancelOfWhatIsQueuedDeletesTheIntent(t *testing.T) {
 // A crash at any write of preparing or submitting: no secret is an orphan for
 // longer than its plan, nothing is stored twice, and the device gets its delegate.
 func TestCrashAtEveryWriteOfPrepareAndSubmit(t *testing.T) {
+	t.Parallel()
 	begin := func(w *world) *device { return made(w, 2, 2) }
 	crashes(t, begin, func(d *device) error {
 		_, err := d.delegate(validAt, d.coin(100_000), d.coin(50_000))

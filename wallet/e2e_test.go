@@ -186,6 +186,7 @@ func live(t *testing.T) (*world, *arktest.Operator) {
 // A wallet is made, gets a coin, delegates it and goes away; Vigil renews the coin
 // by itself, over the wire and against an operator that plays its part in full.
 func TestOverTheWireACoinIsRenewedWithoutItsDevice(t *testing.T) {
+	t.Parallel()
 	w, op := live(t)
 	d := newDevice(w, 2, 2)
 	r := w.service.(*remote)

@@ -142,7 +142,7 @@ func TestASourceHoldsFewCeremoniesOpen(t *testing.T) {
 func TestAbandonedCeremoniesAreBounded(t *testing.T) {
 	rounds := 3000
 	if testing.Short() {
-		rounds = 300
+		rounds = 200
 	}
 	w := newWorld(t, func(c *wallet.Config) { c.Limits.Ceremonies = 64 })
 	refused := 0
