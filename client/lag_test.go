@@ -30,3 +30,33 @@ func TestPaymentShownLate(t *testing.T) {
 		}
 	}
 }
+
+// TestPaymentEndsCover spends one of two coins that a delegate covers, right after
+// the operator was asked: the other one is covered anew at once, and not said to be
+// covered by what has ended.
+func TestPaymentEndsCover(t *testing.T) {
+	t.Parallel()
+	r := newReal(t, arktest.Config{})
+	d, _, _ := r.create()
+	w := &world{T: t, op: r.op, ctx: t.Context()}
+	w.minted(d, 50_000, 20_000)
+	before, err := d.VTXOs(w.ctx)
+	if err != nil || len(before) != 2 || before[0].Delegate != before[1].Delegate {
+		t.Fatalf("before: %+v, %v", before, err)
+	}
+	if _, err := d.Send(w.ctx, d.Descriptor().Address(), 20_000); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Keep(w.ctx); err != nil {
+		t.Fatal(err)
+	}
+	after, err := d.VTXOs(w.ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range after {
+		if !c.Covered || c.Delegate == before[0].Delegate {
+			t.Errorf("%s is covered: %t, by %s; the payment ended %s", c.Outpoint, c.Covered, c.Delegate, before[0].Delegate)
+		}
+	}
+}
