@@ -79,7 +79,7 @@ func TestNothingLeavesUncounted(t *testing.T) {
 		if s.Kind == spend.Exit {
 			want = int64(len(some)) * each // whoever gets it, and the fee
 		}
-		d := policy.Decide(policy.Default(), []*spend.Spend{s}, nil)
+		d := policy.Decide(policy.Default(), []*spend.Spend{s}, nil, nil)
 		var counted int64
 		for _, c := range d.Counts {
 			counted += c.Amount
@@ -87,7 +87,7 @@ func TestNothingLeavesUncounted(t *testing.T) {
 		if !d.Allow || counted != want || d.Amount != want {
 			t.Fatalf("%s: %d counted, %d leave: %+v", s.Kind, counted, want, d)
 		}
-		if again := policy.Decide(policy.Default(), []*spend.Spend{w.one(doc)}, policy.Spent{s.Key: want}); len(again.Counts) != 0 {
+		if again := policy.Decide(policy.Default(), []*spend.Spend{w.one(doc)}, policy.Spent{s.Key: want}, nil); len(again.Counts) != 0 {
 			t.Fatalf("a retry counts %+v", again)
 		}
 	}
