@@ -1,9 +1,13 @@
 package wallet_test
 
 import (
+	"bytes"
 	"context"
+	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"sync"
 	"testing"
 	"time"
 
@@ -113,7 +117,7 @@ func (s engineSessions) Open(ctx context.Context, recs []*delegate.Record) (rene
 
 // live starts a whole Vigil, edge and engine, against a test operator in real
 // time, and returns the world of a device that reaches it over the wire.
-func live(t *testing.T) (*world, *arktest.Operator) {
+func live(t *testing.T, log io.Writer) (*world, *arktest.Operator, *recorded) {
 	t.Helper()
 	op, err := arktest.Start(arktest.Config{Settings: arktest.Settings{SessionDuration: 3 * time.Second}})
 	if err != nil {
@@ -129,7 +133,8 @@ func live(t *testing.T) (*world, *arktest.Operator) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	mem, sec := kvtest.NewMemory(), secrettest.NewMemory()
+	mem, sec := &recorded{Memory: kvtest.NewMemory()}, secrettest.NewMemory()
+	logger := slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	if err := ledger.Create(t.Context(), mem, ledger.Generation{1}); err != nil {
 		t.Fatal(err)
 	}
@@ -152,16 +157,16 @@ func live(t *testing.T) (*world, *arktest.Operator) {
 	}
 	pace := renewal.DefaultPace()
 	pace.First, pace.Margin, pace.Confirm = 200*time.Millisecond, 200*time.Millisecond, 300*time.Millisecond
-	engine := renewal.New(renewal.Config{Pace: pace, Grace: time.Millisecond, Confirmations: 1}, client, stream, led, engineSessions{keys}, nil, nil)
+	engine := renewal.New(renewal.Config{Pace: pace, Grace: time.Millisecond, Confirmations: 1, Log: logger}, client, stream, led, engineSessions{keys}, nil, nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	stopped := make(chan error, 1)
 	go func() { stopped <- engine.Run(ctx) }()
 	service := wallet.New(wallet.Config{
-		Pinned: ledger.Pinned{Signer: p.SignerKey, Network: p.Network, URL: op.URL()}, Registration: wallet.Registration{Mode: wallet.Open}, Wake: engine.Wake,
+		Pinned: ledger.Pinned{Signer: p.SignerKey, Network: p.Network, URL: op.URL()}, Registration: wallet.Registration{Mode: wallet.Open}, Wake: engine.Wake, Log: logger,
 	}, wallet.Ports{
 		Ledger: led, Keys: keys, Ceremonies: keys.Ceremonies(signer.CeremonyLimits{}, func() int64 { return time.Now().Unix() }), Host: host, Operator: client, Hub: hub,
 	})
-	edge, err := rpc.New(rpc.Config{Wallets: &rpc.WalletService{Wallets: service, Replay: service, Signer: service, Network: string(p.Network)}}, nil)
+	edge, err := rpc.New(rpc.Config{Wallets: &rpc.WalletService{Wallets: service, Replay: service, Signer: service, Network: string(p.Network)}, Log: logger}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -177,17 +182,18 @@ func live(t *testing.T) (*world, *arktest.Operator) {
 		}
 	})
 	w := &world{
-		t: t, clock: &clock{at: time.Now()}, op: &fakeOperator{params: p, coins: map[wire.OutPoint]ark.VTXO{}}, mem: mem, sec: sec, ledger: led, signer: keys, hub: hub,
+		t: t, clock: &clock{at: time.Now()}, op: &fakeOperator{params: p, coins: map[wire.OutPoint]ark.VTXO{}}, mem: mem.Memory, sec: sec, ledger: led, signer: keys, hub: hub,
 	}
 	w.service = &remote{t: t, url: server.URL, http: server.Client(), host: host.PubKey(), keys: map[bip340.PubKey]*bip340.Key{}}
-	return w, op
+	return w, op, mem
 }
 
 // A wallet is made, gets a coin, delegates it and goes away; Vigil renews the coin
 // by itself, over the wire and against an operator that plays its part in full.
 func TestOverTheWireACoinIsRenewedWithoutItsDevice(t *testing.T) {
 	t.Parallel()
-	w, op := live(t)
+	var log safeBuffer
+	w, op, store := live(t, &log)
 	d := newDevice(w, 2, 2)
 	r := w.service.(*remote)
 	hostSecret := d.hosts[0]
@@ -240,6 +246,25 @@ func TestOverTheWireACoinIsRenewedWithoutItsDevice(t *testing.T) {
 	if err != nil || len(h.GetEntries()) != 2 || h.GetEntries()[0].GetKind() != "receive" || h.GetEntries()[1].GetKind() != "settle" {
 		t.Fatalf("history %v, %v", h, err)
 	}
+	store.leaks(t, w.sec, log.String())
+}
+
+// safeBuffer is what many goroutines log to.
+type safeBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *safeBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *safeBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
 }
 
 // settled waits for the one delegate to settle: the ledger's own commits are what

@@ -1,0 +1,93 @@
+package wallet_test
+
+import (
+	"bytes"
+	"context"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/vigil-ark/vigil/kv"
+	"github.com/vigil-ark/vigil/kv/kvtest"
+	"github.com/vigil-ark/vigil/secret"
+	"github.com/vigil-ark/vigil/secret/search"
+	"github.com/vigil-ark/vigil/secret/secrettest"
+)
+
+// recorded is a store that keeps a copy of everything ever written to it.
+type recorded struct {
+	*kvtest.Memory
+	mu  sync.Mutex
+	all bytes.Buffer
+}
+
+func (r *recorded) Update(ctx context.Context, f func(kv.Writer) error) error {
+	return r.Memory.Update(ctx, func(w kv.Writer) error { return f(recorder{w, r}) })
+}
+
+type recorder struct {
+	kv.Writer
+	into *recorded
+}
+
+func (w recorder) Put(tree string, key, value []byte) error {
+	w.into.mu.Lock()
+	for _, part := range [][]byte{[]byte(tree), key, value} {
+		w.into.all.Write(part)
+		w.into.all.WriteString("\n--\n")
+	}
+	w.into.mu.Unlock()
+	return w.Writer.Put(tree, key, value)
+}
+
+// leaks searches everything that was written to the public store, and the texts
+// given, for every secret of the secret store, in every encoding; first it finds a
+// canary that was planted there.
+func (r *recorded) leaks(t *testing.T, sec *secrettest.Memory, texts ...string) {
+	t.Helper()
+	var s search.Searcher
+	names, err := sec.List(t.Context(), "")
+	if err != nil || len(names) < 4 {
+		t.Fatalf("%d secrets, %v", len(names), err)
+	}
+	for _, name := range names {
+		value, err := sec.Get(t.Context(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// A wallet's value holds host key and share one after the other.
+		err = value.Use(func(b []byte) error {
+			if strings.HasPrefix(name, "dkg-secret.") {
+				for b = b[2:]; len(b) >= 68; b = b[68:] {
+					if err := s.Add(name+" host", secret.New(bytes.Clone(b[4:36]))); err != nil {
+						return err
+					}
+					if err := s.Add(name+" share", secret.New(bytes.Clone(b[36:68]))); err != nil {
+						return err
+					}
+				}
+				return nil
+			}
+			return s.Add(name, secret.New(bytes.Clone(b)))
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	canary := []byte("a canary that was planted to be found")
+	if err := s.Add("canary", secret.New(bytes.Clone(canary))); err != nil {
+		t.Fatal(err)
+	}
+	r.mu.Lock()
+	written := bytes.Clone(r.all.Bytes())
+	r.mu.Unlock()
+	planted := append(bytes.Clone(written), canary...)
+	if found := s.Text("store with a canary", planted); len(found) != 1 || found[0].Secret != "canary" {
+		t.Fatalf("of the canary alone, %v is found", found)
+	}
+	for _, text := range append(texts, string(written)) {
+		if found := s.Text("what a run left", []byte(text)); len(found) > 0 {
+			t.Errorf("leaked: %v", found)
+		}
+	}
+}
