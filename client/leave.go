@@ -403,6 +403,8 @@ func sweepRipe(ctx context.Context, chain *esplora.Client, signer cosigner, netw
 	if err != nil {
 		return Swept{}, err
 	}
+	// Anybody may pay dust to an address on chain: it does not pay for its own input.
+	ripe = slices.DeleteFunc(ripe, func(c coin) bool { return float64(c.Amount) <= rate*sweepInput/4 })
 	return sweep(ctx, chain, signer, ripe, pkScript, rate)
 }
 

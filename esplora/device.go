@@ -32,6 +32,9 @@ const (
 	maxTx = 2 * 400_000
 	// maxCoins bounds the list of an address's coins, at some 300 bytes each.
 	maxCoins = 4 << 20
+	// maxRate is above every fee rate that was ever to be paid for long, in satoshis
+	// per virtual byte: an answer that is a fault may not burn all that is swept.
+	maxRate = 1_000
 	// maxRefusal bounds what is kept of a refusal's text.
 	maxRefusal = 1 << 10
 )
@@ -129,13 +132,13 @@ func (c *Client) MedianTime(ctx context.Context) (int64, error) {
 }
 
 // FeeRate returns what a transaction should pay to confirm within some blocks,
-// in satoshis per virtual byte, at least 1.
+// in satoshis per virtual byte, at least 1 and at most maxRate.
 func (c *Client) FeeRate(ctx context.Context, blocks int) (float64, error) {
 	rates := map[string]float64{}
 	if err := c.getJSON(ctx, "/fee-estimates", &rates); err != nil {
 		return 0, err
 	}
-	return max(rates[fmt.Sprint(blocks)], 1), nil
+	return min(max(rates[fmt.Sprint(blocks)], 1), maxRate), nil
 }
 
 // Broadcast hands a transaction to the node, or, given parents and last their

@@ -148,7 +148,7 @@ func (c *walletExitCmd) step(env *environment, l *client.Leave) (out leaving, er
 	switch {
 	case err == nil:
 		out.Swept, out.Amount = swept.Txid.String(), swept.Amount
-	case !errors.Is(err, client.ErrTooEarly):
+	case !errors.Is(err, client.ErrTooEarly) && !errors.Is(err, client.ErrFunds): // dust is not worth its way
 		return out, err
 	}
 	ripening, err := l.Maturing(env.ctx)
