@@ -57,6 +57,8 @@ type settlement struct {
 	coins   []coin
 	outs    []*wire.TxOut // off-chain, an extension last
 	onchain []*wire.TxOut
+	// least is how long the batch must live, in seconds; 0: as the network has it.
+	least int64
 	// keep makes the branch and commitment durable; only then forfeits leave.
 	keep func(ctx context.Context, commitment *psbt.Packet, r batch.TaskResult) error
 
@@ -248,7 +250,7 @@ func (s *settlement) start(ctx context.Context, started batch.Started) error {
 	if s.task.IntentID == "" || !slices.Contains(started.IntentHashes, batch.IntentHash(s.task.IntentID)) {
 		return nil
 	}
-	if err := batch.CheckExpiry(s.params.Network, started.Expiry, 1); err != nil {
+	if err := batch.CheckExpiry(s.params.Network, started.Expiry, max(s.least, 1)); err != nil {
 		return err
 	}
 	var err error
@@ -261,6 +263,24 @@ func (s *settlement) start(ctx context.Context, started batch.Started) error {
 	}
 	return s.op.ConfirmRegistration(ctx, s.task.IntentID)
 }
+
+// leastLife is nine tenths of what the longest-lived of the coins has left, in
+// seconds: an operator may not give hours for weeks, and sweep them.
+func leastLife(coins []coin, outs []*wire.TxOut, now int64) (least int64) {
+	if len(outs) == 0 { // nothing stays in Ark
+		return 0
+	}
+	for _, c := range coins {
+		if c.NeedsForfeit(now) && !c.boarding {
+			least = max(least, (c.ExpiresAt-now)/10*9)
+		}
+	}
+	return min(least, maxLife)
+}
+
+// maxLife bounds that, in seconds: more than any batch lives, whatever an operator
+// said of a coin.
+const maxLife = 25 * 86_400
 
 func (s *settlement) makeNonces(ctx context.Context, st batch.StepNonces) (batch.Step, error) {
 	s.nonces = map[chainhash.Hash]*musig2.SecNonce{}

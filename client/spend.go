@@ -85,7 +85,10 @@ func (w *Wallet) carryOut(ctx context.Context, p ark.Params, coins []coin, outs,
 		return registered(err) && slices.ContainsFunc(coins, func(c coin) bool { return !c.boarding })
 	}
 	err = w.freeing(ctx, p, coins, held, func() (err error) {
-		s := &settlement{op: w.op, params: p, signer: w, coins: coins, outs: outs, onchain: onchain}
+		s := &settlement{
+			op: w.op, params: p, signer: w, coins: coins, outs: outs, onchain: onchain,
+			least: leastLife(coins, outs, w.now().Unix()),
+		}
 		s.keep = func(ctx context.Context, commitment *psbt.Packet, r batch.TaskResult) error {
 			return w.keepBranch(ctx, commitment, r, ark.Delay(s.expiry).Seconds())
 		}
