@@ -10,6 +10,7 @@ import (
 
 	"github.com/vigil-ark/vigil"
 	"github.com/vigil-ark/vigil/ark"
+	"github.com/vigil-ark/vigil/ark/batch"
 	"github.com/vigil-ark/vigil/ark/descriptor"
 	"github.com/vigil-ark/vigil/arktest"
 	"github.com/vigil-ark/vigil/client"
@@ -192,4 +193,56 @@ func outpoint(t *testing.T, s string) wire.OutPoint {
 		t.Fatal(err)
 	}
 	return op
+}
+
+// TestFeeOutOfProportion has the operator ask for a third of every coin: a device
+// signs no renewal for that, unless its owner says so.
+func TestFeeOutOfProportion(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, arktest.Config{Settings: arktest.Settings{Fees: arktest.Fees{OffchainInput: "amount * 0.3"}}})
+	d, store, _ := w.create(client.CreateOptions{})
+	if _, err := w.op.Mint(w.output(d, 100_000)); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.op.Mine(1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Keep(w.ctx); !errors.Is(err, client.ErrFee) {
+		t.Fatalf("ahead: %v", err)
+	}
+	if _, err := d.Renew(w.ctx); !errors.Is(err, client.ErrFee) {
+		t.Fatalf("now: %v", err)
+	}
+	if len(w.vigil.stored) > 0 || w.vigil.calls["Sign"] > 0 {
+		t.Fatal("something was signed")
+	}
+	cfg := w.config(store)
+	cfg.MaxFee = 30_000
+	dear, err := client.Open(w.ctx, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dear.Close()
+	if k, err := dear.Keep(w.ctx); err != nil || len(k.Delegated) != 1 || k.Delegated[0].Fee != 30_000 {
+		t.Fatalf("%+v %v", k, err)
+	}
+}
+
+// TestShortBatch has the operator halve the life of its batches: a device does not
+// give a coin for one that it can sweep so much sooner.
+func TestShortBatch(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, arktest.Config{})
+	d, _, _ := w.create(client.CreateOptions{})
+	w.minted(d, 40_000)
+	if err := w.op.Update(func(s *arktest.Settings) { s.TreeExpiry = 1024 }); err != nil {
+		t.Fatal(err)
+	}
+	_, err := d.Renew(w.ctx) // a batch that had begun may have the life of before
+	if err == nil {
+		_, err = d.Renew(w.ctx)
+	}
+	if !errors.Is(err, batch.ErrExpiry) {
+		t.Fatal(err)
+	}
 }

@@ -24,6 +24,9 @@ var (
 	// signatures that the device built: a fault of its own, found before anything
 	// is signed.
 	ErrDocument = errors.New("client: a document asks for other signatures than were built")
+	// ErrFee is returned when the operator asks more for a settlement than a device
+	// pays by itself: see Config.MaxFee.
+	ErrFee = errors.New("client: the operator's fee is out of proportion")
 	// ErrVigil is returned when Vigil's part of something is not what was asked for.
 	// Nothing of it is used.
 	ErrVigil = errors.New("client: Vigil answered something else than was asked")
@@ -286,11 +289,41 @@ func (w *Wallet) signRequest(ctx context.Context, docs []*document) (*vigilpb.Si
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", ErrDocument, err)
 	}
+	for _, s := range spends {
+		if err := w.cfg.affordable(s); err != nil {
+			return nil, nil, err
+		}
+	}
 	messages := spend.Messages(spends)
 	if !slices.EqualFunc(jobs, messages, func(j job, m [32]byte) bool { return j.msg == m }) {
 		return nil, nil, fmt.Errorf("%w: %d of %d", ErrDocument, len(messages), len(jobs))
 	}
 	return req, jobs, nil
+}
+
+// feePerCoin is what an operator may take for each coin however small, in satoshis,
+// and feeShare the part of a settlement's coins that it may take of larger ones.
+const (
+	feePerCoin = 5000
+	feeShare   = 10
+)
+
+// affordable holds what the operator takes for a settlement against a bound of the
+// device's own: the operator names its fees, and a device that renews by itself
+// would sign anything away.
+func (c *Config) affordable(s *spend.Spend) error {
+	if s.Kind != spend.Register {
+		return nil
+	}
+	var sum int64
+	for _, in := range s.Inputs {
+		sum += in.Amount
+	}
+	most := max(sum/feeShare, feePerCoin*int64(len(s.Inputs)), c.MaxFee)
+	if s.Fee > most {
+		return fmt.Errorf("%w: %d sats of %d, at most %d", ErrFee, s.Fee, sum, most)
+	}
+	return nil
 }
 
 // keySigner signs with one key that the device has whole: the recovery key.

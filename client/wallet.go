@@ -49,6 +49,9 @@ type Config struct {
 	Operator string
 	// Esplora is the URL of a chain's API; boarding and exits need it.
 	Esplora string
+	// MaxFee is what the operator may take for one settlement, in satoshis, beyond
+	// what a device pays in any case: a tenth of the coins, or 5,000 sats a coin.
+	MaxFee int64
 	// Store keeps the device's keys and state: secret/sealed in a directory of its
 	// own. It stays the caller's to close.
 	Store secret.Store

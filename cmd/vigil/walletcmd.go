@@ -48,6 +48,8 @@ type peers struct {
 	Pin      string `json:"host_key"`
 	Operator string `json:"operator_url"`
 	Esplora  string `json:"esplora_url,omitempty"`
+	// MaxFee is client.Config's, for an owner whose operator is dear: by hand.
+	MaxFee int64 `json:"max_fee,omitempty"`
 }
 
 // walletPeers are the flags of a first meeting.
@@ -116,7 +118,7 @@ func (p peers) config(env *environment, store secret.Store) (client.Config, erro
 	if err != nil {
 		return client.Config{}, fmt.Errorf("the host key %q: %w", p.Pin, err)
 	}
-	return client.Config{Server: p.Server, HostKey: key, Operator: p.Operator, Esplora: p.Esplora, Store: store, Log: env.log}, nil
+	return client.Config{Server: p.Server, HostKey: key, Operator: p.Operator, Esplora: p.Esplora, Store: store, MaxFee: p.MaxFee, Log: env.log}, nil
 }
 
 // open opens the device.
@@ -299,7 +301,7 @@ func (c *walletCreateCmd) Run(env *environment) (err error) {
 			return err
 		}
 	}
-	with := peers{c.Server, c.Pin, c.OperatorURL, c.EsploraURL}
+	with := peers{Server: c.Server, Pin: c.Pin, Operator: c.OperatorURL, Esplora: c.EsploraURL}
 	cfg, store, err := c.begin(env, with)
 	if err != nil {
 		return err
@@ -336,7 +338,7 @@ func (c *walletRecoverCmd) Run(env *environment) (err error) {
 		return err
 	}
 	defer seed.Burn()
-	with := peers{c.Server, c.Pin, c.OperatorURL, c.EsploraURL}
+	with := peers{Server: c.Server, Pin: c.Pin, Operator: c.OperatorURL, Esplora: c.EsploraURL}
 	cfg, store, err := c.begin(env, with)
 	if err != nil {
 		return err
