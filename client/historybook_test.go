@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/btcsuite/btcd/chainhash/v2"
@@ -58,7 +59,6 @@ type payment struct {
 type book struct {
 	accounts []*account
 	payments []*payment
-	minted   map[wire.OutPoint]int64
 	fee      int64  // that the operator takes for each input of a batch
 	dust     int64  // of the operator
 	lasts    int64  // seconds that a new batch lasts
@@ -95,7 +95,28 @@ type flow struct {
 
 // reconcile takes in what the operator says of all coins, and finds a cause that
 // was asked for in everything that moved: nothing is lost, and nothing is made.
-func (b *book) reconcile(ctx context.Context, h *history) error {
+func (b *book) reconcile(ctx context.Context, h *history) (err error) {
+	before := make([]account, len(b.accounts))
+	for i, a := range b.accounts {
+		before[i] = *a
+		a.coins, a.seen, a.boarding = maps.Clone(a.coins), maps.Clone(a.seen), maps.Clone(a.boarding)
+		a.onchain, a.limbo = maps.Clone(a.onchain), maps.Clone(a.limbo)
+	}
+	asked := make([]payment, len(b.payments))
+	for i, p := range b.payments {
+		asked[i] = *p
+	}
+	defer func() {
+		if err == nil {
+			return
+		}
+		for i, a := range b.accounts { // to be looked at again
+			*a = before[i]
+		}
+		for i, p := range b.payments {
+			*p = asked[i]
+		}
+	}()
 	batches, txs := map[string]map[*account]*flow{}, map[string]map[*account]*flow{}
 	at := func(m map[string]map[*account]*flow, cause string, a *account) *flow {
 		if m[cause] == nil {
@@ -114,6 +135,9 @@ func (b *book) reconcile(ctx context.Context, h *history) error {
 		told := map[wire.OutPoint]bool{}
 		for _, v := range list {
 			told[v.Outpoint] = true
+			if sats, is := a.coins[v.Outpoint]; is && sats != v.Amount {
+				return fmt.Errorf("%s's coin %s has %d sats of %d", a.name, v.Outpoint, v.Amount, sats)
+			}
 			if !bytes.Equal(v.Script, a.script) {
 				return fmt.Errorf("%s has a coin at %x", a.name, v.Script)
 			}
@@ -193,13 +217,6 @@ func (b *book) left(h *history, cause string, a *account, sats int64) bool {
 
 // born notes where a new coin came from.
 func (b *book) born(a *account, v ark.VTXO, cause func(string) *flow) error {
-	if sats, is := b.minted[v.Outpoint]; is {
-		delete(b.minted, v.Outpoint)
-		if sats != v.Amount {
-			return fmt.Errorf("%s got %d sats of the %d that were minted", a.name, v.Amount, sats)
-		}
-		return nil
-	}
 	if !v.Preconfirmed && len(v.CommitmentTxs) != 1 {
 		return fmt.Errorf("%s's coin %s comes from %d batches", a.name, v.Outpoint, len(v.CommitmentTxs))
 	}
@@ -280,9 +297,6 @@ func (b *book) paid(cause string, flows map[*account]*flow) error {
 
 // balanced holds that every account has what it must have.
 func (b *book) balanced() error {
-	for op, sats := range b.minted {
-		return fmt.Errorf("%d minted sats at %s never came", sats, op)
-	}
 	for _, p := range b.payments {
 		if p.must {
 			return fmt.Errorf("%s was told that %d sats went to %s, and they did not come", p.from.name, p.sats, p.to.name)

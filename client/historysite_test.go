@@ -310,7 +310,7 @@ func (s *site) start(ctx context.Context) (err error) {
 	}
 	p.host, p.hub = host.PubKey(), notify.NewHub(notify.Limits{}, nil)
 	work, cancel := context.WithCancel(ctx)
-	stream, err := p.client.Events(work)
+	stream, err := p.client.Events(ctx) // a joined batch may go on for the grace
 	if err != nil {
 		cancel()
 		return err

@@ -117,16 +117,42 @@ func compare(a, b int64, otherwise int) int {
 	return otherwise
 }
 
-func (h *history) receive(_ context.Context, r *rand.Rand) error {
-	p, sats := h.any(r), 1_000+r.Int64N(99_000)
+func (h *history) receive(_ context.Context, r *rand.Rand) error { return h.gift(h.any(r), r) }
+
+// gift mints a coin.
+func (h *history) gift(p *phone, r *rand.Rand) error {
+	sats := 1_000 + r.Int64N(99_000)
 	ops, err := h.op.Mint(wire.NewTxOut(sats, p.script))
 	if err != nil {
 		return err
 	}
 	h.say("   %s receives %d", p.name, sats)
-	h.book.minted[ops[0]] = sats
+	p.coins[ops[0]], p.seen[ops[0]] = sats, true
 	p.total += sats
 	return h.op.Mine(1)
+}
+
+// rich is somebody who has a coin, if need be by a gift.
+func (h *history) rich(r *rand.Rand) (*phone, error) {
+	p := h.any(r)
+	if len(p.coins) > 0 {
+		return p, nil
+	}
+	return p, h.gift(p, r)
+}
+
+// covered is somebody with a delegate that should be live, if need be a new one.
+func (h *history) covered(ctx context.Context, r *rand.Rand) (*phone, vigil.DelegateID, bool, error) {
+	p, err := h.rich(r)
+	if err != nil {
+		return p, vigil.DelegateID{}, false, err
+	}
+	id, ok := p.chosen(r)
+	if !ok {
+		err = h.delegates(ctx, p, client.DelegateOptions{Single: r.IntN(2) == 0})
+		id, ok = p.chosen(r)
+	}
+	return p, id, ok, err
 }
 
 func (h *history) board(ctx context.Context, r *rand.Rand) error {
@@ -165,7 +191,10 @@ func (h *history) pay(ctx context.Context, from, to *phone, sats int64) error {
 }
 
 func (h *history) send(ctx context.Context, r *rand.Rand) error {
-	from := h.any(r)
+	from, err := h.rich(r)
+	if err != nil {
+		return err
+	}
 	var sum int64
 	for _, sats := range from.coins {
 		sum += sats
@@ -174,7 +203,11 @@ func (h *history) send(ctx context.Context, r *rand.Rand) error {
 }
 
 func (h *history) sendDust(ctx context.Context, r *rand.Rand) error {
-	from, to := h.any(r), h.phone[0]
+	from, err := h.rich(r)
+	if err != nil {
+		return err
+	}
+	to := h.phone[0]
 	if from == to {
 		to = h.phone[1]
 	}
@@ -182,7 +215,10 @@ func (h *history) sendDust(ctx context.Context, r *rand.Rand) error {
 }
 
 func (h *history) delegate(ctx context.Context, r *rand.Rand) error {
-	p := h.any(r)
+	p, err := h.rich(r)
+	if err != nil {
+		return err
+	}
 	opt := client.DelegateOptions{Single: r.IntN(2) == 0}
 	if r.IntN(2) == 0 {
 		opt.At = h.clock.Now().Add(time.Duration(5+r.IntN(900)) * time.Second)
@@ -218,10 +254,9 @@ func (p *phone) chosen(r *rand.Rand) (id vigil.DelegateID, ok bool) {
 }
 
 func (h *history) replace(ctx context.Context, r *rand.Rand) error {
-	p := h.any(r)
-	id, ok := p.chosen(r)
-	if !ok {
-		return h.delegate(ctx, r)
+	p, id, ok, err := h.covered(ctx, r)
+	if err != nil || !ok {
+		return err
 	}
 	opt := client.DelegateOptions{Coins: p.promises[id].inputs}
 	if r.IntN(2) == 0 {
@@ -231,10 +266,9 @@ func (h *history) replace(ctx context.Context, r *rand.Rand) error {
 }
 
 func (h *history) cancel(ctx context.Context, r *rand.Rand) error {
-	p := h.any(r)
-	id, ok := p.chosen(r)
-	if !ok {
-		return nil
+	p, id, ok, err := h.covered(ctx, r)
+	if err != nil || !ok {
+		return err
 	}
 	state, err := p.w.Cancel(ctx, id)
 	h.say("   %s cancels a delegate, which is %q", p.name, state)
@@ -243,14 +277,17 @@ func (h *history) cancel(ctx context.Context, r *rand.Rand) error {
 }
 
 func (h *history) renew(ctx context.Context, r *rand.Rand) error {
-	p := h.any(r)
+	p, err := h.rich(r)
+	if err != nil {
+		return err
+	}
 	ops := p.sorted()
 	r.Shuffle(len(ops), func(i, j int) { ops[i], ops[j] = ops[j], ops[i] })
 	if len(ops) > 0 {
 		ops = ops[:1+r.IntN(len(ops))]
 	}
 	h.say("   %s renews %d coins", p.name, len(ops))
-	_, err := h.renewing(ctx, p, ops...)
+	_, err = h.renewing(ctx, p, ops...)
 	return h.excused("renew", err)
 }
 
@@ -326,8 +363,12 @@ func (h *history) exit(ctx context.Context, r *rand.Rand) error {
 // rush makes a delegate due and calls while it is carried out.
 func (h *history) rush(ctx context.Context, r *rand.Rand) error {
 	h.rough, h.book.rough = true, "a rush"
-	call, p := drawOf(r, calls()), h.any(r)
-	if id, ok := p.chosen(r); ok {
+	call := drawOf(r, calls())
+	p, id, ok, err := h.covered(ctx, r)
+	if err != nil {
+		return err
+	}
+	if ok {
 		if wait := p.promises[id].at - h.clock.Now().Unix(); wait > 0 {
 			if err := h.advance(ctx, time.Duration(wait+1)*time.Second); err != nil {
 				return err
@@ -374,7 +415,10 @@ func (h *history) blind(ctx context.Context, r *rand.Rand) error {
 
 // unroll brings a coin on chain, as anybody might.
 func (h *history) unroll(ctx context.Context, r *rand.Rand) error {
-	p := h.any(r)
+	p, err := h.rich(r)
+	if err != nil {
+		return err
+	}
 	k, err := p.w.Keep(ctx)
 	h.promise(p, k.Delegated...)
 	if err := h.excused("keep", err); err != nil {

@@ -261,6 +261,9 @@ func (s *settlement) start(ctx context.Context, started batch.Started) error {
 	if err != nil {
 		return err
 	}
+	if err := s.unspent(ctx); err != nil {
+		return err
+	}
 	return s.op.ConfirmRegistration(ctx, s.task.IntentID)
 }
 
@@ -281,6 +284,31 @@ func leastLife(coins []coin, outs []*wire.TxOut, now int64) (least int64) {
 // maxLife bounds that, in seconds: more than any batch lives, whatever an operator
 // said of a coin.
 const maxLife = 25 * 86_400
+
+// unspent refuses coins that something else has spent since the intent was
+// registered, such as a delegate whose batch was on its way: the operator does not
+// look again, and would take a forfeit for nothing.
+func (s *settlement) unspent(ctx context.Context) error {
+	var ops []wire.OutPoint
+	for _, c := range s.coins {
+		if !c.boarding {
+			ops = append(ops, c.Outpoint)
+		}
+	}
+	if len(ops) == 0 {
+		return nil
+	}
+	found, err := s.op.VTXOs(ctx, ops)
+	if err != nil {
+		return err
+	}
+	for _, v := range found {
+		if v.Spent || v.Unrolled {
+			return fmt.Errorf("%w: %s is spent, or on chain", ErrFunds, v.Outpoint)
+		}
+	}
+	return nil
+}
 
 func (s *settlement) makeNonces(ctx context.Context, st batch.StepNonces) (batch.Step, error) {
 	s.nonces = map[chainhash.Hash]*musig2.SecNonce{}
