@@ -207,6 +207,9 @@ func (w *Wallet) restoreEpochs(ctx context.Context, answer *vigilpb.RecoverAnswe
 		for _, h := range hosts {
 			h.Burn()
 		}
+		for _, h := range hosts {
+			h.Burn()
+		}
 	}()
 	for _, e := range answer.Epochs {
 		if !e.Certified {

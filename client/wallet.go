@@ -301,7 +301,7 @@ func (w *Wallet) caller() caller {
 
 // askHost makes a call in the name of the host key of the active epoch.
 func (w *Wallet) askHost(ctx context.Context, method string, payload, answer proto.Message) error {
-	return w.askEpoch(ctx, w.st.Cutover.Active, method, payload, answer)
+	return w.askEpoch(ctx, w.caller().epoch, method, payload, answer)
 }
 
 func (w *Wallet) askEpoch(ctx context.Context, epoch uint32, method string, payload, answer proto.Message) error {
