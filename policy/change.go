@@ -52,8 +52,10 @@ func (s State) Effective(now int64) Policy {
 }
 
 // Propose changes the policy at now. What is not looser holds at once, whoever
-// asks; a looser policy needs the host key, and holds after the cool-down of the
-// policy that it loosens. Either takes the place of a loosening that waits, so
+// asks, but for a longer cool-down, which needs the host key: whoever has but the
+// device must not keep its owner from loosening what he tightened. A looser policy
+// needs the host key too, and holds after the cool-down of the policy that it
+// loosens. Either takes the place of a loosening that waits, so
 // that setting the current policy again takes one back. The new policy's Version
 // must be that of the policy in force plus one, or 0 for whatever it is. The
 // error is a *vigil.Error.
@@ -67,6 +69,9 @@ func (s State) Propose(p Policy, host bool, now int64) (State, error) {
 	}
 	if p.Version != current.Version+1 {
 		return s, vigil.Errorf(vigil.CodePolicyInvalid, "the policy in force has version %d; it was changed meanwhile", current.Version)
+	}
+	if p.CoolDown > current.CoolDown && !host {
+		return s, vigil.Errorf(vigil.CodeHostKeyNeeded, "the cool-down would be %d s and is %d s; lengthening it is for the host key", p.CoolDown, current.CoolDown)
 	}
 	if !Looser(current, p) {
 		return State{Current: p}, nil

@@ -288,6 +288,15 @@ func TestPropose(t *testing.T) {
 	if _, err := start.Propose(with(tighter, func(p *Policy) { p.Version = 3 }), true, now); vigil.CodeOf(err) != vigil.CodePolicyInvalid {
 		t.Errorf("a change of another version: %v", err)
 	}
+	// How long a loosening waits is for the host key to lengthen: with the device
+	// alone a thief would keep the owner from loosening what he tightened.
+	longer := with(tighter, func(p *Policy) { p.CoolDown = MaxCoolDown })
+	if got, err := start.Propose(longer, false, now); vigil.CodeOf(err) != vigil.CodeHostKeyNeeded || !reflect.DeepEqual(got, start) {
+		t.Errorf("an identity key lengthens the cool-down: %v", err)
+	}
+	if s, err := start.Propose(longer, true, now); err != nil || s.Pending != nil || s.Current.CoolDown != MaxCoolDown {
+		t.Errorf("%+v, %v", s, err)
+	}
 	for name, bad := range map[string]Policy{
 		"a window without time":     with(tighter, func(p *Policy) { p.WindowSeconds = 0 }),
 		"a time without window":     with(tighter, func(p *Policy) { p.Window = 0 }),
