@@ -82,7 +82,12 @@ func (d *decision) judge(s *spend.Spend) *vigil.Error {
 	case spend.Forfeits, spend.Boarding:
 		// The fee was judged when the group signed the intent. To stop here because
 		// the operator lowered its fees meanwhile would get the wallet banned.
-	case spend.ArkTx, spend.Checkpoints, spend.Exit:
+	case spend.Exit:
+		// Bounds in satoshis count its fee. An allow-list does not name the miners.
+		if len(d.Allow) > 0 && s.Fee > d.FeeMargin {
+			return vigil.Errorf(vigil.CodeFeeTooHigh, "the exit leaves %d for the miners; with an allow-list the policy's fee margin, %d, is the most", s.Fee, d.FeeMargin)
+		}
+	case spend.ArkTx, spend.Checkpoints:
 	default:
 		return vigil.Errorf(vigil.CodeDocumentInvalid, "no rule for %q", s.Kind)
 	}

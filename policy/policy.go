@@ -51,7 +51,8 @@ type Policy struct {
 	// Allow lists the scripts that may be paid, in Ark and on chain; none is any.
 	Allow [][]byte
 	// FeeMargin is what an intent may leave to the operator beyond 1.25 times its
-	// own fee.
+	// own fee, and, where there is an allow-list, an exit to the miners: a bound on
+	// who is paid bounds also what is burned.
 	FeeMargin int64
 	// TwoLeaf allows forfeits signed ahead that nothing pins to a batch, for coins
 	// at the two-leaf script. They count as spends of the whole coin.

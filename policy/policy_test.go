@@ -42,7 +42,7 @@ func TestRules(t *testing.T) {
 		f(s)
 		return s
 	}
-	open := Default()
+	open, anybody := Default(), with(limited(), func(p *Policy) { p.Allow = nil })
 	tests := []struct {
 		name   string
 		policy Policy
@@ -89,8 +89,12 @@ func TestRules(t *testing.T) {
 		{"assets stay", limited(), nil, change(send(1, 1), func(s *spend.Spend) { s.Assets = false }), vigil.CodePolicyAssets, 0},
 		{"or may go", open, nil, change(send(1, 1), func(s *spend.Spend) { s.Assets = false }), "", 1},
 
-		{"an exit counts with its fee", limited(), nil, &spend.Spend{Kind: spend.Exit, Key: key(3), Onchain: outs(1, 900), Fee: 100, Assets: true}, "", 1000},
-		{"above the limit by its fee", limited(), nil, &spend.Spend{Kind: spend.Exit, Key: key(3), Onchain: outs(1, 900), Fee: 101, Assets: true}, vigil.CodePolicyPerTx, 0},
+		{"an exit counts with its fee", anybody, nil, &spend.Spend{Kind: spend.Exit, Key: key(3), Onchain: outs(1, 900), Fee: 100, Assets: true}, "", 1000},
+		{"above the limit by its fee", anybody, nil, &spend.Spend{Kind: spend.Exit, Key: key(3), Onchain: outs(1, 900), Fee: 101, Assets: true}, vigil.CodePolicyPerTx, 0},
+		{"an exit to whom it may pay, with a fee in the margin", limited(), nil, &spend.Spend{Kind: spend.Exit, Key: key(3), Onchain: outs(1, 900), Fee: 10, Assets: true}, "", 910},
+		{"and with more for the miners", limited(), nil, &spend.Spend{Kind: spend.Exit, Key: key(3), Onchain: outs(1, 900), Fee: 11, Assets: true}, vigil.CodeFeeTooHigh, 0},
+		{"also where no amount is bounded", with(open, func(p *Policy) { p.Allow = [][]byte{{1}} }), nil, &spend.Spend{Kind: spend.Exit, Key: key(3), Onchain: outs(1, 0), Fee: 900, Assets: true}, vigil.CodeFeeTooHigh, 0},
+		{"without bounds the fee is its owner's affair", open, nil, &spend.Spend{Kind: spend.Exit, Key: key(3), Onchain: outs(1, 900), Fee: 900, Assets: true}, "", 1800},
 		{"an exit elsewhere", limited(), nil, &spend.Spend{Kind: spend.Exit, Key: key(3), Onchain: outs(3, 9), Assets: true}, vigil.CodePolicyDestination, 0},
 		{"an exit to our own script is one too", limited(), nil, &spend.Spend{Kind: spend.Exit, Key: key(3), Onchain: outs(9, 9), Assets: true}, vigil.CodePolicyDestination, 0},
 		{"what no rule knows", open, nil, &spend.Spend{Kind: "gift"}, vigil.CodeDocumentInvalid, 0},
