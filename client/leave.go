@@ -25,6 +25,8 @@ var (
 	// ErrFeeCoin is returned when no confirmed coin at the fee address can pay for
 	// the next step: send one there.
 	ErrFeeCoin = errors.New("client: no coin at the fee address pays for this step")
+	// errFeeDue says that one comes with the next block.
+	errFeeDue = errors.New("client: the coin that pays for this step is not confirmed yet")
 	// ErrTooEarly is returned when there is nothing that may be swept yet.
 	ErrTooEarly = errors.New("client: nothing may be swept yet")
 )
@@ -154,12 +156,13 @@ func (l *Leave) Unroll(ctx context.Context, ops ...wire.OutPoint) ([]Progress, e
 			continue
 		}
 		p, err := l.unroll(ctx, d, purse)
-		if err != nil && !errors.Is(err, ErrExitData) && !errors.Is(err, esplora.ErrRefused) && !errors.Is(err, ErrFeeCoin) {
+		if err != nil && !errors.Is(err, ErrExitData) && !errors.Is(err, esplora.ErrRefused) && !errors.Is(err, ErrFeeCoin) && !errors.Is(err, errFeeDue) {
 			return list, err
 		}
-		if errors.Is(err, ErrFeeCoin) {
+		switch {
+		case errors.Is(err, ErrFeeCoin):
 			short, p.Waiting = true, "a coin at the fee address"
-		} else {
+		case !errors.Is(err, errFeeDue):
 			p.Err = err
 		}
 		list = append(list, p)
@@ -219,6 +222,7 @@ func (l *Leave) parentsConfirmed(ctx context.Context, tx *wire.MsgTx) bool {
 type purse struct {
 	coins []esplora.UTXO
 	sent  map[chainhash.Hash]bool
+	due   bool    // a coin, such as the change of a child, comes with a block
 	rate  float64 // satoshis per virtual byte
 	tree  script.Tree
 	key   *bip340.Key
@@ -238,6 +242,7 @@ func (l *Leave) purse(ctx context.Context) (*purse, error) {
 		if u.Confirmed {
 			p.coins = append(p.coins, u)
 		}
+		p.due = p.due || !u.Confirmed
 	}
 	// The largest first: one coin pays for a whole exit, its change for the next
 	// step.
@@ -253,6 +258,9 @@ func (p *purse) child(parent *wire.MsgTx) (*wire.MsgTx, error) {
 	anchor := slices.IndexFunc(parent.TxOut, ark.IsAnchor)
 	if anchor < 0 {
 		return nil, fmt.Errorf("%w: %s has no anchor", ErrExitData, parent.TxHash())
+	}
+	if len(p.coins) == 0 && p.due {
+		return nil, errFeeDue
 	}
 	if len(p.coins) == 0 {
 		return nil, ErrFeeCoin
@@ -279,7 +287,7 @@ func (p *purse) child(parent *wire.MsgTx) (*wire.MsgTx, error) {
 	if packet.UnsignedTx.TxOut[0].Value = coin.Amount - fee; coin.Amount-fee < minChange {
 		return nil, fmt.Errorf("%w: %d sats are needed and %d are there", ErrFeeCoin, fee+minChange, coin.Amount)
 	}
-	p.coins = p.coins[1:]
+	p.coins, p.due = p.coins[1:], true
 	return p.signChild(packet)
 }
 
