@@ -17,14 +17,12 @@ import (
 
 const (
 	format = 1
-	// MaxRow bounds an encoded row in bytes: an entry over 256 signatures has 8 KiB
-	// of digests.
-	MaxRow = 64 << 10
-	// MaxSighashes bounds the digests of one entry: 128 VTXOs with proof, forfeits
-	// and delete proof are 259 signatures.
-	MaxSighashes = 1024
+	// MaxRow bounds an encoded row in bytes, whatever was asked for: rows are kept by
+	// number.
+	MaxRow = 4 << 10
 
 	maxKinds = 16
+	maxKind  = 64
 	maxText  = 512
 
 	chainTag   = "vigil/audit/v1"
@@ -48,8 +46,9 @@ type Entry struct {
 	Kinds  []string   // of the documents, each once
 	Amount int64      // satoshis that leave
 	Epoch  uint32     // of the shares that sign
-	// Sighashes are Digest of what is signed.
-	Sighashes [][32]byte
+	// Signatures counts what is signed, and Signed is its Digest; zero for none.
+	Signatures uint32
+	Signed     [32]byte
 }
 
 // Name is the name of a wallet in entries: HMAC-SHA256 of its id under a salt
@@ -61,11 +60,15 @@ func Name(salt [32]byte, wallet vigil.WalletID) [32]byte {
 	return [32]byte(mac.Sum(nil))
 }
 
-// Digest stands for a sighash in an entry: a sighash itself would tie the entry
-// to a transaction on chain for whoever reads the audit. It is keyed with the
-// wallet's salt.
-func Digest(salt [32]byte, sighash [32]byte) [32]byte {
-	return bip340.TaggedHash(sighashTag, salt[:], sighash[:])
+// Digest stands for sighashes in an entry, all of them in the order of signing: a
+// sighash itself would tie the entry to a transaction on chain for whoever reads
+// the audit. It is keyed with the wallet's salt.
+func Digest(salt [32]byte, sighashes [][32]byte) [32]byte {
+	parts := [][]byte{salt[:]}
+	for i := range sighashes {
+		parts = append(parts, sighashes[i][:])
+	}
+	return bip340.TaggedHash(sighashTag, parts...)
 }
 
 func (e *Entry) fields(c *canon.Coder) {
@@ -80,10 +83,11 @@ func (e *Entry) fields(c *canon.Coder) {
 		e.Code = vigil.Code(code)
 	}
 	c.Text(&e.Reason, maxText, "reason")
-	canon.List(c, &e.Kinds, maxKinds, "kinds", func(c *canon.Coder, s *string) { c.Text(s, maxText, "kind") })
+	canon.List(c, &e.Kinds, maxKinds, "kinds", func(c *canon.Coder, s *string) { c.Text(s, maxKind, "kind") })
 	c.Amount(&e.Amount, "amount")
 	canon.Num(c, &e.Epoch, 1<<32-1, "epoch")
-	canon.List(c, &e.Sighashes, MaxSighashes, "sighashes", func(c *canon.Coder, h *[32]byte) { c.Fixed(h[:], "sighash") })
+	canon.Num(c, &e.Signatures, 1<<32-1, "signatures")
+	c.Fixed(e.Signed[:], "signed")
 }
 
 // Append encodes an entry as the row that follows prev, the chain's head (zero

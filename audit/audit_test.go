@@ -8,6 +8,7 @@ import (
 	"iter"
 	"math"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -20,7 +21,7 @@ func entry(seq uint64) Entry {
 	return Entry{
 		Seq: seq, At: 1_800_000_000 + int64(seq), Wallet: Name([32]byte{1}, vigil.WalletID{2}), Method: "Sign",
 		Allow: seq%2 == 0, Code: "POLICY_PER_TX", Reason: "too much", Kinds: []string{"ark_tx", "intent"}, Amount: 5000, Epoch: 3,
-		Sighashes: [][32]byte{{byte(seq)}, {9}},
+		Signatures: 2, Signed: Digest([32]byte{1}, [][32]byte{{byte(seq)}, {9}}),
 	}
 }
 
@@ -133,19 +134,29 @@ func TestNames(t *testing.T) {
 	if got := Name(salt, wallet); !bytes.Equal(got[:], mac.Sum(nil)) {
 		t.Errorf("%x", got)
 	}
-	if Name(salt, wallet) == Name([32]byte{3}, wallet) || Digest(salt, wallet) == Digest([32]byte{3}, wallet) || Digest(salt, wallet) == Name(salt, wallet) {
+	if Name(salt, wallet) == Name([32]byte{3}, wallet) {
 		t.Error("the salt does not matter")
+	}
+	seen := map[[32]byte]string{}
+	for name, digest := range map[string][32]byte{
+		"a name": Name(salt, wallet), "one": Digest(salt, [][32]byte{wallet}), "of another wallet": Digest([32]byte{3}, [][32]byte{wallet}),
+		"none": Digest(salt, nil), "two": Digest(salt, [][32]byte{wallet, {4}}), "turned round": Digest(salt, [][32]byte{{4}, wallet}),
+	} {
+		if same, twice := seen[digest]; twice {
+			t.Errorf("%s and %s have the same digest", name, same)
+		}
+		seen[digest] = name
 	}
 }
 
 func TestBounds(t *testing.T) {
 	for name, spoil := range map[string]func(e *Entry){
-		"too many sighashes": func(e *Entry) { e.Sighashes = make([][32]byte, MaxSighashes+1) },
-		"too many kinds":     func(e *Entry) { e.Kinds = make([]string, maxKinds+1) },
-		"a long method":      func(e *Entry) { e.Method = strings.Repeat("x", maxText+1) },
-		"a negative time":    func(e *Entry) { e.At = -1 },
-		"a negative amount":  func(e *Entry) { e.Amount = -1 },
-		"more than all":      func(e *Entry) { e.Amount = math.MaxInt64 },
+		"too many kinds":    func(e *Entry) { e.Kinds = make([]string, maxKinds+1) },
+		"a long kind":       func(e *Entry) { e.Kinds[0] = strings.Repeat("x", maxKind+1) },
+		"a long method":     func(e *Entry) { e.Method = strings.Repeat("x", maxText+1) },
+		"a negative time":   func(e *Entry) { e.At = -1 },
+		"a negative amount": func(e *Entry) { e.Amount = -1 },
+		"more than all":     func(e *Entry) { e.Amount = math.MaxInt64 },
 	} {
 		e := entry(1)
 		spoil(&e)
@@ -154,8 +165,9 @@ func TestBounds(t *testing.T) {
 		}
 	}
 	e := entry(1)
-	e.Sighashes = make([][32]byte, MaxSighashes)
 	e.Reason = strings.Repeat("ö", maxText)
+	e.Method, e.Code = strings.Repeat("x", maxText), vigil.Code(strings.Repeat("x", maxText))
+	e.Kinds = slices.Repeat([]string{strings.Repeat("x", maxKind)}, maxKinds)
 	_, row, err := Append([32]byte{}, e)
 	if err != nil || len(row) > MaxRow {
 		t.Fatalf("%d bytes, %v", len(row), err)

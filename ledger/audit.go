@@ -38,7 +38,7 @@ type audited struct {
 }
 
 const (
-	maxEntry   = 64 << 10 // the audit's own bound
+	maxEntry   = 4 << 10 // the audit's own bound
 	maxAudited = maxEntry + 64
 )
 

@@ -150,9 +150,9 @@ func coins(held []ledger.Holding) map[wire.OutPoint]ark.VTXO {
 func (s *Service) decide(ctx context.Context, st *state, c auth.Call, spends []*spend.Spend, messages [][32]byte) error {
 	now := s.now()
 	p := st.policy.Effective(now)
-	e := audit.Entry{At: now, Method: path.Base(c.Method), Allow: true, Epoch: c.Epoch, Kinds: kinds(spends)}
-	for _, m := range messages {
-		e.Sighashes = append(e.Sighashes, audit.Digest(st.row.AuditSalt, m))
+	e := audit.Entry{
+		At: now, Method: path.Base(c.Method), Allow: true, Epoch: c.Epoch, Kinds: kinds(spends),
+		Signatures: uint32(len(messages)), Signed: audit.Digest(st.row.AuditSalt, messages),
 	}
 	err := s.ledger.Decide(ctx, st.row.ID, p.Since(now), func(counted ledger.Spending) (ledger.Verdict, error) {
 		spent, older := policy.Spent{}, policy.Spent{}
