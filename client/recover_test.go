@@ -127,6 +127,17 @@ func TestColdShare(t *testing.T) {
 	if _, err := d.Send(w.ctx, to, 10_000); err != nil {
 		t.Fatalf("phone and cold share: %v", err)
 	}
+	// The bounds are those of the device, whoever signs with it.
+	if err := w.op.Update(func(s *arktest.Settings) { s.Fees.OffchainInput = "amount * 0.5" }); err != nil {
+		t.Fatal(err)
+	}
+	_, err = d.Renew(w.ctx) // meets the new parameters
+	if !errors.Is(err, client.ErrFee) {
+		_, err = d.Renew(w.ctx)
+	}
+	if !errors.Is(err, client.ErrFee) {
+		t.Fatalf("half of the coins, with the cold share: %v", err)
+	}
 	d.Close()
 
 	w.vigil.mu.Lock()

@@ -178,6 +178,9 @@ func treeNodes(nodes []tree.Node) ([]*vigilpb.TreeNode, error) {
 // lost, everything is asked anew with fresh nonces.
 func (w *Wallet) sign(ctx context.Context, docs ...*document) error {
 	if cold := w.withCold(); cold != nil {
+		if _, _, err := w.checked(ctx, docs); err != nil {
+			return err
+		}
 		return cold.sign(ctx, docs...)
 	}
 	for try := 1; ; try++ {
@@ -262,30 +265,36 @@ func complete(p *frost.Pending, own int, part *vigilpb.SignaturePart) (sig [64]b
 	return sig, nil
 }
 
-// signRequest puts the documents together and holds what Vigil will find in them
-// against what was built.
+// signRequest asks for the signatures of documents, once they are checked.
 func (w *Wallet) signRequest(ctx context.Context, docs []*document) (*vigilpb.SignRequest, []job, error) {
 	req := &vigilpb.SignRequest{Signers: w.signers(), Session: make([]byte, 32)}
 	if _, err := rand.Read(req.Session); err != nil {
 		return nil, nil, err
 	}
-	var jobs []job
+	list, jobs, err := w.checked(ctx, docs)
+	req.Documents = list
+	return req, jobs, err
+}
+
+// checked puts the documents together, holds what whoever reads them will find
+// against what was built, and what the operator takes against a bound: nothing is
+// signed that did not pass here, with Vigil or with a cold share.
+func (w *Wallet) checked(ctx context.Context, docs []*document) (list []*vigilpb.Document, jobs []job, err error) {
 	for _, d := range docs {
 		pb, err := d.pb()
 		if err != nil {
 			return nil, nil, err
 		}
-		req.Documents, jobs = append(req.Documents, pb), append(jobs, d.jobs...)
+		list, jobs = append(list, pb), append(jobs, d.jobs...)
 	}
 	params := ark.Params{Network: w.st.Network}
 	// What leaves by the exit leaf takes nothing of the operator, who may be gone.
-	if slices.ContainsFunc(req.Documents, func(d *vigilpb.Document) bool { return d.GetExit() == nil }) {
-		var err error
+	if slices.ContainsFunc(list, func(d *vigilpb.Document) bool { return d.GetExit() == nil }) {
 		if params, err = w.params(ctx); err != nil {
 			return nil, nil, err
 		}
 	}
-	spends, err := spend.Parse(req.Documents, w.desc, spend.Terms{Params: params, VTXOs: w.seen(), Now: w.now().Unix()})
+	spends, err := spend.Parse(list, w.desc, spend.Terms{Params: params, VTXOs: w.seen(), Now: w.now().Unix()})
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", ErrDocument, err)
 	}
@@ -298,7 +307,7 @@ func (w *Wallet) signRequest(ctx context.Context, docs []*document) (*vigilpb.Si
 	if !slices.EqualFunc(jobs, messages, func(j job, m [32]byte) bool { return j.msg == m }) {
 		return nil, nil, fmt.Errorf("%w: %d of %d", ErrDocument, len(messages), len(jobs))
 	}
-	return req, jobs, nil
+	return list, jobs, nil
 }
 
 // feePerCoin is what an operator may take for each coin however small, in satoshis,
