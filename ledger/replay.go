@@ -37,9 +37,10 @@ type Request struct {
 // begun is the row of a request that was let through.
 type begun struct {
 	Hash   [32]byte
-	Until  int64 // the last moment at which the request is fresh
-	Forget int64 // its time in the index
-	Kept   bool  // the answer is stored
+	Until  int64  // the last moment at which the request is fresh
+	Forget int64  // its time in the index
+	Kept   bool   // the answer is stored
+	Size   uint32 // of that answer, in bytes
 }
 
 const (
@@ -49,6 +50,10 @@ const (
 	// MaxAnswer bounds an answer that is kept, in bytes. A retry of a request with a
 	// longer one is ErrBegun.
 	MaxAnswer = 60 << 10
+	// MaxAnswers bounds the answers of one owner that are kept at a time, in bytes: a
+	// minute's of a device that signs as much as it can. Those beyond it are ErrBegun
+	// as well, so that no wallet takes the room of the others.
+	MaxAnswers = 1 << 20
 	// maxAllRequests and maxStrangers bound the requests of all wallets, and of all
 	// host keys without one, which cost nothing to make; maxAllAnswers is the bytes
 	// of all answers. Beyond them requests are refused, and answers not kept.
@@ -58,6 +63,8 @@ const (
 	// linger is for how long a request is remembered when it is not fresh any more,
 	// in seconds: clocks that are set back by less replay nothing.
 	linger = 120
+	// nonceSize is the length of a nonce, with which the key of a request ends.
+	nonceSize = len(Request{}.Nonce)
 	// maxStale bounds for how long a clock that was ahead and is set back makes all
 	// requests stale, in seconds: those that were made and forgotten meanwhile are
 	// then told apart no more, and must not keep the others out for as long.
@@ -69,6 +76,7 @@ func (b *begun) fields(c *canon.Coder) {
 	c.Time(&b.Until, "until")
 	c.Time(&b.Forget, "forget")
 	c.Bool(&b.Kept, "kept")
+	canon.Num(c, &b.Size, MaxAnswer, "size")
 }
 
 // answer is an answer as it left.
@@ -182,13 +190,7 @@ func begin(w writer, q *Request, key []byte, at, window int64) error {
 	if last := int64(min(floor, math.MaxInt64)); until <= last && last-at <= maxStale {
 		return fmt.Errorf("%w: made at %d", ErrStale, q.Stamp)
 	}
-	n, prefix := 0, ownerPrefix(q.Owner)
-	err = w.Scan(treeReplay, prefix, after(prefix), func(_, _ []byte, _ error) error {
-		if n++; n >= MaxRequests {
-			return kv.ErrStop
-		}
-		return nil
-	})
+	n, _, err := remembered(w, key)
 	if err != nil {
 		return err
 	}
@@ -208,6 +210,21 @@ func begin(w writer, q *Request, key []byte, at, window int64) error {
 		return err
 	}
 	return putNumber(w, name, all+1)
+}
+
+// remembered counts the requests of the owner of one that are remembered, and the
+// bytes of the answers that are kept of them.
+func remembered(r reader, key []byte) (n int, bytes uint64, err error) {
+	owner := key[:len(key)-nonceSize]
+	err = r.Scan(treeReplay, owner, after(owner), func(_, value []byte, damage error) error {
+		n++
+		row := new(begun)
+		if damage == nil && decodeRow(value, row) == nil {
+			bytes += uint64(row.Size)
+		}
+		return nil
+	})
+	return n, bytes, err
 }
 
 // Finish keeps the answer to a request that Begin let through, before it leaves.
@@ -236,10 +253,14 @@ func (l *Ledger) Finish(ctx context.Context, q Request, bytes []byte) error {
 		if err != nil {
 			return err
 		}
-		if all+uint64(len(bytes)) > maxAllAnswers {
+		_, own, err := remembered(w, key)
+		if err != nil {
+			return err
+		}
+		if size := uint64(len(bytes)); all+size > maxAllAnswers || own+size > MaxAnswers {
 			return nil
 		}
-		row.Kept = true
+		row.Kept, row.Size = true, uint32(len(bytes))
 		if err := putRow(w, treeReplay, key, row); err != nil {
 			return err
 		}

@@ -354,3 +354,47 @@ func TestTokens(t *testing.T) {
 	}
 	x.clean()
 }
+
+// TestAnswersOfOneOwnerAreBounded: one wallet that asks for long answers as fast as
+// it may keeps its megabyte, and others keep theirs.
+func TestAnswersOfOneOwnerAreBounded(t *testing.T) {
+	x, ctx := newTown(t, nil), t.Context()
+	x.create(1)
+	x.create(2)
+	long := []byte(strings.Repeat("x", ledger.MaxAnswer))
+	answered := func(q ledger.Request) bool {
+		t.Helper()
+		if _, err := x.begin(q); err != nil {
+			t.Fatal(err)
+		}
+		x.must(x.l.Finish(ctx, q, long))
+		got, err := x.begin(q)
+		if err != nil && !errors.Is(err, ledger.ErrBegun) {
+			t.Fatal(err)
+		}
+		return got != ""
+	}
+	kept := 0
+	for n := range 20 {
+		if answered(x.request(n)) {
+			kept += len(long)
+		}
+	}
+	if kept > ledger.MaxAnswers || kept+len(long) <= ledger.MaxAnswers {
+		t.Fatalf("%d bytes of answers are kept, of at most %d", kept, ledger.MaxAnswers)
+	}
+	other, id := x.request(1), walletID(2)
+	other.Owner = id[:]
+	if !answered(other) {
+		t.Error("another wallet's answer is not kept")
+	}
+	x.clean()
+	x.at += 300
+	if _, err := x.l.PruneReplay(ctx, 100); err != nil {
+		t.Fatal(err)
+	}
+	if !answered(x.request(99)) {
+		t.Error("there is no room after the others were forgotten")
+	}
+	x.clean()
+}
