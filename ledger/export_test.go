@@ -1,6 +1,10 @@
 package ledger
 
-import "github.com/vigil-ark/vigil/kv"
+import (
+	"context"
+
+	"github.com/vigil-ark/vigil/kv"
+)
 
 // Seal and Unseal are the encoding edge, for tests that write or read rows
 // behind it.
@@ -16,6 +20,11 @@ func Trees() []string {
 		names = append(names, t.name)
 	}
 	return names
+}
+
+// Crowd has it that as many requests of strangers are remembered as may be.
+func (l *Ledger) Crowd(ctx context.Context) error {
+	return l.update(ctx, func(w writer) error { return putNumber(w, countStrangers, maxStrangers) })
 }
 
 // PutSchema sets the schema number and its witness.

@@ -186,6 +186,6 @@ func (r *repair) floor() error {
 // countedNames are the names of the numbers that count what there is.
 func countedNames() []string {
 	return []string{
-		countRequests, countStrangers, countAnswers, countOf(WalletPending), countOf(WalletActive), countOf(WalletDeleting),
+		countRequests, countStrangers, countMembers, countAnswers, countOf(WalletPending), countOf(WalletActive), countOf(WalletDeleting),
 	}
 }

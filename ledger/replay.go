@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/binary"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/vigil-ark/vigil"
+	"github.com/vigil-ark/vigil/bip340"
 	"github.com/vigil-ark/vigil/internal/canon"
 	"github.com/vigil-ark/vigil/kv"
 )
@@ -29,9 +31,12 @@ var (
 // Request is what Begin and Finish know of a request.
 type Request struct {
 	Owner []byte // the wallet's id, or the device's host key where there is none yet
-	Nonce [16]byte
-	Hash  [32]byte // of the request
-	Stamp int64    // its timestamp
+	// Member says that Owner is the host key of a wallet that is there. Its requests
+	// are counted apart from those of host keys that anybody can make.
+	Member bool
+	Nonce  [16]byte
+	Hash   [32]byte // of the request
+	Stamp  int64    // its timestamp
 }
 
 // begun is the row of a request that was let through.
@@ -54,8 +59,9 @@ const (
 	// minute's of a device that signs as much as it can. Those beyond it are ErrBegun
 	// as well, so that no wallet takes the room of the others.
 	MaxAnswers = 1 << 20
-	// maxAllRequests and maxStrangers bound the requests of all wallets, and of all
-	// host keys without one, which cost nothing to make; maxAllAnswers is the bytes
+	// maxAllRequests bounds the requests of all wallets, and of all their host keys,
+	// and maxStrangers of all host keys without one, which cost nothing to make:
+	// whoever fills those must not keep others from recovering. maxAllAnswers is the bytes
 	// of all answers. Beyond them requests are refused, and answers not kept.
 	maxAllRequests = 1 << 20
 	maxStrangers   = 1 << 16
@@ -88,6 +94,7 @@ func (a *answer) fields(c *canon.Coder) { c.Bytes(&a.Bytes, MaxAnswer, "answer")
 const (
 	countRequests  = "requests"
 	countStrangers = "strangers"
+	countMembers   = "members"
 	countAnswers   = "answers"
 	countFloor     = "forgotten"
 	countWallets   = "wallets/" // and the digit of the state
@@ -98,16 +105,28 @@ func ownerPrefix(owner []byte) []byte {
 }
 
 func (r *Request) key() ([]byte, error) {
-	if len(r.Owner) == 0 || len(r.Owner) > 64 {
+	if len(r.Owner) == 0 || len(r.Owner) > 64 || len(r.Owner) == memberSize || r.Member && len(r.Owner) != memberSize-1 {
 		return nil, fmt.Errorf("%w: an owner of %d bytes", errUnencodable, len(r.Owner))
+	}
+	if r.Member {
+		return append(ownerPrefix(memberOwner(r.Owner)), r.Nonce[:]...), nil
 	}
 	return append(ownerPrefix(r.Owner), r.Nonce[:]...), nil
 }
 
+// memberSize is the length of a member's owner: a host key and a byte more, which
+// tells it from the host keys of strangers.
+const memberSize = len(bip340.PubKey{}) + 1
+
+func memberOwner(host []byte) []byte { return append(bytes.Clone(host), 'm') }
+
 // counted says which number counts the requests under a key.
 func counted(key []byte) (name string, limit uint64) {
-	if len(key) > 0 && int(key[0]) == walletSize {
+	switch {
+	case len(key) > 0 && int(key[0]) == walletSize:
 		return countRequests, maxAllRequests
+	case len(key) > 0 && int(key[0]) == memberSize:
+		return countMembers, maxAllRequests
 	}
 	return countStrangers, maxStrangers
 }
@@ -177,6 +196,11 @@ func loadBegun(r reader, key []byte) (*begun, error) {
 }
 
 func begin(w writer, q *Request, key []byte, at, window int64) error {
+	if q.Member {
+		if _, there, err := aliasOf(w, hostAlias(bip340.PubKey(q.Owner))); err != nil || !there {
+			return cmp.Or(err, fmt.Errorf("%w: no wallet of the host key %x", ErrNotFound, q.Owner))
+		}
+	}
 	if len(q.Owner) == walletSize {
 		if there, err := exists(w, vigil.WalletID(q.Owner)); err != nil || !there {
 			return cmp.Or(err, fmt.Errorf("%w: no wallet %x", ErrNotFound, q.Owner))
@@ -214,23 +238,23 @@ func begin(w writer, q *Request, key []byte, at, window int64) error {
 
 // remembered counts the requests of the owner of one that are remembered, and the
 // bytes of the answers that are kept of them.
-func remembered(r reader, key []byte) (n int, bytes uint64, err error) {
+func remembered(r reader, key []byte) (n int, size uint64, err error) {
 	owner := key[:len(key)-nonceSize]
 	err = r.Scan(treeReplay, owner, after(owner), func(_, value []byte, damage error) error {
 		n++
 		row := new(begun)
 		if damage == nil && decodeRow(value, row) == nil {
-			bytes += uint64(row.Size)
+			size += uint64(row.Size)
 		}
 		return nil
 	})
-	return n, bytes, err
+	return n, size, err
 }
 
 // Finish keeps the answer to a request that Begin let through, before it leaves.
 // One that is too long, or for which there is no room, is not kept, and a retry
 // gets ErrBegun.
-func (l *Ledger) Finish(ctx context.Context, q Request, bytes []byte) error {
+func (l *Ledger) Finish(ctx context.Context, q Request, reply []byte) error {
 	key, err := q.key()
 	if err != nil {
 		return err
@@ -246,7 +270,7 @@ func (l *Ledger) Finish(ctx context.Context, q Request, bytes []byte) error {
 		if row.Hash != q.Hash {
 			return fmt.Errorf("%w: finishing it", ErrReplayed)
 		}
-		if row.Kept || len(bytes) > MaxAnswer {
+		if row.Kept || len(reply) > MaxAnswer {
 			return nil
 		}
 		all, err := readNumber(w, countAnswers)
@@ -257,17 +281,17 @@ func (l *Ledger) Finish(ctx context.Context, q Request, bytes []byte) error {
 		if err != nil {
 			return err
 		}
-		if size := uint64(len(bytes)); all+size > maxAllAnswers || own+size > MaxAnswers {
+		if size := uint64(len(reply)); all+size > maxAllAnswers || own+size > MaxAnswers {
 			return nil
 		}
-		row.Kept, row.Size = true, uint32(len(bytes))
+		row.Kept, row.Size = true, uint32(len(reply))
 		if err := putRow(w, treeReplay, key, row); err != nil {
 			return err
 		}
-		if err := putRow(w, treeAnswers, key, &answer{bytes}); err != nil {
+		if err := putRow(w, treeAnswers, key, &answer{reply}); err != nil {
 			return err
 		}
-		return putNumber(w, countAnswers, all+uint64(len(bytes)))
+		return putNumber(w, countAnswers, all+uint64(len(reply)))
 	})
 }
 

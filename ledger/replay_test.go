@@ -8,6 +8,7 @@ import (
 
 	"github.com/btcsuite/btcd/wire/v2"
 
+	"github.com/vigil-ark/vigil/bip340"
 	"github.com/vigil-ark/vigil/ledger"
 )
 
@@ -395,6 +396,51 @@ func TestAnswersOfOneOwnerAreBounded(t *testing.T) {
 	}
 	if !answered(x.request(99)) {
 		t.Error("there is no room after the others were forgotten")
+	}
+	x.clean()
+}
+
+// TestACrowdOfStrangersKeepsNobodyFromRecovering: host keys that anybody can make
+// fill what is kept for them, and those of wallets that are here have a count of
+// their own, which goes down again and with the wallet.
+func TestACrowdOfStrangersKeepsNobodyFromRecovering(t *testing.T) {
+	x, ctx := newTown(t, nil), t.Context()
+	w := x.create(1)
+	x.must(x.l.Crowd(ctx))
+	ask := func(host bip340.PubKey, n int, member bool) error {
+		_, err := x.begin(ledger.Request{Owner: host[:], Member: member, Nonce: [16]byte{byte(n)}, Hash: [32]byte{byte(n)}, Stamp: x.at})
+		return err
+	}
+	mine := w.Epochs[0].Hosts[0]
+	if err := errors.Join(ask(mine, 1, true), ask(mine, 2, true)); err != nil {
+		t.Fatal(err)
+	}
+	if err := ask(mine, 1, true); !errors.Is(err, ledger.ErrBegun) {
+		t.Errorf("once more: %v", err)
+	}
+	if err := ask(pubkey('s', 1), 1, false); !errors.Is(err, ledger.ErrTooMany) {
+		t.Errorf("one stranger more: %v", err)
+	}
+	if err := ask(pubkey('s', 1), 1, true); !errors.Is(err, ledger.ErrNotFound) {
+		t.Errorf("a stranger as a member: %v", err)
+	}
+	x.must(x.l.DeleteWallet(ctx, x.row(1), ledger.Extras{}))
+	if n := x.count("replay"); n != 0 {
+		t.Errorf("%d requests are left of a wallet that is gone", n)
+	}
+}
+
+func TestRequestsOfMembersAreCounted(t *testing.T) {
+	x, ctx := newTown(t, nil), t.Context()
+	host := x.create(1).Epochs[0].Hosts[0]
+	_, err := x.begin(ledger.Request{Owner: host[:], Member: true, Stamp: x.at})
+	x.must(err)
+	_, err = x.begin(ledger.Request{Owner: host[:], Stamp: x.at})
+	x.must(err)
+	x.clean()
+	x.at += 1000
+	if n, err := x.l.PruneReplay(ctx, 10); n != 2 || err != nil {
+		t.Fatal(n, err)
 	}
 	x.clean()
 }

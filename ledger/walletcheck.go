@@ -255,7 +255,7 @@ func (s *Snapshot) Requests(f func(subject, text string) error) error {
 	if err != nil {
 		return err
 	}
-	for _, name := range []string{countRequests, countStrangers, countAnswers} {
+	for _, name := range []string{countRequests, countStrangers, countMembers, countAnswers} {
 		n, err := readNumber(s.r, name)
 		if err == nil && n != counts[name] {
 			err = f(name, fmt.Sprintf("counted as %d, there are %d", n, counts[name]))

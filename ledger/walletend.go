@@ -324,7 +324,7 @@ func (s *strip) requests() error {
 	owners := [][]byte{s.owner.ID[:]}
 	for _, e := range s.owner.Epochs {
 		for _, host := range e.Hosts {
-			owners = append(owners, host[:])
+			owners = append(owners, host[:], memberOwner(host[:]))
 		}
 	}
 	for _, owner := range owners {
