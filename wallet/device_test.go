@@ -11,6 +11,7 @@ import (
 	"github.com/btcsuite/btcd/chainhash/v2"
 	"github.com/btcsuite/btcd/psbt/v2"
 	"github.com/btcsuite/btcd/wire/v2"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/vigil-ark/vigil"
 	"github.com/vigil-ark/vigil/ark"
@@ -140,7 +141,12 @@ func (d *device) begin() (*vigilpb.BeginKeygenAnswer, error) {
 	}
 	identity, recovery := d.identity.PubKey(), d.recovery.PubKey().XOnly()
 	r.IdentityKey, r.RecoveryKey = identity[:], recovery[:]
-	return carry(d.w, d.as(0, "BeginKeygen"), func(ctx context.Context, c auth.Call) (*vigilpb.BeginKeygenAnswer, error) {
+	call := d.as(0, "BeginKeygen")
+	var err error
+	if call.Payload, err = proto.Marshal(r); err != nil {
+		return nil, err
+	}
+	return carry(d.w, call, func(ctx context.Context, c auth.Call) (*vigilpb.BeginKeygenAnswer, error) {
 		return d.w.service.BeginKeygen(ctx, c, r)
 	})
 }

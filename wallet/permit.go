@@ -6,10 +6,13 @@ import (
 	"path"
 	"slices"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/vigil-ark/vigil"
 	"github.com/vigil-ark/vigil/auth"
 	"github.com/vigil-ark/vigil/bip340"
 	"github.com/vigil-ark/vigil/ledger"
+	"github.com/vigil-ark/vigil/vigilpb"
 )
 
 // role is what a key must be to call a method.
@@ -71,7 +74,7 @@ func (s *Service) Permit(ctx context.Context, c auth.Call) error {
 
 // permitFounder says whether a host key may do what a host key without a wallet
 // does. Anybody can make one, so that nothing is stored for one that has neither
-// a wallet nor a ceremony, but for who may begin.
+// a wallet nor a ceremony, but for who may begin: with the token, where it takes one.
 func (s *Service) permitFounder(ctx context.Context, c auth.Call) error {
 	method := path.Base(c.Method)
 	if method != "BeginKeygen" && method != "Recover" {
@@ -88,10 +91,12 @@ func (s *Service) permitFounder(ctx context.Context, c auth.Call) error {
 		return stored(err)
 	case method == "Recover":
 		return vigil.Errorf(vigil.CodeNotPermitted, "no wallet of the host key %s is here", c.Key)
-	case s.cfg.Registration.mode() == Closed:
-		return s.cfg.Registration.check("")
 	}
-	return s.admit.check(c.Source, s.cfg.Now())
+	r := &vigilpb.BeginKeygenRequest{}
+	if err := proto.Unmarshal(c.Payload, r); err != nil {
+		return malformed("payload", "it cannot be read")
+	}
+	return s.admitted(ctx, c, r.GetToken())
 }
 
 // permit holds a key to a wallet's row. The actor asks again, since the row may
