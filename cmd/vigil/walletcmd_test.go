@@ -3,10 +3,13 @@ package main
 import (
 	"encoding/json"
 	"strconv"
+	"strings"
+	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/vigil-ark/vigil/arktest"
+	"github.com/vigil-ark/vigil/client"
 )
 
 // walletScript are the commands of scripts that tell of wallets.
@@ -50,4 +53,16 @@ func paySelf(ts *testscript.TestScript, _ bool, args []string) {
 // mineOne mines a block.
 func mineOne(ts *testscript.TestScript, _ bool, _ []string) {
 	ts.Check(ts.Value("operator").(*arktest.Operator).Mine(1))
+}
+
+// TestStayed does not call covered what is not.
+func TestStayed(t *testing.T) {
+	for want, coins := range map[string][]client.Coin{
+		"Every coin":     {{Covered: true}},
+		"1 coins stay u": {{Covered: true}, {}},
+	} {
+		if got := stayed(coins); !strings.HasPrefix(got, want) {
+			t.Errorf("%q for %+v", got, coins)
+		}
+	}
 }

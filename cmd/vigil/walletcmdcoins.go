@@ -267,10 +267,28 @@ func (c *walletDelegateCmd) Run(env *environment) error {
 			fmt.Fprintf(&b, "Delegate %s renews %d coins from %s on.\n", d.ID, len(d.Coins), stamp(d.At))
 		}
 		if len(list) == 0 {
-			b.WriteString("Every coin is covered.\n")
+			coins, err := w.VTXOs(env.ctx)
+			if err != nil {
+				return err
+			}
+			b.WriteString(stayed(coins))
 		}
 		return env.print(out, "%s", b.String())
 	})
+}
+
+// stayed tells how coins are covered when there was nothing to sign for them.
+func stayed(coins []client.Coin) string {
+	bare := 0
+	for _, c := range coins {
+		if !c.Covered {
+			bare++
+		}
+	}
+	if bare == 0 {
+		return "Every coin is covered.\n"
+	}
+	return fmt.Sprintf("%d coins stay uncovered: too small to pay for a renewal, they go along with the next one of others.\n", bare)
 }
 
 type walletCoverageCmd struct{ walletPlace }
