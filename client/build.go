@@ -102,8 +102,14 @@ func (j job) put(key bip340.XOnly, sig [64]byte) error {
 	if !bip340.Verify(key, j.msg[:], sig) {
 		return fmt.Errorf("client: input %d: the signature does not verify", j.input)
 	}
-	script.AddSignature(&j.packet.Inputs[j.input], j.leaf, script.Signature{Key: key, Type: j.typ, Sig: sig})
+	j.place(key, sig)
 	return nil
+}
+
+// place is put for a signature that was verified over the job's message and under
+// this key: one of Aggregate's.
+func (j job) place(key bip340.XOnly, sig [64]byte) {
+	script.AddSignature(&j.packet.Inputs[j.input], j.leaf, script.Signature{Key: key, Type: j.typ, Sig: sig})
 }
 
 // proof is an intent that is built and not signed yet.

@@ -91,7 +91,7 @@ func (w *Wallet) list(ctx context.Context, count int) ([]Coin, error) {
 	if err != nil {
 		return nil, err
 	}
-	own := w.desc.Tree()
+	own := w.trees[0]
 	coins := make([]Coin, len(seen))
 	for i, v := range seen {
 		coins[i] = Coin{VTXO: v, WithoutVigil: string(v.Script) == string(own.PkScript()), ExitData: stored[v.Outpoint]}
@@ -128,7 +128,7 @@ func (w *Wallet) coins(ctx context.Context) ([]ark.VTXO, error) {
 	if _, err := w.params(ctx); err != nil {
 		return nil, err
 	}
-	list, err := w.op.VTXOsByScript(ctx, [][]byte{w.desc.PkScript(), w.desc.TwoLeaf().PkScript()}, operator.OnlyRenewable)
+	list, err := w.op.VTXOsByScript(ctx, [][]byte{w.trees[0].PkScript(), w.trees[1].PkScript()}, operator.OnlyRenewable)
 	if err != nil {
 		return nil, err
 	}
@@ -143,7 +143,7 @@ func (w *Wallet) coins(ctx context.Context) ([]ark.VTXO, error) {
 
 // owned gives a VTXO its script, to be spent by group and operator.
 func (w *Wallet) owned(v ark.VTXO) (coin, error) {
-	for _, t := range w.trees() {
+	for _, t := range w.trees {
 		if string(t.PkScript()) == string(v.Script) {
 			return coin{VTXO: v, tree: t, leaf: descriptor.LeafForfeit}, nil
 		}

@@ -287,7 +287,7 @@ func (w *Wallet) made(ctx context.Context, out *chilldkg.Output, record []byte, 
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.desc = d
+	w.describe(d)
 	return w.loadShare(ctx)
 }
 

@@ -229,14 +229,13 @@ func (w *Wallet) signOnce(ctx context.Context, docs []*document) error {
 		if err != nil {
 			return fmt.Errorf("signature %d: %w", i, err)
 		}
-		if err := jobs[i].put(signing.OutputKey(), sig); err != nil {
-			return err
-		}
+		jobs[i].place(signing.OutputKey(), sig)
 	}
 	return nil
 }
 
-// complete uses a nonce of participant own up against Vigil's part.
+// complete uses a nonce of participant own up against Vigil's part. What it returns
+// verifies, under the group key, over the message that the nonce was drawn for.
 func complete(p *frost.Pending, own int, part *vigilpb.SignaturePart) (sig [64]byte, err error) {
 	theirs, err := frost.ParsePubNonce(part.GetNonce())
 	if err != nil {

@@ -23,10 +23,6 @@ import (
 	"github.com/vigil-ark/vigil/operator"
 )
 
-// trees are the scripts whose coins the wallet spends, the one that it offers
-// first.
-func (w *Wallet) trees() []script.Tree { return []script.Tree{w.desc.Tree(), w.desc.TwoLeaf()} }
-
 // Board takes the confirmed coins at the boarding address into Ark: they become
 // one VTXO. ErrFunds says that there is none.
 func (w *Wallet) Board(ctx context.Context) (Settled, error) {

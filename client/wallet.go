@@ -14,6 +14,7 @@ import (
 	"github.com/vigil-ark/vigil"
 	"github.com/vigil-ark/vigil/ark"
 	"github.com/vigil-ark/vigil/ark/descriptor"
+	"github.com/vigil-ark/vigil/ark/script"
 	"github.com/vigil-ark/vigil/bip340"
 	"github.com/vigil-ark/vigil/esplora"
 	"github.com/vigil-ark/vigil/frost"
@@ -96,6 +97,7 @@ type Wallet struct {
 	mu       sync.Mutex
 	st       *state
 	desc     descriptor.Descriptor
+	trees    []script.Tree // whose coins the wallet spends, the one that it offers first
 	identity *bip340.Key
 	share    *frost.Share
 	context  *frost.Context
@@ -165,10 +167,18 @@ func (w *Wallet) reload(ctx context.Context) error {
 	if len(w.st.Wallet) == 0 {
 		return nil
 	}
-	if w.desc, err = descriptor.Decode(w.st.Descriptor); err != nil {
+	d, err := descriptor.Decode(w.st.Descriptor)
+	if err != nil {
 		return fmt.Errorf("%w: %w", ErrState, err)
 	}
+	w.describe(d)
 	return w.loadShare(ctx)
+}
+
+// describe gives the wallet its scripts. Each costs a multiplication, and every coin
+// is held against them.
+func (w *Wallet) describe(d descriptor.Descriptor) {
+	w.desc, w.trees = d, []script.Tree{d.Tree(), d.TwoLeaf()}
 }
 
 // loadShare loads the share of the active epoch.
