@@ -120,12 +120,11 @@ func (w *Wallet) list(ctx context.Context, count int) ([]Coin, error) {
 }
 
 // coins reads the coins from the operator, at the wallet's own script and at the
-// two-leaf one that is never offered but may be paid to.
+// two-leaf one that is never offered but may be paid to. It takes nothing that the
+// operator signs: an owner has to see coins, and get what brings them on chain,
+// when the operator has another signer by now.
 func (w *Wallet) coins(ctx context.Context) ([]ark.VTXO, error) {
 	if err := w.confirmed(); err != nil {
-		return nil, err
-	}
-	if _, err := w.params(ctx); err != nil {
 		return nil, err
 	}
 	list, err := w.op.VTXOsByScript(ctx, [][]byte{w.trees[0].PkScript(), w.trees[1].PkScript()}, operator.OnlyRenewable)

@@ -157,6 +157,9 @@ func TestClaim(t *testing.T) {
 		t.Fatalf("live coins claimed: %v", err)
 	}
 	w.op.Expire(ops...)
+	if err := w.op.RotateSigner(time.Time{}); err != nil { // of which an expired coin knows nothing
+		t.Fatal(err)
+	}
 	s, err := l.Claim(w.ctx, somewhere)
 	if err != nil {
 		t.Fatal(err)

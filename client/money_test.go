@@ -3,6 +3,7 @@ package client_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -322,17 +323,34 @@ func TestPinned(t *testing.T) {
 	if _, err := client.Open(w.ctx, cfg); !errors.Is(err, client.ErrPinned) {
 		t.Errorf("another host key: %v", err)
 	}
-	if err := w.op.RotateSigner(time.Time{}); err != nil {
+	// With another signer nothing is signed any more, and all that is needed to leave
+	// can be read: also of a coin that came later.
+	ops, err := w.op.Mint(w.output(d, 20_000))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(w.op.Mine(1), w.op.RotateSigner(time.Time{})); err != nil {
 		t.Fatal(err)
 	}
 	d.Close()
-	d, err := client.Open(w.ctx, w.config(store))
+	d, err = client.Open(w.ctx, w.config(store))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer d.Close()
-	if _, err := d.Send(w.ctx, d.Descriptor().Address(), 1_000); !errors.Is(err, client.ErrPinned) {
+	_, err = d.Send(w.ctx, d.Descriptor().Address(), 1_000)
+	if !errors.Is(err, client.ErrPinned) || !errors.Is(err, client.ErrRotated) || !strings.Contains(err.Error(), "exit --unilateral") {
 		t.Errorf("another signer: %v", err)
+	}
+	if _, err := d.Keep(w.ctx); !errors.Is(err, client.ErrRotated) { // there is a coin to be covered
+		t.Errorf("kept: %v", err)
+	}
+	coins, err := d.VTXOs(w.ctx)
+	if err != nil || len(coins) != 2 || !coins[0].ExitData || !coins[1].ExitData {
+		t.Errorf("read %+v, %v", coins, err)
+	}
+	if b, err := d.Export(w.ctx); err != nil || len(b.Coins) != 2 {
+		t.Errorf("%d coins can leave without %s: %v", len(b.Coins), ops[0], err)
 	}
 	if _, err := client.Open(w.ctx, client.Config{}); !errors.Is(err, client.ErrConfig) {
 		t.Errorf("no configuration: %v", err)

@@ -480,12 +480,12 @@ func (w *Wallet) finishPayment(ctx context.Context) error {
 	if err := w.confirmed(); err != nil {
 		return err
 	}
-	p, err := w.params(ctx)
-	if err != nil {
-		return err
-	}
 	vtxos, err := w.pending(ctx)
 	if err != nil || len(vtxos) == 0 {
+		return err
+	}
+	p, err := w.params(ctx)
+	if err != nil {
 		return err
 	}
 	var coins []coin

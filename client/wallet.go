@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -26,6 +27,10 @@ var (
 	// ErrPinned is returned when the server or operator is not the one that the
 	// wallet was made with.
 	ErrPinned = errors.New("client: not the server or operator that is pinned")
+	// ErrRotated is returned, with ErrPinned, for whatever would sign anew under
+	// scripts whose key the operator has put out of use. Reading goes on: Keep fetches
+	// exit data, and Export gives what Leave brings the coins on chain with.
+	ErrRotated = errors.New("client: the operator signs with another key than the wallet's scripts name")
 	// ErrPending is returned for what a wallet may not do before Vigil has taken its
 	// acknowledgment, such as showing an address. Create again.
 	ErrPending = errors.New("client: the wallet is not confirmed yet")
@@ -265,17 +270,37 @@ func (w *Wallet) confirmed() error {
 
 func (w *Wallet) now() time.Time { return w.cfg.Now() }
 
-// params are the operator's parameters, whose signer must be the one that the
-// wallet's scripts name.
+// params are the operator's parameters for whatever is signed: its signer must be
+// the one that the wallet's scripts name.
 func (w *Wallet) params(ctx context.Context) (ark.Params, error) {
 	p, err := w.op.Params(ctx)
 	if err != nil {
 		return p, err
 	}
-	if string(p.SignerKey[:]) != string(w.st.Signer) || p.Network != w.st.Network {
-		return p, fmt.Errorf("%w: the operator's signer is %s on %s", ErrPinned, p.SignerKey, p.Network)
+	if p.Network != w.st.Network {
+		return p, fmt.Errorf("%w: the operator is on %s", ErrPinned, p.Network)
 	}
-	return p, nil
+	signer, err := bip340.ParsePubKey(w.st.Signer)
+	if err != nil {
+		return p, fmt.Errorf("%w: the operator's signer: %w", ErrState, err)
+	}
+	return p, signsFor(p, signer.XOnly())
+}
+
+// signsFor says whether the operator's signer is the one that scripts name, and
+// what to do when it is not.
+func signsFor(p ark.Params, signer bip340.XOnly) error {
+	if p.SignerKey.XOnly() == signer {
+		return nil
+	}
+	if !slices.ContainsFunc(p.DeprecatedSigners, func(d ark.DeprecatedSigner) bool { return d.Key.XOnly() == signer }) {
+		return fmt.Errorf("%w: the operator's signer is %s, the wallet's %s: look at the operator's URL; "+
+			"if it has changed its key, bring the coins on chain before they expire (vigil wallet exit --unilateral)",
+			ErrPinned, p.SignerKey, signer)
+	}
+	return fmt.Errorf("%w: %w: it is %s, and no longer %s, so nothing new is signed: make another wallet, "+
+		"and bring this one's coins on chain before they expire (vigil wallet descriptor --backup, then vigil wallet exit --unilateral)",
+		ErrPinned, ErrRotated, p.SignerKey, signer)
 }
 
 // signing is the share with the set of signers that it signs in.
