@@ -3,8 +3,11 @@ package wallet_test
 import (
 	"testing"
 
+	"github.com/vigil-ark/vigil"
 	"github.com/vigil-ark/vigil/audit"
+	"github.com/vigil-ark/vigil/delegate"
 	"github.com/vigil-ark/vigil/ledger"
+	"github.com/vigil-ark/vigil/wallet"
 )
 
 // rowSize is what one decision may cost on the disk, however much is signed by it:
@@ -29,4 +32,45 @@ func TestADecisionOverManyCoinsIsAShortRow(t *testing.T) {
 	if err != nil || signed != 21 {
 		t.Fatalf("a decision over %d signatures, %v", signed, err)
 	}
+}
+
+// Under the lower reserve a device is told so before anything of its request is
+// written, and what was stored before is carried out: that is what the reserve is
+// for.
+func TestTheLastOfTheDiskIsForRenewals(t *testing.T) {
+	full := false
+	w := newWorld(t, func(c *wallet.Config) { c.DiskFull = func() bool { return full } })
+	d := made(w, 2, 2)
+	v := d.coin(100_000)
+	a, err := d.delegate(validAt, v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	full = true
+	before, decided := w.remembered()[32], len(w.decisions())
+	for range 3 {
+		_, err = d.sign(both(), d.payment(v, 10_000))
+		refusedWith(t, err, vigil.CodeDiskLow)
+		_, err = d.prepare(1)
+		refusedWith(t, err, vigil.CodeDiskLow)
+	}
+	if n := w.remembered()[32]; n != before || len(w.decisions()) != decided {
+		t.Fatalf("%d requests are remembered, before %d", n, before)
+	}
+	id, err := vigil.ParseDelegateID(a.GetDelegate().GetId())
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec, err := w.ledger.Delegate(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := w.ledger.Apply(t.Context(), ledger.Change{Prev: rec, Event: delegate.Ripe}); err != nil || out[0].Err != nil {
+		t.Fatalf("the renewal does not go on: %v, %v", out, err)
+	}
+	if _, err := d.list(); err != nil {
+		t.Fatalf("looking is free: %v", err)
+	}
+	full = false
+	usable(t, d)
 }

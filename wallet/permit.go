@@ -51,6 +51,9 @@ func roleOf(method string) role {
 // such a wallet, within the wallet's and the house's bounds: a stranger must not
 // be able to fill the disk.
 func (s *Service) Permit(ctx context.Context, c auth.Call) error {
+	if err := s.spare(c.Method); err != nil {
+		return err
+	}
 	r := roleOf(c.Method)
 	switch {
 	case r == anybody:

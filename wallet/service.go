@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path"
 	"sync"
 	"time"
 
@@ -38,9 +39,10 @@ type Config struct {
 	// ParamsAge is how long the operator's parameters serve before they are asked
 	// for again; default a minute.
 	ParamsAge time.Duration
-	// DiskLow says that nothing new may be stored, Held that this ledger may be of
-	// yesterday and nothing must be signed; nil: never.
-	DiskLow, Held func() bool
+	// DiskLow says that nothing new may be stored, DiskFull that no more is left than
+	// renewals need, so that nothing is signed either, and Held that this ledger may
+	// be of yesterday and nothing must be signed; nil: never.
+	DiskLow, DiskFull, Held func() bool
 	// Wake tells the renewal engine that a delegate may be due; nil: nobody.
 	Wake func()
 	// Withdraw takes queued intents of delegates back, so that what waits for it, a
@@ -110,6 +112,9 @@ func (c Config) withDefaults() Config {
 	or(&c.ParamsAge, time.Minute)
 	if c.DiskLow == nil {
 		c.DiskLow = func() bool { return false }
+	}
+	if c.DiskFull == nil {
+		c.DiskFull = func() bool { return false }
 	}
 	if c.Held == nil {
 		c.Held = func() bool { return false }
@@ -284,6 +289,19 @@ func (s *Service) roomy() error {
 		return vigil.Errorf(vigil.CodeDiskLow, "this server is short of disk and takes nothing new; what it has is kept alive")
 	}
 	return s.held()
+}
+
+// spare refuses, before anything of them is written, the calls of a device of which
+// each leaves something on the disk, once what is left is for renewals. To look, to
+// cancel, to recover and to delete goes on.
+func (s *Service) spare(method string) error {
+	switch path.Base(method) {
+	case "Sign", "PrepareDelegates", "SubmitDelegate", "SetToken", "DropToken", "AcknowledgeBranches":
+		if s.cfg.DiskFull() {
+			return vigil.Errorf(vigil.CodeDiskLow, "this server's disk is full but for what renewals need; it signs nothing until there is room")
+		}
+	}
+	return nil
 }
 
 // quarantined tells of a wallet whose work panicked.

@@ -27,9 +27,21 @@ func (p places) disk() *disk { return &disk{dirs: []string{p.DataDir, p.secretDi
 // disks, and never more than 1 GiB, which is some hundred thousand delegates.
 func defaultMin(size uint64) uint64 { return min(size/10, 1<<30) }
 
+// renewalsShare of what is kept free, one part of so many, is for renewals alone.
+const renewalsShare = 2
+
 // state returns the least free space of the disks and whether one has too
 // little. A disk that cannot be asked counts as full.
-func (d *disk) state() (free uint64, low bool) {
+func (d *disk) state() (free uint64, low bool) { return d.under(1) }
+
+// full says whether no more is left than renewals are to have.
+func (d *disk) full() bool {
+	_, full := d.under(renewalsShare)
+	return full
+}
+
+// under is state for a part of the threshold.
+func (d *disk) under(share uint64) (free uint64, low bool) {
 	free = ^uint64(0)
 	for _, dir := range d.dirs {
 		var s unix.Statfs_t
@@ -41,7 +53,7 @@ func (d *disk) state() (free uint64, low bool) {
 		if least == 0 {
 			least = defaultMin(s.Blocks * uint64(s.Bsize))
 		}
-		free, low = min(free, left), low || left < least
+		free, low = min(free, left), low || left < least/share
 	}
 	return free, low
 }

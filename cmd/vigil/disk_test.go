@@ -17,8 +17,13 @@ func TestDisk(t *testing.T) {
 	if _, low := d.state(); !low || !d.low() || d.ready(t.Context()) == nil {
 		t.Fatal("less than the least is not low")
 	}
+	for least, full := range map[uint64]bool{free / 2 * 3: false, free * 3: true} { // half of it is for renewals
+		if d.min = least; d.full() != full || !d.low() {
+			t.Errorf("of %d bytes %d are free: full is %t", least, free, d.full())
+		}
+	}
 	d = &disk{dirs: []string{dir, filepath.Join(dir, "gone")}, min: 1}
-	if free, low := d.state(); !low || free != 0 {
+	if free, low := d.state(); !low || free != 0 || !d.full() {
 		t.Fatal("a disk that cannot be asked is not low")
 	}
 	for size, want := range map[uint64]uint64{0: 0, 100 << 20: 10 << 20, 10 << 30: 1 << 30, 4 << 40: 1 << 30} {

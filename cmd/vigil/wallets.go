@@ -110,7 +110,7 @@ func (h *house) openWallets(ctx context.Context) error {
 			Wallets: c.MaxWallets, PerSource: c.MaxWalletsPerSource, Ceremonies: c.MaxCeremonies, Active: c.MaxActiveWallets,
 			Delegates: c.MaxDelegates, Inputs: c.MaxInputs, Outputs: c.MaxOutputs, Watches: c.MaxWatches,
 		},
-		CoolDown: c.CoolDown, DiskLow: h.disk.low, Held: h.intake.held.Load, Wake: h.wake, Withdraw: h.withdraw, Log: h.env.log,
+		CoolDown: c.CoolDown, DiskLow: h.disk.low, DiskFull: h.disk.full, Held: h.intake.held.Load, Wake: h.wake, Withdraw: h.withdraw, Log: h.env.log,
 	}, wallet.Ports{
 		Ledger: h.stores.ledger, Keys: h.signer, Ceremonies: ceremonies, Host: host, Operator: h.client, Hub: h.hub,
 	})
