@@ -125,6 +125,7 @@ const (
 	CodeCeremonyUnknown    Code = "CEREMONY_UNKNOWN"
 	CodeCoinsRemain        Code = "COINS_REMAIN"
 	CodeCoolDown           Code = "COOL_DOWN"
+	CodeEpochLost          Code = "EPOCH_LOST"
 	CodeEpochUnknown       Code = "EPOCH_UNKNOWN"
 	CodeHostKeyNeeded      Code = "HOST_KEY_NEEDED"
 	CodeIdentityFrozen     Code = "IDENTITY_FROZEN"
@@ -179,7 +180,8 @@ var Table = []Entry{
 	{CodeDiskLow, KindUnavailable, true, "The server is short of disk and takes nothing new; what it has is kept alive. Retry later, or use another server."},
 	{CodeDocumentInvalid, KindInvalid, false, "A document to be signed is not well formed, or is not what its kind says, or the batch that it names does not verify. The sentence says which part; nothing was signed."},
 	{CodeDuplicateInput, KindInvalid, false, "The proof names an input twice."},
-	{CodeEpochUnknown, KindState, false, "The request names an epoch of the key's shares that may not sign here, or not any more. Recover, and use the epoch that is active."},
+	{CodeEpochLost, KindState, false, "The server was restored from copies older than the refresh that made the device's shares, and cannot make its own again. Its operator may have a newer export of the secrets. Without one the key signs no more: leave with the seed, by the recovery leaf."},
+	{CodeEpochUnknown, KindState, false, "The request names an epoch of the key's shares that may not sign here, or not any more. If the server has a later one, Recover and use that; if the device has, the server was restored from a copy of the past: AdoptEpoch."},
 	{CodeExitLeafSequence, KindInvalid, false, "An input is signed on an exit leaf with a sequence other than that leaf's delay."},
 	{CodeExpireAtInvalid, KindInvalid, false, "The message's expire_at leaves too little time after valid_at. Use 0, so that the renewal may be retried."},
 	{CodeFeeTooHigh, KindInvalid, false, "The outputs leave the operator more than its fee programs ask for and the server's policy allows. Compute the fee again."},

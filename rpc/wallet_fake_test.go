@@ -129,6 +129,10 @@ func (w *wallets) VoidRefresh(ctx context.Context, c auth.Call, q *vigilpb.VoidR
 	return reply(ctx, w, "VoidRefresh", c, q, &vigilpb.VoidRefreshAnswer{})
 }
 
+func (w *wallets) AdoptEpoch(ctx context.Context, c auth.Call, q *vigilpb.AdoptEpochRequest) (*vigilpb.AdoptEpochAnswer, error) {
+	return reply(ctx, w, "AdoptEpoch", c, q, &vigilpb.AdoptEpochAnswer{})
+}
+
 func (w *wallets) Sign(ctx context.Context, c auth.Call, q *vigilpb.SignRequest) (*vigilpb.SignAnswer, error) {
 	return reply(ctx, w, "Sign", c, q, &vigilpb.SignAnswer{Parts: []*vigilpb.SignaturePart{{Nonce: make([]byte, 66), Sig: make([]byte, 32)}}})
 }

@@ -66,6 +66,7 @@ func methods(w Wallets) ([]*method, error) {
 		{name: vigilpb.WalletService_CertifyRefresh_FullMethodName, call: ask(w.CertifyRefresh)},
 		{name: vigilpb.WalletService_AcknowledgeRefresh_FullMethodName, call: ask(w.AcknowledgeRefresh)},
 		{name: vigilpb.WalletService_VoidRefresh_FullMethodName, call: ask(w.VoidRefresh)},
+		{name: vigilpb.WalletService_AdoptEpoch_FullMethodName, call: ask(w.AdoptEpoch)},
 
 		{name: vigilpb.WalletService_Sign_FullMethodName, call: ask(w.Sign)},
 

@@ -32,6 +32,7 @@ type Wallets interface {
 	CertifyRefresh(ctx context.Context, c auth.Call, r *vigilpb.CertifyRefreshRequest) (*vigilpb.CertifyRefreshAnswer, error)
 	AcknowledgeRefresh(ctx context.Context, c auth.Call, r *vigilpb.AcknowledgeRefreshRequest) (*vigilpb.AcknowledgeRefreshAnswer, error)
 	VoidRefresh(ctx context.Context, c auth.Call, r *vigilpb.VoidRefreshRequest) (*vigilpb.VoidRefreshAnswer, error)
+	AdoptEpoch(ctx context.Context, c auth.Call, r *vigilpb.AdoptEpochRequest) (*vigilpb.AdoptEpochAnswer, error)
 
 	Sign(ctx context.Context, c auth.Call, r *vigilpb.SignRequest) (*vigilpb.SignAnswer, error)
 

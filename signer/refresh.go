@@ -289,7 +289,7 @@ func (s *Signer) addEpoch(ctx context.Context, r *reshare) error {
 func (cs *Ceremonies) Void(ctx context.Context, k Key, transcript []byte) ([]byte, error) {
 	w := k.wallet()
 	cs.alone(&reshare{old: k})
-	if err := cs.signer.Erase(ctx, w, k.Info.Epoch()); err != nil {
+	if err := cs.signer.retain(ctx, w, k.Info.Epoch(), true); err != nil {
 		return nil, err
 	}
 	var void []byte

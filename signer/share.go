@@ -164,11 +164,18 @@ func (s *Signer) Epochs(ctx context.Context, w vigil.WalletID) ([]uint32, error)
 	return epochs, nil
 }
 
-// Erase destroys every share of a wallet but that of epoch, once all
-// participants have acknowledged it, or when a later one was voided: in one
-// write, which may be repeated. It refuses with ErrEpoch when that share is not
-// there.
-func (s *Signer) Erase(ctx context.Context, w vigil.WalletID, but uint32) error {
+// Erase destroys the share of the epoch before, once all participants have
+// acknowledged epoch: in one write, which may be repeated. One of a later epoch
+// stays: it is of a refresh that broke off, and the next one takes its place, or
+// the caller's record is a copy of the past, and Adopt will ask for it. Erase
+// refuses with ErrEpoch when the epoch's share is not there.
+func (s *Signer) Erase(ctx context.Context, w vigil.WalletID, epoch uint32) error {
+	return s.retain(ctx, w, epoch, false)
+}
+
+// retain destroys the shares of a wallet before that of epoch, and with all the
+// later ones too.
+func (s *Signer) retain(ctx context.Context, w vigil.WalletID, epoch uint32, all bool) error {
 	s.epochs.Lock()
 	defer s.epochs.Unlock()
 	hs, err := s.holding(ctx, w)
@@ -176,14 +183,14 @@ func (s *Signer) Erase(ctx context.Context, w vigil.WalletID, but uint32) error 
 		return err
 	}
 	defer hs.burn()
-	h, err := hs.of(but)
-	if err != nil {
+	if _, err := hs.of(epoch); err != nil {
 		return err
 	}
-	if len(hs) == 1 {
+	kept := slices.DeleteFunc(slices.Clone(hs), func(h held) bool { return h.epoch < epoch || all && h.epoch > epoch })
+	if len(kept) == len(hs) {
 		return nil
 	}
-	return s.keep(ctx, w, holding{h})
+	return s.keep(ctx, w, kept)
 }
 
 // Acknowledge signs Vigil's own acknowledgment of an epoch's recovery data or

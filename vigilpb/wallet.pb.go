@@ -1772,6 +1772,7 @@ type AcknowledgeRefreshAnswer struct {
 	Epoch         uint32                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`       // active
 	Retiring      bool                   `protobuf:"varint,2,opt,name=retiring,proto3" json:"retiring,omitempty"` // the one before still waits for acknowledgments
 	Ack           []byte                 `protobuf:"bytes,3,opt,name=ack,proto3" json:"ack,omitempty"`            // 64, Vigil's
+	Sealed        []byte                 `protobuf:"bytes,4,opt,name=sealed,proto3" json:"sealed,omitempty"`      // 32: Vigil's share, sealed to Vigil's own key of the ceremony; kept with the record for AdoptEpoch
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1823,6 +1824,13 @@ func (x *AcknowledgeRefreshAnswer) GetRetiring() bool {
 func (x *AcknowledgeRefreshAnswer) GetAck() []byte {
 	if x != nil {
 		return x.Ack
+	}
+	return nil
+}
+
+func (x *AcknowledgeRefreshAnswer) GetSealed() []byte {
+	if x != nil {
+		return x.Sealed
 	}
 	return nil
 }
@@ -1934,6 +1942,126 @@ func (x *VoidRefreshAnswer) GetEpoch() uint32 {
 	return 0
 }
 
+type AdoptEpochRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Epoch         uint32                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Record        []byte                 `protobuf:"bytes,2,opt,name=record,proto3" json:"record,omitempty"` // of the refresh that made it, with its certificate
+	Sealed        []byte                 `protobuf:"bytes,3,opt,name=sealed,proto3" json:"sealed,omitempty"` // as AcknowledgeRefresh answered; empty: none was kept
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdoptEpochRequest) Reset() {
+	*x = AdoptEpochRequest{}
+	mi := &file_vigil_v1_wallet_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdoptEpochRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdoptEpochRequest) ProtoMessage() {}
+
+func (x *AdoptEpochRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_vigil_v1_wallet_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdoptEpochRequest.ProtoReflect.Descriptor instead.
+func (*AdoptEpochRequest) Descriptor() ([]byte, []int) {
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *AdoptEpochRequest) GetEpoch() uint32 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *AdoptEpochRequest) GetRecord() []byte {
+	if x != nil {
+		return x.Record
+	}
+	return nil
+}
+
+func (x *AdoptEpochRequest) GetSealed() []byte {
+	if x != nil {
+		return x.Sealed
+	}
+	return nil
+}
+
+type AdoptEpochAnswer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Epoch         uint32                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`       // active now
+	Retiring      bool                   `protobuf:"varint,2,opt,name=retiring,proto3" json:"retiring,omitempty"` // the one before is kept until AcknowledgeRefresh
+	Ack           []byte                 `protobuf:"bytes,3,opt,name=ack,proto3" json:"ack,omitempty"`            // 64, Vigil's
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdoptEpochAnswer) Reset() {
+	*x = AdoptEpochAnswer{}
+	mi := &file_vigil_v1_wallet_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdoptEpochAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdoptEpochAnswer) ProtoMessage() {}
+
+func (x *AdoptEpochAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_vigil_v1_wallet_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdoptEpochAnswer.ProtoReflect.Descriptor instead.
+func (*AdoptEpochAnswer) Descriptor() ([]byte, []int) {
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *AdoptEpochAnswer) GetEpoch() uint32 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *AdoptEpochAnswer) GetRetiring() bool {
+	if x != nil {
+		return x.Retiring
+	}
+	return false
+}
+
+func (x *AdoptEpochAnswer) GetAck() []byte {
+	if x != nil {
+		return x.Ack
+	}
+	return nil
+}
+
 type SignRequest struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Signers   []uint32               `protobuf:"varint,1,rep,packed,name=signers,proto3" json:"signers,omitempty"` // ascending, Vigil (1) among them
@@ -1948,7 +2076,7 @@ type SignRequest struct {
 
 func (x *SignRequest) Reset() {
 	*x = SignRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[29]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1960,7 +2088,7 @@ func (x *SignRequest) String() string {
 func (*SignRequest) ProtoMessage() {}
 
 func (x *SignRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[29]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1973,7 +2101,7 @@ func (x *SignRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignRequest.ProtoReflect.Descriptor instead.
 func (*SignRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{29}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *SignRequest) GetSigners() []uint32 {
@@ -2013,7 +2141,7 @@ type SignAnswer struct {
 
 func (x *SignAnswer) Reset() {
 	*x = SignAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[30]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2025,7 +2153,7 @@ func (x *SignAnswer) String() string {
 func (*SignAnswer) ProtoMessage() {}
 
 func (x *SignAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[30]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2038,7 +2166,7 @@ func (x *SignAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignAnswer.ProtoReflect.Descriptor instead.
 func (*SignAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{30}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *SignAnswer) GetParts() []*SignaturePart {
@@ -2058,7 +2186,7 @@ type SignaturePart struct {
 
 func (x *SignaturePart) Reset() {
 	*x = SignaturePart{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[31]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2070,7 +2198,7 @@ func (x *SignaturePart) String() string {
 func (*SignaturePart) ProtoMessage() {}
 
 func (x *SignaturePart) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[31]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2083,7 +2211,7 @@ func (x *SignaturePart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignaturePart.ProtoReflect.Descriptor instead.
 func (*SignaturePart) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{31}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *SignaturePart) GetNonce() []byte {
@@ -2120,7 +2248,7 @@ type Document struct {
 
 func (x *Document) Reset() {
 	*x = Document{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[32]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2132,7 +2260,7 @@ func (x *Document) String() string {
 func (*Document) ProtoMessage() {}
 
 func (x *Document) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[32]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2145,7 +2273,7 @@ func (x *Document) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Document.ProtoReflect.Descriptor instead.
 func (*Document) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{32}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Document) GetDocument() isDocument_Document {
@@ -2275,7 +2403,7 @@ type IntentDocument struct {
 
 func (x *IntentDocument) Reset() {
 	*x = IntentDocument{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[33]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2287,7 +2415,7 @@ func (x *IntentDocument) String() string {
 func (*IntentDocument) ProtoMessage() {}
 
 func (x *IntentDocument) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[33]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2300,7 +2428,7 @@ func (x *IntentDocument) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IntentDocument.ProtoReflect.Descriptor instead.
 func (*IntentDocument) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{33}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *IntentDocument) GetMessage() string {
@@ -2329,7 +2457,7 @@ type ArkTxDocument struct {
 
 func (x *ArkTxDocument) Reset() {
 	*x = ArkTxDocument{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[34]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2341,7 +2469,7 @@ func (x *ArkTxDocument) String() string {
 func (*ArkTxDocument) ProtoMessage() {}
 
 func (x *ArkTxDocument) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[34]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2354,7 +2482,7 @@ func (x *ArkTxDocument) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArkTxDocument.ProtoReflect.Descriptor instead.
 func (*ArkTxDocument) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{34}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ArkTxDocument) GetTx() string {
@@ -2383,7 +2511,7 @@ type CheckpointDocument struct {
 
 func (x *CheckpointDocument) Reset() {
 	*x = CheckpointDocument{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[35]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2395,7 +2523,7 @@ func (x *CheckpointDocument) String() string {
 func (*CheckpointDocument) ProtoMessage() {}
 
 func (x *CheckpointDocument) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[35]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2408,7 +2536,7 @@ func (x *CheckpointDocument) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckpointDocument.ProtoReflect.Descriptor instead.
 func (*CheckpointDocument) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{35}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *CheckpointDocument) GetCheckpoints() []string {
@@ -2436,7 +2564,7 @@ type DelegateForfeitDocument struct {
 
 func (x *DelegateForfeitDocument) Reset() {
 	*x = DelegateForfeitDocument{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[36]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2448,7 +2576,7 @@ func (x *DelegateForfeitDocument) String() string {
 func (*DelegateForfeitDocument) ProtoMessage() {}
 
 func (x *DelegateForfeitDocument) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[36]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2461,7 +2589,7 @@ func (x *DelegateForfeitDocument) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DelegateForfeitDocument.ProtoReflect.Descriptor instead.
 func (*DelegateForfeitDocument) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{36}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *DelegateForfeitDocument) GetPsbt() string {
@@ -2485,7 +2613,7 @@ type BatchProof struct {
 
 func (x *BatchProof) Reset() {
 	*x = BatchProof{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[37]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2497,7 +2625,7 @@ func (x *BatchProof) String() string {
 func (*BatchProof) ProtoMessage() {}
 
 func (x *BatchProof) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[37]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2510,7 +2638,7 @@ func (x *BatchProof) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchProof.ProtoReflect.Descriptor instead.
 func (*BatchProof) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{37}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *BatchProof) GetCommitment() string {
@@ -2558,7 +2686,7 @@ type TreeNode struct {
 
 func (x *TreeNode) Reset() {
 	*x = TreeNode{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[38]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2570,7 +2698,7 @@ func (x *TreeNode) String() string {
 func (*TreeNode) ProtoMessage() {}
 
 func (x *TreeNode) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[38]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2583,7 +2711,7 @@ func (x *TreeNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TreeNode.ProtoReflect.Descriptor instead.
 func (*TreeNode) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{38}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *TreeNode) GetTx() string {
@@ -2610,7 +2738,7 @@ type TreeChild struct {
 
 func (x *TreeChild) Reset() {
 	*x = TreeChild{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[39]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2622,7 +2750,7 @@ func (x *TreeChild) String() string {
 func (*TreeChild) ProtoMessage() {}
 
 func (x *TreeChild) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[39]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2635,7 +2763,7 @@ func (x *TreeChild) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TreeChild.ProtoReflect.Descriptor instead.
 func (*TreeChild) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{39}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *TreeChild) GetOutput() uint32 {
@@ -2664,7 +2792,7 @@ type ForfeitDocument struct {
 
 func (x *ForfeitDocument) Reset() {
 	*x = ForfeitDocument{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[40]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2676,7 +2804,7 @@ func (x *ForfeitDocument) String() string {
 func (*ForfeitDocument) ProtoMessage() {}
 
 func (x *ForfeitDocument) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[40]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2689,7 +2817,7 @@ func (x *ForfeitDocument) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForfeitDocument.ProtoReflect.Descriptor instead.
 func (*ForfeitDocument) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{40}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ForfeitDocument) GetForfeits() []string {
@@ -2717,7 +2845,7 @@ type BoardingDocument struct {
 
 func (x *BoardingDocument) Reset() {
 	*x = BoardingDocument{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[41]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2729,7 +2857,7 @@ func (x *BoardingDocument) String() string {
 func (*BoardingDocument) ProtoMessage() {}
 
 func (x *BoardingDocument) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[41]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2742,7 +2870,7 @@ func (x *BoardingDocument) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BoardingDocument.ProtoReflect.Descriptor instead.
 func (*BoardingDocument) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{41}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *BoardingDocument) GetBatch() *BatchProof {
@@ -2770,7 +2898,7 @@ type ExitDocument struct {
 
 func (x *ExitDocument) Reset() {
 	*x = ExitDocument{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[42]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2782,7 +2910,7 @@ func (x *ExitDocument) String() string {
 func (*ExitDocument) ProtoMessage() {}
 
 func (x *ExitDocument) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[42]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2795,7 +2923,7 @@ func (x *ExitDocument) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExitDocument.ProtoReflect.Descriptor instead.
 func (*ExitDocument) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{42}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ExitDocument) GetPsbt() string {
@@ -2814,7 +2942,7 @@ type PrepareDelegatesRequest struct {
 
 func (x *PrepareDelegatesRequest) Reset() {
 	*x = PrepareDelegatesRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[43]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2826,7 +2954,7 @@ func (x *PrepareDelegatesRequest) String() string {
 func (*PrepareDelegatesRequest) ProtoMessage() {}
 
 func (x *PrepareDelegatesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[43]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2839,7 +2967,7 @@ func (x *PrepareDelegatesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PrepareDelegatesRequest.ProtoReflect.Descriptor instead.
 func (*PrepareDelegatesRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{43}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *PrepareDelegatesRequest) GetCount() uint32 {
@@ -2858,7 +2986,7 @@ type PrepareDelegatesAnswer struct {
 
 func (x *PrepareDelegatesAnswer) Reset() {
 	*x = PrepareDelegatesAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[44]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2870,7 +2998,7 @@ func (x *PrepareDelegatesAnswer) String() string {
 func (*PrepareDelegatesAnswer) ProtoMessage() {}
 
 func (x *PrepareDelegatesAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[44]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2883,7 +3011,7 @@ func (x *PrepareDelegatesAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PrepareDelegatesAnswer.ProtoReflect.Descriptor instead.
 func (*PrepareDelegatesAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{44}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *PrepareDelegatesAnswer) GetPrepared() []*Prepared {
@@ -2906,7 +3034,7 @@ type Prepared struct {
 
 func (x *Prepared) Reset() {
 	*x = Prepared{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[45]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2918,7 +3046,7 @@ func (x *Prepared) String() string {
 func (*Prepared) ProtoMessage() {}
 
 func (x *Prepared) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[45]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2931,7 +3059,7 @@ func (x *Prepared) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Prepared.ProtoReflect.Descriptor instead.
 func (*Prepared) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{45}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Prepared) GetId() []byte {
@@ -2978,7 +3106,7 @@ type SubmitDelegateRequest struct {
 
 func (x *SubmitDelegateRequest) Reset() {
 	*x = SubmitDelegateRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[46]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2990,7 +3118,7 @@ func (x *SubmitDelegateRequest) String() string {
 func (*SubmitDelegateRequest) ProtoMessage() {}
 
 func (x *SubmitDelegateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[46]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3003,7 +3131,7 @@ func (x *SubmitDelegateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitDelegateRequest.ProtoReflect.Descriptor instead.
 func (*SubmitDelegateRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{46}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *SubmitDelegateRequest) GetId() []byte {
@@ -3073,7 +3201,7 @@ type SubmitDelegateAnswer struct {
 
 func (x *SubmitDelegateAnswer) Reset() {
 	*x = SubmitDelegateAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[47]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3085,7 +3213,7 @@ func (x *SubmitDelegateAnswer) String() string {
 func (*SubmitDelegateAnswer) ProtoMessage() {}
 
 func (x *SubmitDelegateAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[47]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3098,7 +3226,7 @@ func (x *SubmitDelegateAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitDelegateAnswer.ProtoReflect.Descriptor instead.
 func (*SubmitDelegateAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{47}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *SubmitDelegateAnswer) GetDelegate() *Delegate {
@@ -3130,7 +3258,7 @@ type WalletDelegatesRequest struct {
 
 func (x *WalletDelegatesRequest) Reset() {
 	*x = WalletDelegatesRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[48]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3142,7 +3270,7 @@ func (x *WalletDelegatesRequest) String() string {
 func (*WalletDelegatesRequest) ProtoMessage() {}
 
 func (x *WalletDelegatesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[48]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3155,7 +3283,7 @@ func (x *WalletDelegatesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WalletDelegatesRequest.ProtoReflect.Descriptor instead.
 func (*WalletDelegatesRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{48}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{50}
 }
 
 type WalletDelegatesAnswer struct {
@@ -3167,7 +3295,7 @@ type WalletDelegatesAnswer struct {
 
 func (x *WalletDelegatesAnswer) Reset() {
 	*x = WalletDelegatesAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[49]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3179,7 +3307,7 @@ func (x *WalletDelegatesAnswer) String() string {
 func (*WalletDelegatesAnswer) ProtoMessage() {}
 
 func (x *WalletDelegatesAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[49]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3192,7 +3320,7 @@ func (x *WalletDelegatesAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WalletDelegatesAnswer.ProtoReflect.Descriptor instead.
 func (*WalletDelegatesAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{49}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *WalletDelegatesAnswer) GetDelegates() []*Delegate {
@@ -3211,7 +3339,7 @@ type CancelWalletDelegateRequest struct {
 
 func (x *CancelWalletDelegateRequest) Reset() {
 	*x = CancelWalletDelegateRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[50]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3223,7 +3351,7 @@ func (x *CancelWalletDelegateRequest) String() string {
 func (*CancelWalletDelegateRequest) ProtoMessage() {}
 
 func (x *CancelWalletDelegateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[50]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3236,7 +3364,7 @@ func (x *CancelWalletDelegateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelWalletDelegateRequest.ProtoReflect.Descriptor instead.
 func (*CancelWalletDelegateRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{50}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *CancelWalletDelegateRequest) GetId() []byte {
@@ -3255,7 +3383,7 @@ type CancelWalletDelegateAnswer struct {
 
 func (x *CancelWalletDelegateAnswer) Reset() {
 	*x = CancelWalletDelegateAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[51]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3267,7 +3395,7 @@ func (x *CancelWalletDelegateAnswer) String() string {
 func (*CancelWalletDelegateAnswer) ProtoMessage() {}
 
 func (x *CancelWalletDelegateAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[51]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3280,7 +3408,7 @@ func (x *CancelWalletDelegateAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelWalletDelegateAnswer.ProtoReflect.Descriptor instead.
 func (*CancelWalletDelegateAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{51}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *CancelWalletDelegateAnswer) GetDelegate() *Delegate {
@@ -3299,7 +3427,7 @@ type ListVtxosRequest struct {
 
 func (x *ListVtxosRequest) Reset() {
 	*x = ListVtxosRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[52]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3311,7 +3439,7 @@ func (x *ListVtxosRequest) String() string {
 func (*ListVtxosRequest) ProtoMessage() {}
 
 func (x *ListVtxosRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[52]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3324,7 +3452,7 @@ func (x *ListVtxosRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListVtxosRequest.ProtoReflect.Descriptor instead.
 func (*ListVtxosRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{52}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *ListVtxosRequest) GetPrepare() uint32 {
@@ -3348,7 +3476,7 @@ type ListVtxosAnswer struct {
 
 func (x *ListVtxosAnswer) Reset() {
 	*x = ListVtxosAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[53]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3360,7 +3488,7 @@ func (x *ListVtxosAnswer) String() string {
 func (*ListVtxosAnswer) ProtoMessage() {}
 
 func (x *ListVtxosAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[53]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3373,7 +3501,7 @@ func (x *ListVtxosAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListVtxosAnswer.ProtoReflect.Descriptor instead.
 func (*ListVtxosAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{53}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *ListVtxosAnswer) GetVtxos() []*Vtxo {
@@ -3440,7 +3568,7 @@ type Vtxo struct {
 
 func (x *Vtxo) Reset() {
 	*x = Vtxo{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[54]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3452,7 +3580,7 @@ func (x *Vtxo) String() string {
 func (*Vtxo) ProtoMessage() {}
 
 func (x *Vtxo) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[54]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3465,7 +3593,7 @@ func (x *Vtxo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Vtxo.ProtoReflect.Descriptor instead.
 func (*Vtxo) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{54}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *Vtxo) GetOutpoint() string {
@@ -3576,7 +3704,7 @@ type AssetAmount struct {
 
 func (x *AssetAmount) Reset() {
 	*x = AssetAmount{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[55]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3588,7 +3716,7 @@ func (x *AssetAmount) String() string {
 func (*AssetAmount) ProtoMessage() {}
 
 func (x *AssetAmount) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[55]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3601,7 +3729,7 @@ func (x *AssetAmount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AssetAmount.ProtoReflect.Descriptor instead.
 func (*AssetAmount) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{55}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *AssetAmount) GetId() string {
@@ -3627,7 +3755,7 @@ type CoverageRequest struct {
 
 func (x *CoverageRequest) Reset() {
 	*x = CoverageRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[56]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3639,7 +3767,7 @@ func (x *CoverageRequest) String() string {
 func (*CoverageRequest) ProtoMessage() {}
 
 func (x *CoverageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[56]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3652,7 +3780,7 @@ func (x *CoverageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CoverageRequest.ProtoReflect.Descriptor instead.
 func (*CoverageRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{56}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *CoverageRequest) GetPrepare() uint32 {
@@ -3676,7 +3804,7 @@ type CoverageAnswer struct {
 
 func (x *CoverageAnswer) Reset() {
 	*x = CoverageAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[57]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3688,7 +3816,7 @@ func (x *CoverageAnswer) String() string {
 func (*CoverageAnswer) ProtoMessage() {}
 
 func (x *CoverageAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[57]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3701,7 +3829,7 @@ func (x *CoverageAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CoverageAnswer.ProtoReflect.Descriptor instead.
 func (*CoverageAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{57}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *CoverageAnswer) GetCoveredUntil() int64 {
@@ -3756,7 +3884,7 @@ type HistoryRequest struct {
 
 func (x *HistoryRequest) Reset() {
 	*x = HistoryRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[58]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3768,7 +3896,7 @@ func (x *HistoryRequest) String() string {
 func (*HistoryRequest) ProtoMessage() {}
 
 func (x *HistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[58]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3781,7 +3909,7 @@ func (x *HistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryRequest.ProtoReflect.Descriptor instead.
 func (*HistoryRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{58}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *HistoryRequest) GetFrom() []byte {
@@ -3808,7 +3936,7 @@ type HistoryAnswer struct {
 
 func (x *HistoryAnswer) Reset() {
 	*x = HistoryAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[59]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3820,7 +3948,7 @@ func (x *HistoryAnswer) String() string {
 func (*HistoryAnswer) ProtoMessage() {}
 
 func (x *HistoryAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[59]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3833,7 +3961,7 @@ func (x *HistoryAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryAnswer.ProtoReflect.Descriptor instead.
 func (*HistoryAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{59}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *HistoryAnswer) GetEntries() []*HistoryEntry {
@@ -3865,7 +3993,7 @@ type HistoryEntry struct {
 
 func (x *HistoryEntry) Reset() {
 	*x = HistoryEntry{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[60]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3877,7 +4005,7 @@ func (x *HistoryEntry) String() string {
 func (*HistoryEntry) ProtoMessage() {}
 
 func (x *HistoryEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[60]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3890,7 +4018,7 @@ func (x *HistoryEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryEntry.ProtoReflect.Descriptor instead.
 func (*HistoryEntry) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{60}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *HistoryEntry) GetFee() int64 {
@@ -3951,7 +4079,7 @@ type BranchesRequest struct {
 
 func (x *BranchesRequest) Reset() {
 	*x = BranchesRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[61]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3963,7 +4091,7 @@ func (x *BranchesRequest) String() string {
 func (*BranchesRequest) ProtoMessage() {}
 
 func (x *BranchesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[61]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3976,7 +4104,7 @@ func (x *BranchesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BranchesRequest.ProtoReflect.Descriptor instead.
 func (*BranchesRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{61}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *BranchesRequest) GetOutpoints() []string {
@@ -3996,7 +4124,7 @@ type BranchesAnswer struct {
 
 func (x *BranchesAnswer) Reset() {
 	*x = BranchesAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[62]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4008,7 +4136,7 @@ func (x *BranchesAnswer) String() string {
 func (*BranchesAnswer) ProtoMessage() {}
 
 func (x *BranchesAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[62]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4021,7 +4149,7 @@ func (x *BranchesAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BranchesAnswer.ProtoReflect.Descriptor instead.
 func (*BranchesAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{62}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *BranchesAnswer) GetBranches() []*Branch {
@@ -4051,7 +4179,7 @@ type Branch struct {
 
 func (x *Branch) Reset() {
 	*x = Branch{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[63]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4063,7 +4191,7 @@ func (x *Branch) String() string {
 func (*Branch) ProtoMessage() {}
 
 func (x *Branch) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[63]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4076,7 +4204,7 @@ func (x *Branch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Branch.ProtoReflect.Descriptor instead.
 func (*Branch) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{63}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *Branch) GetOutpoint() string {
@@ -4123,7 +4251,7 @@ type AcknowledgeBranchesRequest struct {
 
 func (x *AcknowledgeBranchesRequest) Reset() {
 	*x = AcknowledgeBranchesRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[64]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4135,7 +4263,7 @@ func (x *AcknowledgeBranchesRequest) String() string {
 func (*AcknowledgeBranchesRequest) ProtoMessage() {}
 
 func (x *AcknowledgeBranchesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[64]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4148,7 +4276,7 @@ func (x *AcknowledgeBranchesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcknowledgeBranchesRequest.ProtoReflect.Descriptor instead.
 func (*AcknowledgeBranchesRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{64}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *AcknowledgeBranchesRequest) GetOutpoints() []string {
@@ -4166,7 +4294,7 @@ type AcknowledgeBranchesAnswer struct {
 
 func (x *AcknowledgeBranchesAnswer) Reset() {
 	*x = AcknowledgeBranchesAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[65]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4178,7 +4306,7 @@ func (x *AcknowledgeBranchesAnswer) String() string {
 func (*AcknowledgeBranchesAnswer) ProtoMessage() {}
 
 func (x *AcknowledgeBranchesAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[65]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4191,7 +4319,7 @@ func (x *AcknowledgeBranchesAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcknowledgeBranchesAnswer.ProtoReflect.Descriptor instead.
 func (*AcknowledgeBranchesAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{65}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{67}
 }
 
 type WatchRequest struct {
@@ -4202,7 +4330,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[66]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4214,7 +4342,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[66]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4227,7 +4355,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{66}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{68}
 }
 
 type Event struct {
@@ -4245,7 +4373,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[67]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4257,7 +4385,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[67]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4270,7 +4398,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{67}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *Event) GetKind() string {
@@ -4336,7 +4464,7 @@ type Identity struct {
 
 func (x *Identity) Reset() {
 	*x = Identity{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[68]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4348,7 +4476,7 @@ func (x *Identity) String() string {
 func (*Identity) ProtoMessage() {}
 
 func (x *Identity) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[68]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4361,7 +4489,7 @@ func (x *Identity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Identity.ProtoReflect.Descriptor instead.
 func (*Identity) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{68}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *Identity) GetKey() []byte {
@@ -4414,7 +4542,7 @@ type DevicesRequest struct {
 
 func (x *DevicesRequest) Reset() {
 	*x = DevicesRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[69]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4426,7 +4554,7 @@ func (x *DevicesRequest) String() string {
 func (*DevicesRequest) ProtoMessage() {}
 
 func (x *DevicesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[69]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4439,7 +4567,7 @@ func (x *DevicesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DevicesRequest.ProtoReflect.Descriptor instead.
 func (*DevicesRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{69}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{71}
 }
 
 type DevicesAnswer struct {
@@ -4451,7 +4579,7 @@ type DevicesAnswer struct {
 
 func (x *DevicesAnswer) Reset() {
 	*x = DevicesAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[70]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4463,7 +4591,7 @@ func (x *DevicesAnswer) String() string {
 func (*DevicesAnswer) ProtoMessage() {}
 
 func (x *DevicesAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[70]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4476,7 +4604,7 @@ func (x *DevicesAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DevicesAnswer.ProtoReflect.Descriptor instead.
 func (*DevicesAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{70}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *DevicesAnswer) GetIdentities() []*Identity {
@@ -4496,7 +4624,7 @@ type AddDeviceRequest struct {
 
 func (x *AddDeviceRequest) Reset() {
 	*x = AddDeviceRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[71]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4508,7 +4636,7 @@ func (x *AddDeviceRequest) String() string {
 func (*AddDeviceRequest) ProtoMessage() {}
 
 func (x *AddDeviceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[71]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4521,7 +4649,7 @@ func (x *AddDeviceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddDeviceRequest.ProtoReflect.Descriptor instead.
 func (*AddDeviceRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{71}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *AddDeviceRequest) GetIdentityKey() []byte {
@@ -4547,7 +4675,7 @@ type AddDeviceAnswer struct {
 
 func (x *AddDeviceAnswer) Reset() {
 	*x = AddDeviceAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[72]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4559,7 +4687,7 @@ func (x *AddDeviceAnswer) String() string {
 func (*AddDeviceAnswer) ProtoMessage() {}
 
 func (x *AddDeviceAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[72]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4572,7 +4700,7 @@ func (x *AddDeviceAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddDeviceAnswer.ProtoReflect.Descriptor instead.
 func (*AddDeviceAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{72}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *AddDeviceAnswer) GetIdentities() []*Identity {
@@ -4591,7 +4719,7 @@ type RevokeDeviceRequest struct {
 
 func (x *RevokeDeviceRequest) Reset() {
 	*x = RevokeDeviceRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[73]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4603,7 +4731,7 @@ func (x *RevokeDeviceRequest) String() string {
 func (*RevokeDeviceRequest) ProtoMessage() {}
 
 func (x *RevokeDeviceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[73]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4616,7 +4744,7 @@ func (x *RevokeDeviceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeDeviceRequest.ProtoReflect.Descriptor instead.
 func (*RevokeDeviceRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{73}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *RevokeDeviceRequest) GetIdentityKey() []byte {
@@ -4635,7 +4763,7 @@ type RevokeDeviceAnswer struct {
 
 func (x *RevokeDeviceAnswer) Reset() {
 	*x = RevokeDeviceAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[74]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4647,7 +4775,7 @@ func (x *RevokeDeviceAnswer) String() string {
 func (*RevokeDeviceAnswer) ProtoMessage() {}
 
 func (x *RevokeDeviceAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[74]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4660,7 +4788,7 @@ func (x *RevokeDeviceAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeDeviceAnswer.ProtoReflect.Descriptor instead.
 func (*RevokeDeviceAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{74}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *RevokeDeviceAnswer) GetIdentities() []*Identity {
@@ -4680,7 +4808,7 @@ type SetTokenRequest struct {
 
 func (x *SetTokenRequest) Reset() {
 	*x = SetTokenRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[75]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4692,7 +4820,7 @@ func (x *SetTokenRequest) String() string {
 func (*SetTokenRequest) ProtoMessage() {}
 
 func (x *SetTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[75]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4705,7 +4833,7 @@ func (x *SetTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetTokenRequest.ProtoReflect.Descriptor instead.
 func (*SetTokenRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{75}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *SetTokenRequest) GetToken() string {
@@ -4730,7 +4858,7 @@ type SetTokenAnswer struct {
 
 func (x *SetTokenAnswer) Reset() {
 	*x = SetTokenAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[76]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4742,7 +4870,7 @@ func (x *SetTokenAnswer) String() string {
 func (*SetTokenAnswer) ProtoMessage() {}
 
 func (x *SetTokenAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[76]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4755,7 +4883,7 @@ func (x *SetTokenAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetTokenAnswer.ProtoReflect.Descriptor instead.
 func (*SetTokenAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{76}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{78}
 }
 
 type DropTokenRequest struct {
@@ -4767,7 +4895,7 @@ type DropTokenRequest struct {
 
 func (x *DropTokenRequest) Reset() {
 	*x = DropTokenRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[77]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4779,7 +4907,7 @@ func (x *DropTokenRequest) String() string {
 func (*DropTokenRequest) ProtoMessage() {}
 
 func (x *DropTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[77]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4792,7 +4920,7 @@ func (x *DropTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DropTokenRequest.ProtoReflect.Descriptor instead.
 func (*DropTokenRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{77}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *DropTokenRequest) GetToken() string {
@@ -4810,7 +4938,7 @@ type DropTokenAnswer struct {
 
 func (x *DropTokenAnswer) Reset() {
 	*x = DropTokenAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[78]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4822,7 +4950,7 @@ func (x *DropTokenAnswer) String() string {
 func (*DropTokenAnswer) ProtoMessage() {}
 
 func (x *DropTokenAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[78]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4835,7 +4963,7 @@ func (x *DropTokenAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DropTokenAnswer.ProtoReflect.Descriptor instead.
 func (*DropTokenAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{78}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{80}
 }
 
 type Policy struct {
@@ -4855,7 +4983,7 @@ type Policy struct {
 
 func (x *Policy) Reset() {
 	*x = Policy{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[79]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4867,7 +4995,7 @@ func (x *Policy) String() string {
 func (*Policy) ProtoMessage() {}
 
 func (x *Policy) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[79]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4880,7 +5008,7 @@ func (x *Policy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Policy.ProtoReflect.Descriptor instead.
 func (*Policy) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{79}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *Policy) GetPerTx() int64 {
@@ -4954,7 +5082,7 @@ type GetPolicyRequest struct {
 
 func (x *GetPolicyRequest) Reset() {
 	*x = GetPolicyRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[80]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4966,7 +5094,7 @@ func (x *GetPolicyRequest) String() string {
 func (*GetPolicyRequest) ProtoMessage() {}
 
 func (x *GetPolicyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[80]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4979,7 +5107,7 @@ func (x *GetPolicyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPolicyRequest.ProtoReflect.Descriptor instead.
 func (*GetPolicyRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{80}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{82}
 }
 
 type GetPolicyAnswer struct {
@@ -4993,7 +5121,7 @@ type GetPolicyAnswer struct {
 
 func (x *GetPolicyAnswer) Reset() {
 	*x = GetPolicyAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[81]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5005,7 +5133,7 @@ func (x *GetPolicyAnswer) String() string {
 func (*GetPolicyAnswer) ProtoMessage() {}
 
 func (x *GetPolicyAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[81]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5018,7 +5146,7 @@ func (x *GetPolicyAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPolicyAnswer.ProtoReflect.Descriptor instead.
 func (*GetPolicyAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{81}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *GetPolicyAnswer) GetPolicy() *Policy {
@@ -5051,7 +5179,7 @@ type SetPolicyRequest struct {
 
 func (x *SetPolicyRequest) Reset() {
 	*x = SetPolicyRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[82]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5063,7 +5191,7 @@ func (x *SetPolicyRequest) String() string {
 func (*SetPolicyRequest) ProtoMessage() {}
 
 func (x *SetPolicyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[82]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5076,7 +5204,7 @@ func (x *SetPolicyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetPolicyRequest.ProtoReflect.Descriptor instead.
 func (*SetPolicyRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{82}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *SetPolicyRequest) GetPolicy() *Policy {
@@ -5097,7 +5225,7 @@ type SetPolicyAnswer struct {
 
 func (x *SetPolicyAnswer) Reset() {
 	*x = SetPolicyAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[83]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5109,7 +5237,7 @@ func (x *SetPolicyAnswer) String() string {
 func (*SetPolicyAnswer) ProtoMessage() {}
 
 func (x *SetPolicyAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[83]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5122,7 +5250,7 @@ func (x *SetPolicyAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetPolicyAnswer.ProtoReflect.Descriptor instead.
 func (*SetPolicyAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{83}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *SetPolicyAnswer) GetPolicy() *Policy {
@@ -5156,7 +5284,7 @@ type DeleteWalletRequest struct {
 
 func (x *DeleteWalletRequest) Reset() {
 	*x = DeleteWalletRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[84]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5168,7 +5296,7 @@ func (x *DeleteWalletRequest) String() string {
 func (*DeleteWalletRequest) ProtoMessage() {}
 
 func (x *DeleteWalletRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[84]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5181,7 +5309,7 @@ func (x *DeleteWalletRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteWalletRequest.ProtoReflect.Descriptor instead.
 func (*DeleteWalletRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{84}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *DeleteWalletRequest) GetForce() bool {
@@ -5208,7 +5336,7 @@ type DeleteWalletAnswer struct {
 
 func (x *DeleteWalletAnswer) Reset() {
 	*x = DeleteWalletAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[85]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5220,7 +5348,7 @@ func (x *DeleteWalletAnswer) String() string {
 func (*DeleteWalletAnswer) ProtoMessage() {}
 
 func (x *DeleteWalletAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[85]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5233,7 +5361,7 @@ func (x *DeleteWalletAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteWalletAnswer.ProtoReflect.Descriptor instead.
 func (*DeleteWalletAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{85}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *DeleteWalletAnswer) GetDeleted() bool {
@@ -5397,11 +5525,12 @@ const file_vigil_v1_wallet_proto_rawDesc = "" +
 	"\x19AcknowledgeRefreshRequest\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12\x12\n" +
 	"\x04acks\x18\x02 \x03(\fR\x04acks\x12\x16\n" +
-	"\x06sealed\x18\x03 \x03(\fR\x06sealed\"^\n" +
+	"\x06sealed\x18\x03 \x03(\fR\x06sealed\"v\n" +
 	"\x18AcknowledgeRefreshAnswer\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12\x1a\n" +
 	"\bretiring\x18\x02 \x01(\bR\bretiring\x12\x10\n" +
-	"\x03ack\x18\x03 \x01(\fR\x03ack\"J\n" +
+	"\x03ack\x18\x03 \x01(\fR\x03ack\x12\x16\n" +
+	"\x06sealed\x18\x04 \x01(\fR\x06sealed\"J\n" +
 	"\x12VoidRefreshRequest\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12\x1e\n" +
 	"\n" +
@@ -5409,7 +5538,15 @@ const file_vigil_v1_wallet_proto_rawDesc = "" +
 	"transcript\"=\n" +
 	"\x11VoidRefreshAnswer\x12\x12\n" +
 	"\x04void\x18\x01 \x01(\fR\x04void\x12\x14\n" +
-	"\x05epoch\x18\x02 \x01(\rR\x05epoch\"\x8b\x01\n" +
+	"\x05epoch\x18\x02 \x01(\rR\x05epoch\"Y\n" +
+	"\x11AdoptEpochRequest\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12\x16\n" +
+	"\x06record\x18\x02 \x01(\fR\x06record\x12\x16\n" +
+	"\x06sealed\x18\x03 \x01(\fR\x06sealed\"V\n" +
+	"\x10AdoptEpochAnswer\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12\x1a\n" +
+	"\bretiring\x18\x02 \x01(\bR\bretiring\x12\x10\n" +
+	"\x03ack\x18\x03 \x01(\fR\x03ack\"\x8b\x01\n" +
 	"\vSignRequest\x12\x18\n" +
 	"\asigners\x18\x01 \x03(\rR\asigners\x12\x18\n" +
 	"\asession\x18\x02 \x01(\fR\asession\x120\n" +
@@ -5640,7 +5777,7 @@ const file_vigil_v1_wallet_proto_rawDesc = "" +
 	"\bwithdraw\x18\x02 \x01(\bR\bwithdraw\"Q\n" +
 	"\x12DeleteWalletAnswer\x12\x18\n" +
 	"\adeleted\x18\x01 \x01(\bR\adeleted\x12!\n" +
-	"\fdelete_after\x18\x02 \x01(\x03R\vdeleteAfter2\xa3\x18\n" +
+	"\fdelete_after\x18\x02 \x01(\x03R\vdeleteAfter2\x85\x19\n" +
 	"\rWalletService\x12^\n" +
 	"\tGetServer\x12\x17.vigil.v1.SignedRequest\x1a\x16.vigil.v1.SignedAnswer\" \x82\xd3\xe4\x93\x02\x1a:\x01*\"\x15/v1/wallet/get-server\x12b\n" +
 	"\vBeginKeygen\x12\x17.vigil.v1.SignedRequest\x1a\x16.vigil.v1.SignedAnswer\"\"\x82\xd3\xe4\x93\x02\x1c:\x01*\"\x17/v1/wallet/begin-keygen\x12W\n" +
@@ -5653,7 +5790,9 @@ const file_vigil_v1_wallet_proto_rawDesc = "" +
 	"\aRefresh\x12\x17.vigil.v1.SignedRequest\x1a\x16.vigil.v1.SignedAnswer\"\x1d\x82\xd3\xe4\x93\x02\x17:\x01*\"\x12/v1/wallet/refresh\x12h\n" +
 	"\x0eCertifyRefresh\x12\x17.vigil.v1.SignedRequest\x1a\x16.vigil.v1.SignedAnswer\"%\x82\xd3\xe4\x93\x02\x1f:\x01*\"\x1a/v1/wallet/certify-refresh\x12p\n" +
 	"\x12AcknowledgeRefresh\x12\x17.vigil.v1.SignedRequest\x1a\x16.vigil.v1.SignedAnswer\")\x82\xd3\xe4\x93\x02#:\x01*\"\x1e/v1/wallet/acknowledge-refresh\x12b\n" +
-	"\vVoidRefresh\x12\x17.vigil.v1.SignedRequest\x1a\x16.vigil.v1.SignedAnswer\"\"\x82\xd3\xe4\x93\x02\x1c:\x01*\"\x17/v1/wallet/void-refresh\x12S\n" +
+	"\vVoidRefresh\x12\x17.vigil.v1.SignedRequest\x1a\x16.vigil.v1.SignedAnswer\"\"\x82\xd3\xe4\x93\x02\x1c:\x01*\"\x17/v1/wallet/void-refresh\x12`\n" +
+	"\n" +
+	"AdoptEpoch\x12\x17.vigil.v1.SignedRequest\x1a\x16.vigil.v1.SignedAnswer\"!\x82\xd3\xe4\x93\x02\x1b:\x01*\"\x16/v1/wallet/adopt-epoch\x12S\n" +
 	"\x04Sign\x12\x17.vigil.v1.SignedRequest\x1a\x16.vigil.v1.SignedAnswer\"\x1a\x82\xd3\xe4\x93\x02\x14:\x01*\"\x0f/v1/wallet/sign\x12l\n" +
 	"\x10PrepareDelegates\x12\x17.vigil.v1.SignedRequest\x1a\x16.vigil.v1.SignedAnswer\"'\x82\xd3\xe4\x93\x02!:\x01*\"\x1c/v1/wallet/prepare-delegates\x12h\n" +
 	"\x0eSubmitDelegate\x12\x17.vigil.v1.SignedRequest\x1a\x16.vigil.v1.SignedAnswer\"%\x82\xd3\xe4\x93\x02\x1f:\x01*\"\x1a/v1/wallet/submit-delegate\x12j\n" +
@@ -5686,7 +5825,7 @@ func file_vigil_v1_wallet_proto_rawDescGZIP() []byte {
 	return file_vigil_v1_wallet_proto_rawDescData
 }
 
-var file_vigil_v1_wallet_proto_msgTypes = make([]protoimpl.MessageInfo, 86)
+var file_vigil_v1_wallet_proto_msgTypes = make([]protoimpl.MessageInfo, 88)
 var file_vigil_v1_wallet_proto_goTypes = []any{
 	(*SignedRequest)(nil),               // 0: vigil.v1.SignedRequest
 	(*SignedAnswer)(nil),                // 1: vigil.v1.SignedAnswer
@@ -5717,104 +5856,106 @@ var file_vigil_v1_wallet_proto_goTypes = []any{
 	(*AcknowledgeRefreshAnswer)(nil),    // 26: vigil.v1.AcknowledgeRefreshAnswer
 	(*VoidRefreshRequest)(nil),          // 27: vigil.v1.VoidRefreshRequest
 	(*VoidRefreshAnswer)(nil),           // 28: vigil.v1.VoidRefreshAnswer
-	(*SignRequest)(nil),                 // 29: vigil.v1.SignRequest
-	(*SignAnswer)(nil),                  // 30: vigil.v1.SignAnswer
-	(*SignaturePart)(nil),               // 31: vigil.v1.SignaturePart
-	(*Document)(nil),                    // 32: vigil.v1.Document
-	(*IntentDocument)(nil),              // 33: vigil.v1.IntentDocument
-	(*ArkTxDocument)(nil),               // 34: vigil.v1.ArkTxDocument
-	(*CheckpointDocument)(nil),          // 35: vigil.v1.CheckpointDocument
-	(*DelegateForfeitDocument)(nil),     // 36: vigil.v1.DelegateForfeitDocument
-	(*BatchProof)(nil),                  // 37: vigil.v1.BatchProof
-	(*TreeNode)(nil),                    // 38: vigil.v1.TreeNode
-	(*TreeChild)(nil),                   // 39: vigil.v1.TreeChild
-	(*ForfeitDocument)(nil),             // 40: vigil.v1.ForfeitDocument
-	(*BoardingDocument)(nil),            // 41: vigil.v1.BoardingDocument
-	(*ExitDocument)(nil),                // 42: vigil.v1.ExitDocument
-	(*PrepareDelegatesRequest)(nil),     // 43: vigil.v1.PrepareDelegatesRequest
-	(*PrepareDelegatesAnswer)(nil),      // 44: vigil.v1.PrepareDelegatesAnswer
-	(*Prepared)(nil),                    // 45: vigil.v1.Prepared
-	(*SubmitDelegateRequest)(nil),       // 46: vigil.v1.SubmitDelegateRequest
-	(*SubmitDelegateAnswer)(nil),        // 47: vigil.v1.SubmitDelegateAnswer
-	(*WalletDelegatesRequest)(nil),      // 48: vigil.v1.WalletDelegatesRequest
-	(*WalletDelegatesAnswer)(nil),       // 49: vigil.v1.WalletDelegatesAnswer
-	(*CancelWalletDelegateRequest)(nil), // 50: vigil.v1.CancelWalletDelegateRequest
-	(*CancelWalletDelegateAnswer)(nil),  // 51: vigil.v1.CancelWalletDelegateAnswer
-	(*ListVtxosRequest)(nil),            // 52: vigil.v1.ListVtxosRequest
-	(*ListVtxosAnswer)(nil),             // 53: vigil.v1.ListVtxosAnswer
-	(*Vtxo)(nil),                        // 54: vigil.v1.Vtxo
-	(*AssetAmount)(nil),                 // 55: vigil.v1.AssetAmount
-	(*CoverageRequest)(nil),             // 56: vigil.v1.CoverageRequest
-	(*CoverageAnswer)(nil),              // 57: vigil.v1.CoverageAnswer
-	(*HistoryRequest)(nil),              // 58: vigil.v1.HistoryRequest
-	(*HistoryAnswer)(nil),               // 59: vigil.v1.HistoryAnswer
-	(*HistoryEntry)(nil),                // 60: vigil.v1.HistoryEntry
-	(*BranchesRequest)(nil),             // 61: vigil.v1.BranchesRequest
-	(*BranchesAnswer)(nil),              // 62: vigil.v1.BranchesAnswer
-	(*Branch)(nil),                      // 63: vigil.v1.Branch
-	(*AcknowledgeBranchesRequest)(nil),  // 64: vigil.v1.AcknowledgeBranchesRequest
-	(*AcknowledgeBranchesAnswer)(nil),   // 65: vigil.v1.AcknowledgeBranchesAnswer
-	(*WatchRequest)(nil),                // 66: vigil.v1.WatchRequest
-	(*Event)(nil),                       // 67: vigil.v1.Event
-	(*Identity)(nil),                    // 68: vigil.v1.Identity
-	(*DevicesRequest)(nil),              // 69: vigil.v1.DevicesRequest
-	(*DevicesAnswer)(nil),               // 70: vigil.v1.DevicesAnswer
-	(*AddDeviceRequest)(nil),            // 71: vigil.v1.AddDeviceRequest
-	(*AddDeviceAnswer)(nil),             // 72: vigil.v1.AddDeviceAnswer
-	(*RevokeDeviceRequest)(nil),         // 73: vigil.v1.RevokeDeviceRequest
-	(*RevokeDeviceAnswer)(nil),          // 74: vigil.v1.RevokeDeviceAnswer
-	(*SetTokenRequest)(nil),             // 75: vigil.v1.SetTokenRequest
-	(*SetTokenAnswer)(nil),              // 76: vigil.v1.SetTokenAnswer
-	(*DropTokenRequest)(nil),            // 77: vigil.v1.DropTokenRequest
-	(*DropTokenAnswer)(nil),             // 78: vigil.v1.DropTokenAnswer
-	(*Policy)(nil),                      // 79: vigil.v1.Policy
-	(*GetPolicyRequest)(nil),            // 80: vigil.v1.GetPolicyRequest
-	(*GetPolicyAnswer)(nil),             // 81: vigil.v1.GetPolicyAnswer
-	(*SetPolicyRequest)(nil),            // 82: vigil.v1.SetPolicyRequest
-	(*SetPolicyAnswer)(nil),             // 83: vigil.v1.SetPolicyAnswer
-	(*DeleteWalletRequest)(nil),         // 84: vigil.v1.DeleteWalletRequest
-	(*DeleteWalletAnswer)(nil),          // 85: vigil.v1.DeleteWalletAnswer
-	(*Delegate)(nil),                    // 86: vigil.v1.Delegate
+	(*AdoptEpochRequest)(nil),           // 29: vigil.v1.AdoptEpochRequest
+	(*AdoptEpochAnswer)(nil),            // 30: vigil.v1.AdoptEpochAnswer
+	(*SignRequest)(nil),                 // 31: vigil.v1.SignRequest
+	(*SignAnswer)(nil),                  // 32: vigil.v1.SignAnswer
+	(*SignaturePart)(nil),               // 33: vigil.v1.SignaturePart
+	(*Document)(nil),                    // 34: vigil.v1.Document
+	(*IntentDocument)(nil),              // 35: vigil.v1.IntentDocument
+	(*ArkTxDocument)(nil),               // 36: vigil.v1.ArkTxDocument
+	(*CheckpointDocument)(nil),          // 37: vigil.v1.CheckpointDocument
+	(*DelegateForfeitDocument)(nil),     // 38: vigil.v1.DelegateForfeitDocument
+	(*BatchProof)(nil),                  // 39: vigil.v1.BatchProof
+	(*TreeNode)(nil),                    // 40: vigil.v1.TreeNode
+	(*TreeChild)(nil),                   // 41: vigil.v1.TreeChild
+	(*ForfeitDocument)(nil),             // 42: vigil.v1.ForfeitDocument
+	(*BoardingDocument)(nil),            // 43: vigil.v1.BoardingDocument
+	(*ExitDocument)(nil),                // 44: vigil.v1.ExitDocument
+	(*PrepareDelegatesRequest)(nil),     // 45: vigil.v1.PrepareDelegatesRequest
+	(*PrepareDelegatesAnswer)(nil),      // 46: vigil.v1.PrepareDelegatesAnswer
+	(*Prepared)(nil),                    // 47: vigil.v1.Prepared
+	(*SubmitDelegateRequest)(nil),       // 48: vigil.v1.SubmitDelegateRequest
+	(*SubmitDelegateAnswer)(nil),        // 49: vigil.v1.SubmitDelegateAnswer
+	(*WalletDelegatesRequest)(nil),      // 50: vigil.v1.WalletDelegatesRequest
+	(*WalletDelegatesAnswer)(nil),       // 51: vigil.v1.WalletDelegatesAnswer
+	(*CancelWalletDelegateRequest)(nil), // 52: vigil.v1.CancelWalletDelegateRequest
+	(*CancelWalletDelegateAnswer)(nil),  // 53: vigil.v1.CancelWalletDelegateAnswer
+	(*ListVtxosRequest)(nil),            // 54: vigil.v1.ListVtxosRequest
+	(*ListVtxosAnswer)(nil),             // 55: vigil.v1.ListVtxosAnswer
+	(*Vtxo)(nil),                        // 56: vigil.v1.Vtxo
+	(*AssetAmount)(nil),                 // 57: vigil.v1.AssetAmount
+	(*CoverageRequest)(nil),             // 58: vigil.v1.CoverageRequest
+	(*CoverageAnswer)(nil),              // 59: vigil.v1.CoverageAnswer
+	(*HistoryRequest)(nil),              // 60: vigil.v1.HistoryRequest
+	(*HistoryAnswer)(nil),               // 61: vigil.v1.HistoryAnswer
+	(*HistoryEntry)(nil),                // 62: vigil.v1.HistoryEntry
+	(*BranchesRequest)(nil),             // 63: vigil.v1.BranchesRequest
+	(*BranchesAnswer)(nil),              // 64: vigil.v1.BranchesAnswer
+	(*Branch)(nil),                      // 65: vigil.v1.Branch
+	(*AcknowledgeBranchesRequest)(nil),  // 66: vigil.v1.AcknowledgeBranchesRequest
+	(*AcknowledgeBranchesAnswer)(nil),   // 67: vigil.v1.AcknowledgeBranchesAnswer
+	(*WatchRequest)(nil),                // 68: vigil.v1.WatchRequest
+	(*Event)(nil),                       // 69: vigil.v1.Event
+	(*Identity)(nil),                    // 70: vigil.v1.Identity
+	(*DevicesRequest)(nil),              // 71: vigil.v1.DevicesRequest
+	(*DevicesAnswer)(nil),               // 72: vigil.v1.DevicesAnswer
+	(*AddDeviceRequest)(nil),            // 73: vigil.v1.AddDeviceRequest
+	(*AddDeviceAnswer)(nil),             // 74: vigil.v1.AddDeviceAnswer
+	(*RevokeDeviceRequest)(nil),         // 75: vigil.v1.RevokeDeviceRequest
+	(*RevokeDeviceAnswer)(nil),          // 76: vigil.v1.RevokeDeviceAnswer
+	(*SetTokenRequest)(nil),             // 77: vigil.v1.SetTokenRequest
+	(*SetTokenAnswer)(nil),              // 78: vigil.v1.SetTokenAnswer
+	(*DropTokenRequest)(nil),            // 79: vigil.v1.DropTokenRequest
+	(*DropTokenAnswer)(nil),             // 80: vigil.v1.DropTokenAnswer
+	(*Policy)(nil),                      // 81: vigil.v1.Policy
+	(*GetPolicyRequest)(nil),            // 82: vigil.v1.GetPolicyRequest
+	(*GetPolicyAnswer)(nil),             // 83: vigil.v1.GetPolicyAnswer
+	(*SetPolicyRequest)(nil),            // 84: vigil.v1.SetPolicyRequest
+	(*SetPolicyAnswer)(nil),             // 85: vigil.v1.SetPolicyAnswer
+	(*DeleteWalletRequest)(nil),         // 86: vigil.v1.DeleteWalletRequest
+	(*DeleteWalletAnswer)(nil),          // 87: vigil.v1.DeleteWalletAnswer
+	(*Delegate)(nil),                    // 88: vigil.v1.Delegate
 }
 var file_vigil_v1_wallet_proto_depIdxs = []int32{
 	5,  // 0: vigil.v1.ServerInfo.limits:type_name -> vigil.v1.ServerLimits
 	16, // 1: vigil.v1.RecoverAnswer.epochs:type_name -> vigil.v1.WalletEpoch
-	68, // 2: vigil.v1.RecoverAnswer.identities:type_name -> vigil.v1.Identity
-	68, // 3: vigil.v1.ConfirmRecoveryAnswer.identities:type_name -> vigil.v1.Identity
-	32, // 4: vigil.v1.SignRequest.documents:type_name -> vigil.v1.Document
-	31, // 5: vigil.v1.SignAnswer.parts:type_name -> vigil.v1.SignaturePart
-	33, // 6: vigil.v1.Document.intent:type_name -> vigil.v1.IntentDocument
-	34, // 7: vigil.v1.Document.ark_tx:type_name -> vigil.v1.ArkTxDocument
-	35, // 8: vigil.v1.Document.checkpoint:type_name -> vigil.v1.CheckpointDocument
-	36, // 9: vigil.v1.Document.delegate_forfeit:type_name -> vigil.v1.DelegateForfeitDocument
-	40, // 10: vigil.v1.Document.forfeit:type_name -> vigil.v1.ForfeitDocument
-	41, // 11: vigil.v1.Document.boarding:type_name -> vigil.v1.BoardingDocument
-	42, // 12: vigil.v1.Document.exit:type_name -> vigil.v1.ExitDocument
-	38, // 13: vigil.v1.BatchProof.nodes:type_name -> vigil.v1.TreeNode
-	38, // 14: vigil.v1.BatchProof.connectors:type_name -> vigil.v1.TreeNode
-	33, // 15: vigil.v1.BatchProof.intent:type_name -> vigil.v1.IntentDocument
-	39, // 16: vigil.v1.TreeNode.children:type_name -> vigil.v1.TreeChild
-	37, // 17: vigil.v1.ForfeitDocument.batch:type_name -> vigil.v1.BatchProof
-	37, // 18: vigil.v1.BoardingDocument.batch:type_name -> vigil.v1.BatchProof
-	45, // 19: vigil.v1.PrepareDelegatesAnswer.prepared:type_name -> vigil.v1.Prepared
-	86, // 20: vigil.v1.SubmitDelegateAnswer.delegate:type_name -> vigil.v1.Delegate
-	45, // 21: vigil.v1.SubmitDelegateAnswer.prepared:type_name -> vigil.v1.Prepared
-	86, // 22: vigil.v1.WalletDelegatesAnswer.delegates:type_name -> vigil.v1.Delegate
-	86, // 23: vigil.v1.CancelWalletDelegateAnswer.delegate:type_name -> vigil.v1.Delegate
-	54, // 24: vigil.v1.ListVtxosAnswer.vtxos:type_name -> vigil.v1.Vtxo
-	45, // 25: vigil.v1.ListVtxosAnswer.prepared:type_name -> vigil.v1.Prepared
-	55, // 26: vigil.v1.Vtxo.assets:type_name -> vigil.v1.AssetAmount
-	45, // 27: vigil.v1.CoverageAnswer.prepared:type_name -> vigil.v1.Prepared
-	60, // 28: vigil.v1.HistoryAnswer.entries:type_name -> vigil.v1.HistoryEntry
-	63, // 29: vigil.v1.BranchesAnswer.branches:type_name -> vigil.v1.Branch
-	68, // 30: vigil.v1.DevicesAnswer.identities:type_name -> vigil.v1.Identity
-	68, // 31: vigil.v1.AddDeviceAnswer.identities:type_name -> vigil.v1.Identity
-	68, // 32: vigil.v1.RevokeDeviceAnswer.identities:type_name -> vigil.v1.Identity
-	79, // 33: vigil.v1.GetPolicyAnswer.policy:type_name -> vigil.v1.Policy
-	79, // 34: vigil.v1.GetPolicyAnswer.pending:type_name -> vigil.v1.Policy
-	79, // 35: vigil.v1.SetPolicyRequest.policy:type_name -> vigil.v1.Policy
-	79, // 36: vigil.v1.SetPolicyAnswer.policy:type_name -> vigil.v1.Policy
-	79, // 37: vigil.v1.SetPolicyAnswer.pending:type_name -> vigil.v1.Policy
+	70, // 2: vigil.v1.RecoverAnswer.identities:type_name -> vigil.v1.Identity
+	70, // 3: vigil.v1.ConfirmRecoveryAnswer.identities:type_name -> vigil.v1.Identity
+	34, // 4: vigil.v1.SignRequest.documents:type_name -> vigil.v1.Document
+	33, // 5: vigil.v1.SignAnswer.parts:type_name -> vigil.v1.SignaturePart
+	35, // 6: vigil.v1.Document.intent:type_name -> vigil.v1.IntentDocument
+	36, // 7: vigil.v1.Document.ark_tx:type_name -> vigil.v1.ArkTxDocument
+	37, // 8: vigil.v1.Document.checkpoint:type_name -> vigil.v1.CheckpointDocument
+	38, // 9: vigil.v1.Document.delegate_forfeit:type_name -> vigil.v1.DelegateForfeitDocument
+	42, // 10: vigil.v1.Document.forfeit:type_name -> vigil.v1.ForfeitDocument
+	43, // 11: vigil.v1.Document.boarding:type_name -> vigil.v1.BoardingDocument
+	44, // 12: vigil.v1.Document.exit:type_name -> vigil.v1.ExitDocument
+	40, // 13: vigil.v1.BatchProof.nodes:type_name -> vigil.v1.TreeNode
+	40, // 14: vigil.v1.BatchProof.connectors:type_name -> vigil.v1.TreeNode
+	35, // 15: vigil.v1.BatchProof.intent:type_name -> vigil.v1.IntentDocument
+	41, // 16: vigil.v1.TreeNode.children:type_name -> vigil.v1.TreeChild
+	39, // 17: vigil.v1.ForfeitDocument.batch:type_name -> vigil.v1.BatchProof
+	39, // 18: vigil.v1.BoardingDocument.batch:type_name -> vigil.v1.BatchProof
+	47, // 19: vigil.v1.PrepareDelegatesAnswer.prepared:type_name -> vigil.v1.Prepared
+	88, // 20: vigil.v1.SubmitDelegateAnswer.delegate:type_name -> vigil.v1.Delegate
+	47, // 21: vigil.v1.SubmitDelegateAnswer.prepared:type_name -> vigil.v1.Prepared
+	88, // 22: vigil.v1.WalletDelegatesAnswer.delegates:type_name -> vigil.v1.Delegate
+	88, // 23: vigil.v1.CancelWalletDelegateAnswer.delegate:type_name -> vigil.v1.Delegate
+	56, // 24: vigil.v1.ListVtxosAnswer.vtxos:type_name -> vigil.v1.Vtxo
+	47, // 25: vigil.v1.ListVtxosAnswer.prepared:type_name -> vigil.v1.Prepared
+	57, // 26: vigil.v1.Vtxo.assets:type_name -> vigil.v1.AssetAmount
+	47, // 27: vigil.v1.CoverageAnswer.prepared:type_name -> vigil.v1.Prepared
+	62, // 28: vigil.v1.HistoryAnswer.entries:type_name -> vigil.v1.HistoryEntry
+	65, // 29: vigil.v1.BranchesAnswer.branches:type_name -> vigil.v1.Branch
+	70, // 30: vigil.v1.DevicesAnswer.identities:type_name -> vigil.v1.Identity
+	70, // 31: vigil.v1.AddDeviceAnswer.identities:type_name -> vigil.v1.Identity
+	70, // 32: vigil.v1.RevokeDeviceAnswer.identities:type_name -> vigil.v1.Identity
+	81, // 33: vigil.v1.GetPolicyAnswer.policy:type_name -> vigil.v1.Policy
+	81, // 34: vigil.v1.GetPolicyAnswer.pending:type_name -> vigil.v1.Policy
+	81, // 35: vigil.v1.SetPolicyRequest.policy:type_name -> vigil.v1.Policy
+	81, // 36: vigil.v1.SetPolicyAnswer.policy:type_name -> vigil.v1.Policy
+	81, // 37: vigil.v1.SetPolicyAnswer.pending:type_name -> vigil.v1.Policy
 	0,  // 38: vigil.v1.WalletService.GetServer:input_type -> vigil.v1.SignedRequest
 	0,  // 39: vigil.v1.WalletService.BeginKeygen:input_type -> vigil.v1.SignedRequest
 	0,  // 40: vigil.v1.WalletService.Keygen:input_type -> vigil.v1.SignedRequest
@@ -5827,58 +5968,60 @@ var file_vigil_v1_wallet_proto_depIdxs = []int32{
 	0,  // 47: vigil.v1.WalletService.CertifyRefresh:input_type -> vigil.v1.SignedRequest
 	0,  // 48: vigil.v1.WalletService.AcknowledgeRefresh:input_type -> vigil.v1.SignedRequest
 	0,  // 49: vigil.v1.WalletService.VoidRefresh:input_type -> vigil.v1.SignedRequest
-	0,  // 50: vigil.v1.WalletService.Sign:input_type -> vigil.v1.SignedRequest
-	0,  // 51: vigil.v1.WalletService.PrepareDelegates:input_type -> vigil.v1.SignedRequest
-	0,  // 52: vigil.v1.WalletService.SubmitDelegate:input_type -> vigil.v1.SignedRequest
-	0,  // 53: vigil.v1.WalletService.WalletDelegates:input_type -> vigil.v1.SignedRequest
-	0,  // 54: vigil.v1.WalletService.CancelWalletDelegate:input_type -> vigil.v1.SignedRequest
-	0,  // 55: vigil.v1.WalletService.ListVtxos:input_type -> vigil.v1.SignedRequest
-	0,  // 56: vigil.v1.WalletService.Coverage:input_type -> vigil.v1.SignedRequest
-	0,  // 57: vigil.v1.WalletService.History:input_type -> vigil.v1.SignedRequest
-	0,  // 58: vigil.v1.WalletService.Branches:input_type -> vigil.v1.SignedRequest
-	0,  // 59: vigil.v1.WalletService.AcknowledgeBranches:input_type -> vigil.v1.SignedRequest
-	0,  // 60: vigil.v1.WalletService.Watch:input_type -> vigil.v1.SignedRequest
-	0,  // 61: vigil.v1.WalletService.Devices:input_type -> vigil.v1.SignedRequest
-	0,  // 62: vigil.v1.WalletService.AddDevice:input_type -> vigil.v1.SignedRequest
-	0,  // 63: vigil.v1.WalletService.RevokeDevice:input_type -> vigil.v1.SignedRequest
-	0,  // 64: vigil.v1.WalletService.SetToken:input_type -> vigil.v1.SignedRequest
-	0,  // 65: vigil.v1.WalletService.DropToken:input_type -> vigil.v1.SignedRequest
-	0,  // 66: vigil.v1.WalletService.GetPolicy:input_type -> vigil.v1.SignedRequest
-	0,  // 67: vigil.v1.WalletService.SetPolicy:input_type -> vigil.v1.SignedRequest
-	0,  // 68: vigil.v1.WalletService.DeleteWallet:input_type -> vigil.v1.SignedRequest
-	1,  // 69: vigil.v1.WalletService.GetServer:output_type -> vigil.v1.SignedAnswer
-	1,  // 70: vigil.v1.WalletService.BeginKeygen:output_type -> vigil.v1.SignedAnswer
-	1,  // 71: vigil.v1.WalletService.Keygen:output_type -> vigil.v1.SignedAnswer
-	1,  // 72: vigil.v1.WalletService.CertifyKeygen:output_type -> vigil.v1.SignedAnswer
-	1,  // 73: vigil.v1.WalletService.AcknowledgeKeygen:output_type -> vigil.v1.SignedAnswer
-	1,  // 74: vigil.v1.WalletService.Recover:output_type -> vigil.v1.SignedAnswer
-	1,  // 75: vigil.v1.WalletService.ConfirmRecovery:output_type -> vigil.v1.SignedAnswer
-	1,  // 76: vigil.v1.WalletService.BeginRefresh:output_type -> vigil.v1.SignedAnswer
-	1,  // 77: vigil.v1.WalletService.Refresh:output_type -> vigil.v1.SignedAnswer
-	1,  // 78: vigil.v1.WalletService.CertifyRefresh:output_type -> vigil.v1.SignedAnswer
-	1,  // 79: vigil.v1.WalletService.AcknowledgeRefresh:output_type -> vigil.v1.SignedAnswer
-	1,  // 80: vigil.v1.WalletService.VoidRefresh:output_type -> vigil.v1.SignedAnswer
-	1,  // 81: vigil.v1.WalletService.Sign:output_type -> vigil.v1.SignedAnswer
-	1,  // 82: vigil.v1.WalletService.PrepareDelegates:output_type -> vigil.v1.SignedAnswer
-	1,  // 83: vigil.v1.WalletService.SubmitDelegate:output_type -> vigil.v1.SignedAnswer
-	1,  // 84: vigil.v1.WalletService.WalletDelegates:output_type -> vigil.v1.SignedAnswer
-	1,  // 85: vigil.v1.WalletService.CancelWalletDelegate:output_type -> vigil.v1.SignedAnswer
-	1,  // 86: vigil.v1.WalletService.ListVtxos:output_type -> vigil.v1.SignedAnswer
-	1,  // 87: vigil.v1.WalletService.Coverage:output_type -> vigil.v1.SignedAnswer
-	1,  // 88: vigil.v1.WalletService.History:output_type -> vigil.v1.SignedAnswer
-	1,  // 89: vigil.v1.WalletService.Branches:output_type -> vigil.v1.SignedAnswer
-	1,  // 90: vigil.v1.WalletService.AcknowledgeBranches:output_type -> vigil.v1.SignedAnswer
-	1,  // 91: vigil.v1.WalletService.Watch:output_type -> vigil.v1.SignedAnswer
-	1,  // 92: vigil.v1.WalletService.Devices:output_type -> vigil.v1.SignedAnswer
-	1,  // 93: vigil.v1.WalletService.AddDevice:output_type -> vigil.v1.SignedAnswer
-	1,  // 94: vigil.v1.WalletService.RevokeDevice:output_type -> vigil.v1.SignedAnswer
-	1,  // 95: vigil.v1.WalletService.SetToken:output_type -> vigil.v1.SignedAnswer
-	1,  // 96: vigil.v1.WalletService.DropToken:output_type -> vigil.v1.SignedAnswer
-	1,  // 97: vigil.v1.WalletService.GetPolicy:output_type -> vigil.v1.SignedAnswer
-	1,  // 98: vigil.v1.WalletService.SetPolicy:output_type -> vigil.v1.SignedAnswer
-	1,  // 99: vigil.v1.WalletService.DeleteWallet:output_type -> vigil.v1.SignedAnswer
-	69, // [69:100] is the sub-list for method output_type
-	38, // [38:69] is the sub-list for method input_type
+	0,  // 50: vigil.v1.WalletService.AdoptEpoch:input_type -> vigil.v1.SignedRequest
+	0,  // 51: vigil.v1.WalletService.Sign:input_type -> vigil.v1.SignedRequest
+	0,  // 52: vigil.v1.WalletService.PrepareDelegates:input_type -> vigil.v1.SignedRequest
+	0,  // 53: vigil.v1.WalletService.SubmitDelegate:input_type -> vigil.v1.SignedRequest
+	0,  // 54: vigil.v1.WalletService.WalletDelegates:input_type -> vigil.v1.SignedRequest
+	0,  // 55: vigil.v1.WalletService.CancelWalletDelegate:input_type -> vigil.v1.SignedRequest
+	0,  // 56: vigil.v1.WalletService.ListVtxos:input_type -> vigil.v1.SignedRequest
+	0,  // 57: vigil.v1.WalletService.Coverage:input_type -> vigil.v1.SignedRequest
+	0,  // 58: vigil.v1.WalletService.History:input_type -> vigil.v1.SignedRequest
+	0,  // 59: vigil.v1.WalletService.Branches:input_type -> vigil.v1.SignedRequest
+	0,  // 60: vigil.v1.WalletService.AcknowledgeBranches:input_type -> vigil.v1.SignedRequest
+	0,  // 61: vigil.v1.WalletService.Watch:input_type -> vigil.v1.SignedRequest
+	0,  // 62: vigil.v1.WalletService.Devices:input_type -> vigil.v1.SignedRequest
+	0,  // 63: vigil.v1.WalletService.AddDevice:input_type -> vigil.v1.SignedRequest
+	0,  // 64: vigil.v1.WalletService.RevokeDevice:input_type -> vigil.v1.SignedRequest
+	0,  // 65: vigil.v1.WalletService.SetToken:input_type -> vigil.v1.SignedRequest
+	0,  // 66: vigil.v1.WalletService.DropToken:input_type -> vigil.v1.SignedRequest
+	0,  // 67: vigil.v1.WalletService.GetPolicy:input_type -> vigil.v1.SignedRequest
+	0,  // 68: vigil.v1.WalletService.SetPolicy:input_type -> vigil.v1.SignedRequest
+	0,  // 69: vigil.v1.WalletService.DeleteWallet:input_type -> vigil.v1.SignedRequest
+	1,  // 70: vigil.v1.WalletService.GetServer:output_type -> vigil.v1.SignedAnswer
+	1,  // 71: vigil.v1.WalletService.BeginKeygen:output_type -> vigil.v1.SignedAnswer
+	1,  // 72: vigil.v1.WalletService.Keygen:output_type -> vigil.v1.SignedAnswer
+	1,  // 73: vigil.v1.WalletService.CertifyKeygen:output_type -> vigil.v1.SignedAnswer
+	1,  // 74: vigil.v1.WalletService.AcknowledgeKeygen:output_type -> vigil.v1.SignedAnswer
+	1,  // 75: vigil.v1.WalletService.Recover:output_type -> vigil.v1.SignedAnswer
+	1,  // 76: vigil.v1.WalletService.ConfirmRecovery:output_type -> vigil.v1.SignedAnswer
+	1,  // 77: vigil.v1.WalletService.BeginRefresh:output_type -> vigil.v1.SignedAnswer
+	1,  // 78: vigil.v1.WalletService.Refresh:output_type -> vigil.v1.SignedAnswer
+	1,  // 79: vigil.v1.WalletService.CertifyRefresh:output_type -> vigil.v1.SignedAnswer
+	1,  // 80: vigil.v1.WalletService.AcknowledgeRefresh:output_type -> vigil.v1.SignedAnswer
+	1,  // 81: vigil.v1.WalletService.VoidRefresh:output_type -> vigil.v1.SignedAnswer
+	1,  // 82: vigil.v1.WalletService.AdoptEpoch:output_type -> vigil.v1.SignedAnswer
+	1,  // 83: vigil.v1.WalletService.Sign:output_type -> vigil.v1.SignedAnswer
+	1,  // 84: vigil.v1.WalletService.PrepareDelegates:output_type -> vigil.v1.SignedAnswer
+	1,  // 85: vigil.v1.WalletService.SubmitDelegate:output_type -> vigil.v1.SignedAnswer
+	1,  // 86: vigil.v1.WalletService.WalletDelegates:output_type -> vigil.v1.SignedAnswer
+	1,  // 87: vigil.v1.WalletService.CancelWalletDelegate:output_type -> vigil.v1.SignedAnswer
+	1,  // 88: vigil.v1.WalletService.ListVtxos:output_type -> vigil.v1.SignedAnswer
+	1,  // 89: vigil.v1.WalletService.Coverage:output_type -> vigil.v1.SignedAnswer
+	1,  // 90: vigil.v1.WalletService.History:output_type -> vigil.v1.SignedAnswer
+	1,  // 91: vigil.v1.WalletService.Branches:output_type -> vigil.v1.SignedAnswer
+	1,  // 92: vigil.v1.WalletService.AcknowledgeBranches:output_type -> vigil.v1.SignedAnswer
+	1,  // 93: vigil.v1.WalletService.Watch:output_type -> vigil.v1.SignedAnswer
+	1,  // 94: vigil.v1.WalletService.Devices:output_type -> vigil.v1.SignedAnswer
+	1,  // 95: vigil.v1.WalletService.AddDevice:output_type -> vigil.v1.SignedAnswer
+	1,  // 96: vigil.v1.WalletService.RevokeDevice:output_type -> vigil.v1.SignedAnswer
+	1,  // 97: vigil.v1.WalletService.SetToken:output_type -> vigil.v1.SignedAnswer
+	1,  // 98: vigil.v1.WalletService.DropToken:output_type -> vigil.v1.SignedAnswer
+	1,  // 99: vigil.v1.WalletService.GetPolicy:output_type -> vigil.v1.SignedAnswer
+	1,  // 100: vigil.v1.WalletService.SetPolicy:output_type -> vigil.v1.SignedAnswer
+	1,  // 101: vigil.v1.WalletService.DeleteWallet:output_type -> vigil.v1.SignedAnswer
+	70, // [70:102] is the sub-list for method output_type
+	38, // [38:70] is the sub-list for method input_type
 	38, // [38:38] is the sub-list for extension type_name
 	38, // [38:38] is the sub-list for extension extendee
 	0,  // [0:38] is the sub-list for field type_name
@@ -5890,7 +6033,7 @@ func file_vigil_v1_wallet_proto_init() {
 		return
 	}
 	file_vigil_v1_delegates_proto_init()
-	file_vigil_v1_wallet_proto_msgTypes[32].OneofWrappers = []any{
+	file_vigil_v1_wallet_proto_msgTypes[34].OneofWrappers = []any{
 		(*Document_Intent)(nil),
 		(*Document_ArkTx)(nil),
 		(*Document_Checkpoint)(nil),
@@ -5905,7 +6048,7 @@ func file_vigil_v1_wallet_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_vigil_v1_wallet_proto_rawDesc), len(file_vigil_v1_wallet_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   86,
+			NumMessages:   88,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -44,6 +44,7 @@ const (
 	WalletService_CertifyRefresh_FullMethodName       = "/vigil.v1.WalletService/CertifyRefresh"
 	WalletService_AcknowledgeRefresh_FullMethodName   = "/vigil.v1.WalletService/AcknowledgeRefresh"
 	WalletService_VoidRefresh_FullMethodName          = "/vigil.v1.WalletService/VoidRefresh"
+	WalletService_AdoptEpoch_FullMethodName           = "/vigil.v1.WalletService/AdoptEpoch"
 	WalletService_Sign_FullMethodName                 = "/vigil.v1.WalletService/Sign"
 	WalletService_PrepareDelegates_FullMethodName     = "/vigil.v1.WalletService/PrepareDelegates"
 	WalletService_SubmitDelegate_FullMethodName       = "/vigil.v1.WalletService/SubmitDelegate"
@@ -104,6 +105,10 @@ type WalletServiceClient interface {
 	// VoidRefresh ends a refresh whose certificate was lost with Vigil's word that
 	// it never signed one. Host key.
 	VoidRefresh(ctx context.Context, in *SignedRequest, opts ...grpc.CallOption) (*SignedAnswer, error)
+	// AdoptEpoch brings a Vigil that was restored from copies older than a refresh
+	// forward to the epoch that the device has. Host key of that epoch, or identity
+	// key.
+	AdoptEpoch(ctx context.Context, in *SignedRequest, opts ...grpc.CallOption) (*SignedAnswer, error)
 	// Sign asks for Vigil's part of signatures over transactions that Vigil reads
 	// and judges itself. Identity key.
 	Sign(ctx context.Context, in *SignedRequest, opts ...grpc.CallOption) (*SignedAnswer, error)
@@ -270,6 +275,16 @@ func (c *walletServiceClient) VoidRefresh(ctx context.Context, in *SignedRequest
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(SignedAnswer)
 	err := c.cc.Invoke(ctx, WalletService_VoidRefresh_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *walletServiceClient) AdoptEpoch(ctx context.Context, in *SignedRequest, opts ...grpc.CallOption) (*SignedAnswer, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SignedAnswer)
+	err := c.cc.Invoke(ctx, WalletService_AdoptEpoch_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -514,6 +529,10 @@ type WalletServiceServer interface {
 	// VoidRefresh ends a refresh whose certificate was lost with Vigil's word that
 	// it never signed one. Host key.
 	VoidRefresh(context.Context, *SignedRequest) (*SignedAnswer, error)
+	// AdoptEpoch brings a Vigil that was restored from copies older than a refresh
+	// forward to the epoch that the device has. Host key of that epoch, or identity
+	// key.
+	AdoptEpoch(context.Context, *SignedRequest) (*SignedAnswer, error)
 	// Sign asks for Vigil's part of signatures over transactions that Vigil reads
 	// and judges itself. Identity key.
 	Sign(context.Context, *SignedRequest) (*SignedAnswer, error)
@@ -601,6 +620,9 @@ func (UnimplementedWalletServiceServer) AcknowledgeRefresh(context.Context, *Sig
 }
 func (UnimplementedWalletServiceServer) VoidRefresh(context.Context, *SignedRequest) (*SignedAnswer, error) {
 	return nil, status.Error(codes.Unimplemented, "method VoidRefresh not implemented")
+}
+func (UnimplementedWalletServiceServer) AdoptEpoch(context.Context, *SignedRequest) (*SignedAnswer, error) {
+	return nil, status.Error(codes.Unimplemented, "method AdoptEpoch not implemented")
 }
 func (UnimplementedWalletServiceServer) Sign(context.Context, *SignedRequest) (*SignedAnswer, error) {
 	return nil, status.Error(codes.Unimplemented, "method Sign not implemented")
@@ -892,6 +914,24 @@ func _WalletService_VoidRefresh_Handler(srv interface{}, ctx context.Context, de
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(WalletServiceServer).VoidRefresh(ctx, req.(*SignedRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _WalletService_AdoptEpoch_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SignedRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WalletServiceServer).AdoptEpoch(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: WalletService_AdoptEpoch_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WalletServiceServer).AdoptEpoch(ctx, req.(*SignedRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -1285,6 +1325,10 @@ var WalletService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "VoidRefresh",
 			Handler:    _WalletService_VoidRefresh_Handler,
+		},
+		{
+			MethodName: "AdoptEpoch",
+			Handler:    _WalletService_AdoptEpoch_Handler,
 		},
 		{
 			MethodName: "Sign",

@@ -56,6 +56,7 @@ type held struct {
 	info   *frost.Info
 	record []byte
 	shares map[int]secret.Bytes
+	sealed []byte // Vigil's share, as Vigil sealed it
 }
 
 // lost is what participants keep of a refresh before its certificate.

@@ -132,6 +132,7 @@ func (d *device) acknowledgeRefresh() error {
 		return fmt.Errorf("epoch %d, retiring %v", a.GetEpoch(), a.GetRetiring())
 	}
 	delete(d.epochs, d.active-1)
+	h.sealed = a.GetSealed()
 	return nil
 }
 

@@ -97,6 +97,11 @@ func signed(err error) error {
 		return &vigil.Error{Code: vigil.CodeMalformed, Message: err.Error(), Err: err}
 	case errors.Is(err, signer.ErrEpoch):
 		return &vigil.Error{Code: vigil.CodeEpochUnknown, Message: "this server has no share of that epoch", Err: err}
+	case errors.Is(err, signer.ErrForeign):
+		return &vigil.Error{Code: vigil.CodeEpochUnknown, Message: "the record is of another refresh than that of which this server has the share", Err: err}
+	case errors.Is(err, signer.ErrLost):
+		return &vigil.Error{Code: vigil.CodeEpochLost, Err: err, Message: "this server was restored from copies older than that refresh, and the key that its share is made with is in neither of them: " +
+			"its operator may have a newer export of the secrets; without, nobody can sign with that epoch any more, and the owner's seed takes the coins out by the recovery leaf"}
 	case errors.Is(err, delegate.ErrSecretMissing), errors.Is(err, delegate.ErrSecretWrong):
 		return &vigil.Error{Code: vigil.CodeInternal, Message: "the secret store does not hold this wallet's share as it should; its operator has to look", Err: err}
 	}

@@ -33,7 +33,9 @@ type Operator interface {
 type Keys interface {
 	Sign(ctx context.Context, r signer.SignRequest) ([]signer.Part, error)
 	Acknowledge(ctx context.Context, k signer.Key) ([]byte, error)
-	Erase(ctx context.Context, w vigil.WalletID, but uint32) error
+	Seal(ctx context.Context, k signer.Key) ([]byte, error)
+	Adopt(ctx context.Context, k signer.Key, sealed []byte) (before bool, err error)
+	Erase(ctx context.Context, w vigil.WalletID, epoch uint32) error
 	NewTreeKey(ctx context.Context, id vigil.DelegateID) (bip340.PubKey, error)
 }
 

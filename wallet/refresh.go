@@ -11,6 +11,7 @@ import (
 	"github.com/vigil-ark/vigil/bip340"
 	"github.com/vigil-ark/vigil/frost/refresh"
 	"github.com/vigil-ark/vigil/ledger"
+	"github.com/vigil-ark/vigil/signer"
 	"github.com/vigil-ark/vigil/vigilpb"
 )
 
@@ -21,6 +22,9 @@ func (s *Service) BeginRefresh(ctx context.Context, c auth.Call, r *vigilpb.Begi
 	err = s.do(ctx, c, func(ctx context.Context, st *state) error {
 		if err := s.mayRefresh(st); err != nil {
 			return err
+		}
+		if c.Epoch != st.row.Active {
+			return vigil.Errorf(vigil.CodeEpochUnknown, "epoch %d is not the one that is refreshed from; %d is active", c.Epoch, st.row.Active)
 		}
 		k, err := st.epoch(st.row.Active)
 		if err != nil {
@@ -133,14 +137,10 @@ func (s *Service) CertifyRefresh(ctx context.Context, c auth.Call, r *vigilpb.Ce
 			return signed(err)
 		}
 		err = s.change(ctx, st, c, func(w *ledger.Wallet) {
-			next := ledger.Epoch{
-				Number: done.Info.Epoch(), Hosts: done.Hosts, Info: done.Info.Encode(), Record: done.Record, Confirmed: true,
-				Acked: make([]bool, len(done.Hosts)),
-			}
-			next.Acked[own] = true
 			// Only the active epoch stays beside it.
-			w.Epochs = append(slices.DeleteFunc(w.Epochs, func(e ledger.Epoch) bool { return e.Number != w.Active }), next)
-			w.Active, w.Retiring = next.Number, true
+			w.Epochs = append(slices.DeleteFunc(w.Epochs, func(e ledger.Epoch) bool { return e.Number != w.Active }),
+				made(signer.Key{Info: done.Info, Hosts: done.Hosts, Record: done.Record}))
+			w.Active, w.Retiring = done.Info.Epoch(), true
 		}, ledger.Extras{})
 		if err != nil {
 			return err
@@ -157,10 +157,21 @@ func (s *Service) CertifyRefresh(ctx context.Context, c auth.Call, r *vigilpb.Ce
 	return a, err
 }
 
+// made is the row of an epoch that a refresh made and that Vigil alone has
+// acknowledged.
+func made(k signer.Key) ledger.Epoch {
+	e := ledger.Epoch{
+		Number: k.Info.Epoch(), Hosts: k.Hosts, Info: k.Info.Encode(), Record: k.Record, Confirmed: true,
+		Acked: make([]bool, len(k.Hosts)),
+	}
+	e.Acked[own] = true
+	return e
+}
+
 // AcknowledgeRefresh takes the others' word that they have the active epoch, and
 // their shares sealed to their host keys. With the last of them the epoch before
 // is gone: first the row forgets it, then its share is destroyed; a crash between
-// the two leaves a share that no row names, which the next start erases.
+// the two leaves a share that no row names, which the next round erases.
 func (s *Service) AcknowledgeRefresh(ctx context.Context, c auth.Call, r *vigilpb.AcknowledgeRefreshRequest) (a *vigilpb.AcknowledgeRefreshAnswer, err error) {
 	err = s.do(ctx, c, func(ctx context.Context, st *state) error {
 		if r.GetEpoch() != st.row.Active || r.GetEpoch() == 0 {
@@ -207,7 +218,8 @@ func (s *Service) AcknowledgeRefresh(ctx context.Context, c auth.Call, r *vigilp
 			}
 		}
 		a = &vigilpb.AcknowledgeRefreshAnswer{Epoch: st.row.Active, Retiring: st.row.Retiring, Ack: ack}
-		return nil
+		a.Sealed, err = s.keys.Seal(ctx, k)
+		return signed(err)
 	})
 	return a, err
 }

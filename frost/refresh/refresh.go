@@ -14,6 +14,7 @@
 package refresh
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -120,6 +121,16 @@ func (p *Params) Hash() [32]byte { return p.ctx }
 
 // Epoch returns the number of the epoch that the refresh makes.
 func (p *Params) Epoch() uint32 { return p.old.Epoch() + 1 }
+
+// Hosts returns the host public keys of the epoch that the refresh makes, by
+// participant.
+func (p *Params) Hosts() []bip340.PubKey { return slices.Clone(p.hosts) }
+
+// Follows says whether the refresh is of this epoch: with its encoded
+// frost.Info, the recovery data or record that made it, and its host keys.
+func (p *Params) Follows(old, previous []byte, oldHosts []bip340.PubKey) bool {
+	return bytes.Equal(p.old.Encode(), old) && p.hash == sha256.Sum256(previous) && slices.Equal(p.oldHosts, oldHosts)
+}
 
 // Healing says whether the host keys change, without which an old host key
 // still restores an old share.

@@ -56,6 +56,14 @@ func (m *Memory) Reopen() *Memory {
 	return again
 }
 
+// Copy returns an open store over what m holds now, which goes its own way from
+// here on: a backup.
+func (m *Memory) Copy() *Memory {
+	again := NewMemory()
+	again.data.state.Store(m.data.state.Load())
+	return again
+}
+
 // Fail makes every following View and Update return err without running, as a
 // store that is down does (err is then kv.ErrUnavailable); nil mends it.
 func (m *Memory) Fail(err error) {
