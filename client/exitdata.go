@@ -113,8 +113,8 @@ type Backup struct {
 	// key can be made again.
 	Record []byte     `json:"record"`
 	Coins  []ExitData `json:"coins"`
-	// Spent are coins of which the operator says that they are spent, until they
-	// expire: should that be a lie, Unroll them by name.
+	// Spent are coins of which the operator says that they are spent, or that their
+	// batch failed, until they expire: should that be a lie, Unroll them by name.
 	Spent []ExitData `json:"spent,omitempty"`
 }
 
@@ -229,6 +229,14 @@ func (w *Wallet) forgetExits(ctx context.Context, ops []wire.OutPoint, spent map
 	if err != nil {
 		return err
 	}
+	for _, op := range ops {
+		if slices.ContainsFunc(known, func(v ark.VTXO) bool { return v.Outpoint == op }) {
+			continue
+		}
+		if err := w.forgetUnmade(ctx, op, spent[op]); err != nil {
+			return err
+		}
+	}
 	now := w.now().Unix()
 	for _, v := range known {
 		if !v.Spent || !slices.Contains(ops, v.Outpoint) {
@@ -249,6 +257,50 @@ func (w *Wallet) forgetExits(ctx context.Context, ops []wire.OutPoint, spent map
 		}
 	}
 	return nil
+}
+
+// forgetUnmade sets apart the exit data of a coin that neither operator nor chain
+// knows, of a batch whose end nobody heard, and drops them once it would have
+// expired. A batch that is under way may make it yet.
+func (w *Wallet) forgetUnmade(ctx context.Context, op wire.OutPoint, apart bool) error {
+	if !w.spending.TryLock() {
+		return nil
+	}
+	defer w.spending.Unlock()
+	d, err := w.store.exit(ctx, op)
+	if err != nil || d.Commitment == "" {
+		return err
+	}
+	if w.chain != nil {
+		id, err := chainhash.NewHashFromStr(d.Commitment)
+		if err != nil {
+			return fmt.Errorf("%w: exit data of %s: %w", ErrState, op, err)
+		}
+		if n, err := w.chain.Confirmations(ctx, *id); err != nil || n >= 0 {
+			return err
+		}
+	}
+	switch {
+	case apart && w.now().Unix() > d.ExpiresAt:
+		return w.store.dropExit(ctx, op)
+	case !apart && w.chain != nil:
+		return w.store.markSpent(ctx, op, true)
+	}
+	return nil
+}
+
+// putAway drops the exit data of coins of a batch that failed. What is certain by
+// the operator's word alone stays, set apart, until the coins would have expired.
+func (w *Wallet) putAway(ctx context.Context, ops []wire.OutPoint, certain bool) error {
+	var errs []error
+	for _, op := range ops {
+		if certain {
+			errs = append(errs, w.store.dropExit(ctx, op))
+		} else {
+			errs = append(errs, w.store.markSpent(ctx, op, true))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func (w *Wallet) branches(ctx context.Context) (map[string]*vigilpb.Branch, error) {

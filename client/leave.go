@@ -27,6 +27,9 @@ var (
 	ErrFeeCoin = errors.New("client: no coin at the fee address pays for this step")
 	// errFeeDue says that one comes with the next block.
 	errFeeDue = errors.New("client: the coin that pays for this step is not confirmed yet")
+	// ErrNoCommitment is Progress.Err of a coin whose commitment transaction the chain
+	// does not know: its batch failed, or is not there yet.
+	ErrNoCommitment = errors.New("client: the chain does not know the commitment transaction")
 	// ErrTooEarly is returned when there is nothing that may be swept yet.
 	ErrTooEarly = errors.New("client: nothing may be swept yet")
 )
@@ -139,7 +142,8 @@ func (p Progress) OnChain() bool { return p.Confirmed == p.Steps }
 // Unroll takes every coin of the backup, or those named, one step further on
 // chain. A transaction is broadcast only once all before it are confirmed, as a
 // package of itself and the child that pays for both. ErrFeeCoin is returned when
-// a coin at the fee address is wanted for more.
+// a coin at the fee address is wanted for more. A coin that cannot come on chain
+// keeps no other from it.
 func (l *Leave) Unroll(ctx context.Context, ops ...wire.OutPoint) ([]Progress, error) {
 	purse, err := l.purse(ctx)
 	if err != nil {
@@ -156,7 +160,7 @@ func (l *Leave) Unroll(ctx context.Context, ops ...wire.OutPoint) ([]Progress, e
 			continue
 		}
 		p, err := l.unroll(ctx, d, purse)
-		if err != nil && !errors.Is(err, ErrExitData) && !errors.Is(err, esplora.ErrRefused) && !errors.Is(err, ErrFeeCoin) && !errors.Is(err, errFeeDue) {
+		if err != nil && !ofOneCoin(err) {
 			return list, err
 		}
 		switch {
@@ -171,6 +175,11 @@ func (l *Leave) Unroll(ctx context.Context, ops ...wire.OutPoint) ([]Progress, e
 		return list, ErrFeeCoin
 	}
 	return list, nil
+}
+
+// ofOneCoin says whether an error keeps nothing but its own coin waiting.
+func ofOneCoin(err error) bool {
+	return slices.ContainsFunc([]error{ErrExitData, ErrNoCommitment, esplora.ErrRefused, ErrFeeCoin, errFeeDue}, func(one error) bool { return errors.Is(err, one) })
 }
 
 func (l *Leave) unroll(ctx context.Context, d ExitData, purse *purse) (Progress, error) {
@@ -192,7 +201,11 @@ func (l *Leave) unroll(ctx context.Context, d ExitData, purse *purse) (Progress,
 		if n == 0 || purse.sent[tx.TxHash()] {
 			return p, nil
 		}
-		if !l.parentsConfirmed(ctx, tx) {
+		ready, err := l.parentsConfirmed(ctx, tx, txs)
+		if err != nil {
+			return p, err
+		}
+		if !ready {
 			continue // of another branch of this coin's history: it waits its turn
 		}
 		child, err := purse.child(tx)
@@ -208,14 +221,22 @@ func (l *Leave) unroll(ctx context.Context, d ExitData, purse *purse) (Progress,
 	return p, nil
 }
 
-// parentsConfirmed says whether all that tx spends is in blocks.
-func (l *Leave) parentsConfirmed(ctx context.Context, tx *wire.MsgTx) bool {
+// parentsConfirmed says whether all that a transaction of a branch spends is in
+// blocks. What no transaction of the branch makes is a commitment transaction's.
+func (l *Leave) parentsConfirmed(ctx context.Context, tx *wire.MsgTx, branch []*wire.MsgTx) (bool, error) {
+	ready := true
 	for _, in := range tx.TxIn {
-		if n, err := l.chain.Confirmations(ctx, in.PreviousOutPoint.Hash); err != nil || n < 1 {
-			return false
+		parent := in.PreviousOutPoint.Hash
+		n, err := l.chain.Confirmations(ctx, parent)
+		if err != nil {
+			return false, err
 		}
+		if n < 0 && !slices.ContainsFunc(branch, func(tx *wire.MsgTx) bool { return tx.TxHash() == parent }) {
+			return false, fmt.Errorf("%w: %s", ErrNoCommitment, parent)
+		}
+		ready = ready && n > 0
 	}
-	return true
+	return ready, nil
 }
 
 // purse is the coins at the fee address, each used once.

@@ -10,6 +10,7 @@ import (
 	"github.com/btcsuite/btcd/wire/v2"
 	"google.golang.org/grpc/codes"
 
+	"github.com/vigil-ark/vigil"
 	"github.com/vigil-ark/vigil/ark"
 	"github.com/vigil-ark/vigil/arktest"
 	"github.com/vigil-ark/vigil/arktest/lie"
@@ -361,9 +362,19 @@ func TestPinned(t *testing.T) {
 // off: one intent, and for Vigil one spend.
 func TestBatchFails(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, arktest.Config{})
-	d, _, _ := w.create(client.CreateOptions{})
+	clock := &moved{}
+	w := newWorld(t, arktest.Config{Clock: clock})
+	d, _, seed := w.create(client.CreateOptions{})
 	ops := w.minted(d, 30_000)
+	// kept are the coins that a backup brings on chain, and those set apart.
+	kept := func() (coins, apart int) {
+		t.Helper()
+		b, err := d.Export(w.ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(b.Coins), len(b.Spent)
+	}
 	w.op.Lie(lie.FailedAfterForfeits)
 	s, err := d.Renew(w.ctx, ops...)
 	if err != nil || s.Amount != 30_000 || len(s.Coins) != 1 {
@@ -371,5 +382,69 @@ func TestBatchFails(t *testing.T) {
 	}
 	if n := w.op.Stats().Calls["/ark.v1.ArkService/RegisterIntent"]; n < 2 {
 		t.Errorf("registered %d times", n)
+	}
+	// What a batch would have given that failed by the operator's word is set apart,
+	// as the coin that is spent, until it would have expired.
+	if _, err := d.Keep(w.ctx); err != nil {
+		t.Fatal(err)
+	}
+	if coins, apart := kept(); coins != 1 || apart != 2 {
+		t.Errorf("exit data of %d coins and %d are kept", coins, apart)
+	}
+	w.fruitless(d, seed)
+	// Vigil signs the intent and no forfeit: nothing can come of the batch.
+	asked := 0
+	w.vigil.set(func() {
+		w.vigil.refuse = func(method string) bool {
+			if method == "Sign" {
+				asked++
+			}
+			return method == "Sign" && asked == 2
+		}
+	})
+	if _, err := d.Renew(w.ctx); vigil.CodeOf(err) != vigil.CodeInternal {
+		t.Fatal(err)
+	}
+	if coins, apart := kept(); coins != 1 || apart != 2 {
+		t.Errorf("no forfeit left, and exit data of %d coins and %d are kept", coins, apart)
+	}
+	w.vigil.set(func() { w.vigil.refuse = nil })
+	clock.Advance(40 * 24 * time.Hour)
+	if _, err := d.Keep(w.ctx); err != nil {
+		t.Fatal(err)
+	}
+	if coins, apart := kept(); coins != 1 || apart != 0 {
+		t.Errorf("exit data of %d coins and %d are kept after they have expired", coins, apart)
+	}
+}
+
+// fruitless has a device unroll all of its backup, what is set apart too: a coin
+// whose batch never came about is said to be one.
+func (w *world) fruitless(d *client.Wallet, seed client.Seed) {
+	w.Helper()
+	b, err := d.Export(w.ctx)
+	if err != nil {
+		w.Fatal(err)
+	}
+	b.Coins = append(b.Coins, b.Spent...)
+	l, err := client.NewLeave(client.LeaveConfig{Backup: b, Esplora: w.op.EsploraURL()}, seed)
+	if err != nil {
+		w.Fatal(err)
+	}
+	defer l.Burn()
+	list, err := l.Unroll(w.ctx)
+	if !errors.Is(err, client.ErrFeeCoin) || len(list) != 3 {
+		w.Fatalf("%+v, %v", list, err)
+	}
+	none := 0
+	for _, p := range list {
+		if errors.Is(p.Err, client.ErrNoCommitment) {
+			none++
+		} else if p.Waiting == "" {
+			w.Errorf("%+v waits for nothing", p)
+		}
+	}
+	if none != 1 {
+		w.Errorf("%d coins have no commitment transaction: %+v", none, list)
 	}
 }

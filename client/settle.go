@@ -61,6 +61,9 @@ type settlement struct {
 	least int64
 	// keep makes the branch and commitment durable; only then forfeits leave.
 	keep func(ctx context.Context, commitment *psbt.Packet, r batch.TaskResult) error
+	// lost learns of coins that were kept and will not be: certainly not, or by the
+	// word of the operator, who has what it takes to make them all the same.
+	lost func(ctx context.Context, coins []wire.OutPoint, certain bool) error
 
 	key    *bip340.Key // of this settlement alone, forgotten afterwards
 	task   batch.Task
@@ -69,6 +72,7 @@ type settlement struct {
 	expiry uint32
 	batch  *batch.Batch
 	nonces map[chainhash.Hash]*musig2.SecNonce
+	given  bool // nothing more of ours is wanting to the batch
 	result Settled
 }
 
@@ -89,6 +93,7 @@ func (s *settlement) run(ctx context.Context) (Settled, error) {
 		if err == nil {
 			return s.result, s.await(ctx)
 		}
+		err = errors.Join(err, s.giveUp(ctx, err))
 		s.withdraw(ctx)
 		if try == batchTries || !s.missed(err) {
 			return Settled{}, err
@@ -103,6 +108,19 @@ func (s *settlement) run(ctx context.Context) (Settled, error) {
 			return Settled{}, errors.Join(err, context.Cause(ctx))
 		}
 	}
+}
+
+// giveUp has put away what was kept of a batch that failed.
+func (s *settlement) giveUp(ctx context.Context, err error) error {
+	coins, given := s.result.Coins, s.given
+	s.result.Coins, s.given = nil, false
+	var failed *BatchError
+	if s.lost == nil || len(coins) == 0 || given && !errors.As(err, &failed) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), withdrawTimeout)
+	defer cancel()
+	return s.lost(ctx, coins, !given)
 }
 
 // missed says whether the next batch may do what this one did not: it failed, or
@@ -359,6 +377,7 @@ func (s *settlement) forfeit(ctx context.Context, st batch.StepForfeits) error {
 	}
 	docs, forfeits, commitment, err := s.give(st, r)
 	if err != nil || len(docs) == 0 {
+		s.given = err == nil
 		return err
 	}
 	if err := s.signer.sign(ctx, docs...); err != nil {
@@ -378,6 +397,7 @@ func (s *settlement) forfeit(ctx context.Context, st batch.StepForfeits) error {
 			return err
 		}
 	}
+	s.given = true
 	return s.op.SubmitForfeits(ctx, list, text)
 }
 

@@ -88,6 +88,7 @@ func (w *Wallet) carryOut(ctx context.Context, p ark.Params, coins []coin, outs,
 		s.keep = func(ctx context.Context, commitment *psbt.Packet, r batch.TaskResult) error {
 			return w.keepBranch(ctx, commitment, r, ark.Delay(s.expiry).Seconds())
 		}
+		s.lost = w.putAway
 		settled, err = s.run(ctx)
 		return err
 	})
