@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/vigil-ark/vigil"
+	"github.com/vigil-ark/vigil/ark"
 	"github.com/vigil-ark/vigil/arktest"
 	"github.com/vigil-ark/vigil/client"
 	"github.com/vigil-ark/vigil/kv/kvtest"
@@ -28,6 +29,7 @@ type real struct {
 	kv      *kvtest.Memory
 	secrets *secrettest.Memory
 	service *wallet.Service
+	serve   func() // starts another Vigil, over what the stores are then
 	http    *httptest.Server
 	op      *arktest.Operator
 	cfg     client.Config
@@ -81,10 +83,19 @@ func newReal(t *testing.T, op arktest.Config) *real {
 	if err := ledger.Create(t.Context(), r.kv, ledger.Generation{1}); err != nil {
 		t.Fatal(err)
 	}
-	keys := signer.New(r.secrets)
-	if _, err := keys.AddHostKey(t.Context()); err != nil {
+	if _, err := signer.New(r.secrets).AddHostKey(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	r.serve = func() { r.start(c, p, now) }
+	r.serve()
+	return r
+}
+
+// start starts a Vigil over the stores, at an address of its own.
+func (r *real) start(c *operator.Client, p ark.Params, now func() time.Time) {
+	t := r.t
+	t.Helper()
+	keys := signer.New(r.secrets)
 	host, err := keys.Host(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -94,7 +105,7 @@ func newReal(t *testing.T, op arktest.Config) *real {
 		t.Fatal(err)
 	}
 	hub := notify.NewHub(notify.Limits{}, nil)
-	r.service = wallet.New(wallet.Config{
+	service := wallet.New(wallet.Config{
 		Pinned:       ledger.Pinned{Signer: p.SignerKey, Network: p.Network, URL: r.op.URL()},
 		Registration: wallet.Registration{Mode: wallet.Open}, Now: now, Wake: func() {},
 		Limits: wallet.Limits{PerSource: 1000},
@@ -102,10 +113,11 @@ func newReal(t *testing.T, op arktest.Config) *real {
 		Ledger: led, Keys: keys, Host: host, Operator: c, Hub: hub,
 		Ceremonies: keys.Ceremonies(signer.CeremonyLimits{}, func() int64 { return now().Unix() }),
 	})
-	t.Cleanup(func() { hub.Close(); r.service.Close() })
+	r.service = service
+	t.Cleanup(func() { hub.Close(); service.Close() })
 	edge, err := rpc.New(rpc.Config{
 		Now: now, Limits: rpc.Limits{Rate: 1e6, Burst: 1e6, WalletRate: 1e6, WalletBurst: 1e6},
-		Wallets: &rpc.WalletService{Wallets: r.service, Replay: r.service, Signer: r.service, Network: string(p.Network)},
+		Wallets: &rpc.WalletService{Wallets: service, Replay: service, Signer: service, Network: string(p.Network)},
 	}, noDelegates{})
 	if err != nil {
 		t.Fatal(err)
@@ -115,7 +127,6 @@ func newReal(t *testing.T, op arktest.Config) *real {
 	t.Cleanup(r.http.Close)
 	t.Cleanup(edge.Stop)
 	r.cfg = client.Config{Server: r.http.URL, HostKey: host.PubKey(), Operator: r.op.URL(), Esplora: r.op.EsploraURL(), HTTP: r.line, Now: now, RetryWait: time.Millisecond}
-	return r
 }
 
 // noDelegates serves no stock wallets.

@@ -42,6 +42,14 @@ func (w *Wallet) Refresh(ctx context.Context, seed *Seed) error {
 		return ErrCold
 	}
 	r, err := w.beginRefresh(ctx, *e, seed)
+	if behind(err) {
+		if err = w.catchUp(ctx, err); err == nil {
+			err = w.finishRefresh(ctx) // it keeps the epoch before until then
+		}
+		if err == nil {
+			r, err = w.beginRefresh(ctx, *e, seed)
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -95,7 +103,7 @@ func (w *Wallet) beginRefresh(ctx context.Context, old epoch, seed *Seed) (r *re
 		req.Hosts = [][]byte{own[:]}
 	}
 	var begun vigilpb.BeginRefreshAnswer
-	if err := w.askHost(ctx, "BeginRefresh", req, &begun); err != nil {
+	if err := w.askEpoch(ctx, old.Number, "BeginRefresh", req, &begun); err != nil {
 		return nil, err
 	}
 	r.session = begun.Session
@@ -320,7 +328,7 @@ func (w *Wallet) handIn(ctx context.Context, e epoch, cut refresh.Cutover) error
 		return err
 	}
 	var answer vigilpb.AcknowledgeRefreshAnswer
-	err = w.askEpoch(ctx, e.Number, "AcknowledgeRefresh", &vigilpb.AcknowledgeRefreshRequest{
+	err = w.askHost(ctx, "AcknowledgeRefresh", &vigilpb.AcknowledgeRefreshRequest{
 		Epoch: e.Number, Acks: [][]byte{ack}, Sealed: [][]byte{sealed[:]},
 	}, &answer)
 	if err != nil {
@@ -340,7 +348,9 @@ func (w *Wallet) handIn(ctx context.Context, e epoch, cut refresh.Cutover) error
 		}
 		st.Epochs = slices.DeleteFunc(st.Epochs, func(e epoch) bool { return e.Number == old })
 		for i := range st.Epochs {
-			st.Epochs[i].Handed = true
+			if st.Epochs[i].Handed = true; len(answer.Sealed) == len(refresh.Sealed{}) {
+				st.Epochs[i].Sealed = answer.Sealed
+			}
 		}
 		return nil
 	})

@@ -10,6 +10,7 @@ import (
 	"github.com/btcsuite/btcd/chainhash/v2"
 	"github.com/btcsuite/btcd/psbt/v2"
 
+	"github.com/vigil-ark/vigil"
 	"github.com/vigil-ark/vigil/ark"
 	"github.com/vigil-ark/vigil/ark/batch"
 	"github.com/vigil-ark/vigil/ark/spend"
@@ -185,6 +186,12 @@ func (w *Wallet) sign(ctx context.Context, docs ...*document) error {
 	}
 	for try := 1; ; try++ {
 		err := w.signOnce(ctx, docs)
+		if try == 1 && vigil.CodeOf(err) == vigil.CodeEpochUnknown {
+			if err := w.catchUp(ctx, err); err != nil {
+				return err
+			}
+			continue
+		}
 		if err == nil || try == anewTries || !w.vigil.anew(ctx, err, try) {
 			return err
 		}

@@ -44,6 +44,7 @@ type epoch struct {
 	Hosts  [][]byte `json:"hosts"`            // host public keys by participant
 	Info   []byte   `json:"info,omitempty"`   // frost.Info
 	Record []byte   `json:"record,omitempty"` // recovery data, record, or the transcript of a pending epoch
+	Sealed []byte   `json:"sealed,omitempty"` // Vigil's share, sealed to Vigil's key: for a Vigil that lost it
 	Handed bool     `json:"handed,omitempty"` // Vigil keeps the share, sealed to the device's host key
 }
 

@@ -334,8 +334,16 @@ func (w *Wallet) caller() caller {
 	return caller{w.st.Wallet, w.identity, w.st.Cutover.Active}
 }
 
-// askHost makes a call in the name of the host key of the active epoch.
+// askHost makes a call in the name of the host key of the active epoch, a second
+// time when Vigil had to be told of that epoch first.
 func (w *Wallet) askHost(ctx context.Context, method string, payload, answer proto.Message) error {
+	err := w.askEpoch(ctx, w.caller().epoch, method, payload, answer)
+	if !behind(err) {
+		return err
+	}
+	if err := w.catchUp(ctx, err); err != nil {
+		return err
+	}
 	return w.askEpoch(ctx, w.caller().epoch, method, payload, answer)
 }
 

@@ -38,6 +38,18 @@ func NewMemory() *Memory {
 // caller has closed m, or treats it as a process that was killed.
 func (m *Memory) Reopen() *Memory { return &Memory{data: m.data} }
 
+// Copy returns an open store over the secrets that m holds now, which goes its own
+// way from here on: a backup.
+func (m *Memory) Copy() *Memory {
+	m.data.mu.Lock()
+	defer m.data.mu.Unlock()
+	again := NewMemory()
+	for name, value := range m.data.values {
+		again.data.values[name] = append([]byte{}, value...)
+	}
+	return again
+}
+
 // Fail makes every following call return err, as a store that is down does
 // (err is then secret.ErrUnavailable); nil mends it.
 func (m *Memory) Fail(err error) {
