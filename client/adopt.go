@@ -10,10 +10,11 @@ import (
 	"github.com/vigil-ark/vigil/vigilpb"
 )
 
-// ErrEpochLost is returned when Vigil was restored from copies older than the
-// refresh that made this device's share, and cannot make its own again: nobody can
-// sign with the key any more. Vigil's operator may find a newer export of its
-// secrets; without one the coins leave by the seed alone (Leave).
+// ErrEpochLost is returned when Vigil says that it was restored from copies older
+// than the refresh that made this device's share, and cannot make its own again: then
+// nobody can sign with the key any more. Vigil's operator may find a newer export of
+// its secrets; without one the coins leave by the seed alone (Leave). The device
+// forgets nothing for it: Vigil does not sign what it refuses.
 var ErrEpochLost = errors.New("client: Vigil has lost its share of the wallet's key")
 
 // behind says whether a refusal may come of a Vigil that was restored from a copy

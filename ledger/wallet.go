@@ -57,7 +57,7 @@ type Epoch struct {
 	Hosts     []bip340.PubKey // by participant; the device's first
 	Info      []byte          // frost.Info
 	Record    []byte          // recovery data of the key ceremony, or of the refresh
-	Sealed    []byte          // the device's share of a refreshed epoch, as it sealed it
+	Sealed    []byte          // shares of a refreshed epoch, each sealed to its holder's host key; 32 bytes a participant, zeros for none
 	Confirmed bool
 	Acked     []bool // by participant
 }

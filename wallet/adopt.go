@@ -36,6 +36,10 @@ func (s *Service) AdoptEpoch(ctx context.Context, c auth.Call, r *vigilpb.AdoptE
 		if err != nil {
 			return signed(err)
 		}
+		sealed, err := s.keys.Seal(ctx, k)
+		if err != nil {
+			return signed(err)
+		}
 		number := k.Info.Epoch()
 		err = s.change(ctx, st, c, func(w *ledger.Wallet) {
 			if w.Active == number {
@@ -43,7 +47,7 @@ func (s *Service) AdoptEpoch(ctx context.Context, c auth.Call, r *vigilpb.AdoptE
 			}
 			w.Retiring = before && w.Active+1 == number
 			w.Epochs = slices.DeleteFunc(w.Epochs, func(e ledger.Epoch) bool { return !w.Retiring || e.Number != w.Active })
-			w.Epochs, w.Active = append(w.Epochs, made(k)), number
+			w.Epochs, w.Active = append(w.Epochs, made(k, sealed)), number
 		}, ledger.Extras{})
 		if err != nil {
 			return err

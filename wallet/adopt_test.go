@@ -242,6 +242,14 @@ func TestAdoptIsRefused(t *testing.T) {
 	d.mustRefresh(false)
 	_, err := d.adopt(d.as(0, "AdoptEpoch"), 1, first.record, first.sealed)
 	refusedWith(t, err, vigil.CodeEpochUnknown)
+
+	// The row does not know, and the secrets do, that the epoch is over.
+	w.restore(past, true, false)
+	_, err = d.adopt(d.as(0, "AdoptEpoch"), 1, first.record, first.sealed)
+	refusedWith(t, err, vigil.CodeEpochUnknown)
+	if _, err := d.adopt(d.as(-1, "AdoptEpoch"), 2, d.epochs[2].record, d.epochs[2].sealed); err != nil {
+		t.Fatal(err)
+	}
 	d.onward()
 }
 
@@ -262,6 +270,21 @@ func TestAdoptRefusesTheOtherBranch(t *testing.T) {
 	_, err = d.adopt(d.as(0, "AdoptEpoch"), 1, lost.record, lost.sealed)
 	refusedWith(t, err, vigil.CodeEpochUnknown)
 	if err := d.catchUp(); err != nil {
+		t.Fatal(err)
+	}
+	d.onward()
+}
+
+// Secrets of before a refresh beside records of after it: the record has the share,
+// sealed to the key that hygiene keeps, so that a new device finds its wallet whole.
+func TestRecoverMendsTheShare(t *testing.T) {
+	w := newWorld(t)
+	d := made(w, 2, 2)
+	past := w.copies()
+	d.mustRefresh(false)
+	d.mustRefresh(false)
+	w.restore(past, false, true)
+	if err := d.resume(); err != nil {
 		t.Fatal(err)
 	}
 	d.onward()

@@ -125,7 +125,14 @@ func (s *Service) recovered(ctx context.Context, st *state, c auth.Call) (*vigil
 		a.ConfirmAfter = max(a.ConfirmAfter, d.RemoveAt)
 	}
 	for _, e := range st.row.Epochs {
-		ack, err := s.keys.Acknowledge(ctx, signer.Key{Info: st.infos[e.Number], Hosts: e.Hosts, Record: e.Record})
+		k := signer.Key{Info: st.infos[e.Number], Hosts: e.Hosts, Record: e.Record}
+		ack, err := s.keys.Acknowledge(ctx, k)
+		if errors.Is(err, signer.ErrEpoch) && e.Number == st.row.Active && e.Number > 0 {
+			// The secrets are a copy of before the refresh that made it.
+			if _, err = s.keys.Adopt(ctx, k, sealedOf(&e, own)); err == nil {
+				ack, err = s.keys.Acknowledge(ctx, k)
+			}
+		}
 		if err != nil {
 			return nil, signed(err)
 		}
