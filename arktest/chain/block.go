@@ -218,7 +218,7 @@ func (c *Chain) Invalidate(n int) ([]Tx, error) {
 		c.publish(Event{Kind: Evicted, Tx: e.view()})
 	}
 	for _, e := range back {
-		if _, err := c.insert(e.tx); err != nil {
+		if _, err := c.insert(e.tx, false); err != nil {
 			e.block = nil
 			dropped = append(dropped, e.view())
 			c.publish(Event{Kind: Evicted, Tx: e.view()})

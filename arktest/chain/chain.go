@@ -7,9 +7,9 @@
 // and relative locks (BIP65, BIP68, BIP112, BIP113) against height and median
 // time of a clock that the caller owns, scripts under the standard verification
 // flags, taproot included. Relay policy is left out on purpose: zero-fee
-// parents with a pay-to-anchor output are accepted alone, and there is no
-// replacement, so that a test decides by itself which of two conflicting
-// transactions confirms (MineTxs).
+// parents with a pay-to-anchor output are accepted alone, and only transactions of
+// version 3 are replaced, by one that pays for it (BIP125), so that a test decides
+// by itself which of two others that conflict confirms (MineTxs).
 package chain
 
 import (

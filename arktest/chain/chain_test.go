@@ -334,11 +334,11 @@ func TestPackage(t *testing.T) {
 		tx.TxOut[0].Value = k.value
 		tx.AddTxOut(wire.NewTxOut(0, txscript.PayToAnchorScript))
 	})
-	child := func(sign bool) *wire.MsgTx {
+	child := func(sats int64, sign bool) *wire.MsgTx {
 		tx := wire.NewMsgTx(3)
 		tx.AddTxIn(wire.NewTxIn(&wire.OutPoint{Hash: parent.TxHash(), Index: 1}, nil, nil))
 		tx.AddTxIn(wire.NewTxIn(&fee.op, nil, nil))
-		tx.AddTxOut(wire.NewTxOut(4_000, fee.script))
+		tx.AddTxOut(wire.NewTxOut(sats, fee.script))
 		prevs := txscript.NewMultiPrevOutFetcher(nil)
 		prevs.AddPrevOut(tx.TxIn[0].PreviousOutPoint, parent.TxOut[1])
 		prevs.AddPrevOut(fee.op, wire.NewTxOut(fee.value, fee.script))
@@ -351,17 +351,31 @@ func TestPackage(t *testing.T) {
 		}
 		return tx
 	}
-	if err := c.Package(parent, child(false)); !errors.Is(err, chain.ErrScript) {
+	if err := c.Package(parent, child(4_000, false)); !errors.Is(err, chain.ErrScript) {
 		t.Fatalf("unsigned child: %v", err)
 	}
 	if len(c.Mempool()) != 0 {
 		t.Fatal("half a package was kept")
 	}
-	if err := c.Package(k.spend(t, wire.MaxTxInSequenceNum, nil), child(true)); !errors.Is(err, chain.ErrPackage) {
+	if err := c.Package(k.spend(t, wire.MaxTxInSequenceNum, nil), child(4_000, true)); !errors.Is(err, chain.ErrPackage) {
 		t.Fatalf("strangers: %v", err)
 	}
-	if err := c.Package(parent, child(true)); err != nil {
+	if err := c.Package(parent, child(4_000, true)); err != nil {
 		t.Fatal(err)
+	}
+	// Another child over the same anchor replaces it, if it pays for that.
+	size := (chain.Weight(child(4_000, true)) + 3) / 4
+	for _, sats := range []int64{4_001, 4_000 - size + 1} {
+		if err := c.Package(parent, child(sats, true)); !errors.Is(err, chain.ErrReplacement) {
+			t.Fatalf("a child that leaves %d: %v", sats, err)
+		}
+	}
+	best := child(4_000-size, true)
+	if err := c.Package(parent, best); err != nil {
+		t.Fatal(err)
+	}
+	if pool := c.Mempool(); len(pool) != 2 || pool[1].Txid != best.TxHash() {
+		t.Fatalf("mempool %v", pool)
 	}
 	mine(t, c, 1)
 	if b := c.Tip(); len(b.Txids) != 3 || b.Txids[1] != parent.TxHash() {

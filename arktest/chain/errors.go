@@ -19,6 +19,8 @@ var (
 	// ErrConflict: an input is spent by another transaction of the mempool. The error
 	// is a *ConflictError.
 	ErrConflict = errors.New("txn-mempool-conflict")
+	// ErrReplacement: the transaction pays too little to replace another.
+	ErrReplacement = errors.New("insufficient fee")
 	// ErrConfirmed: the transaction is already in a block.
 	ErrConfirmed = errors.New("txn-already-known")
 	// ErrValue: outputs are worth more than inputs.

@@ -22,7 +22,8 @@ func (c *Chain) Broadcast(tx *wire.MsgTx) error {
 const maxPackage = 25
 
 // Package accepts parents and, last, their one child, all or none. Members that
-// the mempool or the chain holds already are skipped.
+// the mempool or the chain holds already are skipped; the child alone may replace
+// another.
 func (c *Chain) Package(txs ...*wire.MsgTx) error {
 	if len(txs) == 0 || len(txs) > maxPackage {
 		return fmt.Errorf("%w: %d transactions", ErrPackage, len(txs))
@@ -37,11 +38,11 @@ func (c *Chain) Package(txs ...*wire.MsgTx) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var added []*entry
-	for _, tx := range txs {
+	for i, tx := range txs {
 		if e := c.txs[tx.TxHash()]; e != nil {
 			continue
 		}
-		e, err := c.insert(tx)
+		e, err := c.insert(tx, i == len(txs)-1)
 		if err != nil {
 			for _, e := range slices.Backward(added) {
 				c.remove(e)
@@ -65,7 +66,7 @@ func (c *Chain) accept(tx *wire.MsgTx) (*entry, error) {
 		}
 		return e, nil
 	}
-	e, err := c.insert(tx)
+	e, err := c.insert(tx, true)
 	if err != nil {
 		return nil, err
 	}
@@ -73,13 +74,30 @@ func (c *Chain) accept(tx *wire.MsgTx) (*entry, error) {
 	return e, nil
 }
 
-func (c *Chain) insert(tx *wire.MsgTx) (*entry, error) {
+// insert verifies tx and puts it in the mempool, in place of others where it may
+// replace them.
+func (c *Chain) insert(tx *wire.MsgTx, replace bool) (*entry, error) {
 	if len(c.txs) >= c.maxTxs {
 		return nil, ErrFull
 	}
-	fee, err := c.verify(tx)
+	var direct []*entry
+	var gone map[chainhash.Hash]bool
+	if replace {
+		direct, gone = c.replaced(tx)
+	}
+	fee, err := c.verify(tx, gone)
 	if err != nil {
 		return nil, err
+	}
+	if len(direct) > 0 {
+		if err := c.checkReplacement(tx, fee, direct, gone); err != nil {
+			return nil, err
+		}
+	}
+	for _, e := range direct {
+		if c.txs[e.id] == e { // not gone with another
+			c.evict(e)
+		}
 	}
 	tx = tx.Copy()
 	e := &entry{tx: tx, id: tx.TxHash(), fee: fee, weight: Weight(tx)}

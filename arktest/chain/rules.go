@@ -48,12 +48,13 @@ func checkSanity(tx *wire.MsgTx) error {
 	return nil
 }
 
-// verify holds every rule for tx to be in the next block, and returns its fee.
-func (c *Chain) verify(tx *wire.MsgTx) (fee int64, err error) {
+// verify holds every rule for tx to be in the next block without those of the
+// mempool that go, and returns its fee.
+func (c *Chain) verify(tx *wire.MsgTx, gone map[chainhash.Hash]bool) (fee int64, err error) {
 	if err := checkSanity(tx); err != nil {
 		return 0, err
 	}
-	prevs, in, err := c.checkInputs(tx)
+	prevs, in, err := c.checkInputs(tx, gone)
 	if err != nil {
 		return 0, err
 	}
@@ -74,13 +75,13 @@ func (c *Chain) verify(tx *wire.MsgTx) (fee int64, err error) {
 }
 
 // checkInputs finds what tx spends, and its sum.
-func (c *Chain) checkInputs(tx *wire.MsgTx) (*txscript.MultiPrevOutFetcher, int64, error) {
+func (c *Chain) checkInputs(tx *wire.MsgTx, gone map[chainhash.Hash]bool) (*txscript.MultiPrevOutFetcher, int64, error) {
 	prevs := txscript.NewMultiPrevOutFetcher(nil)
 	var sum int64
 	for _, in := range tx.TxIn {
 		op := in.PreviousOutPoint
 		prev := c.txs[op.Hash]
-		if prev == nil || uint64(op.Index) >= uint64(len(prev.tx.TxOut)) {
+		if prev == nil || gone[op.Hash] || uint64(op.Index) >= uint64(len(prev.tx.TxOut)) {
 			return nil, 0, fmt.Errorf("%w: %s", ErrMissingOrSpent, op)
 		}
 		out := prev.tx.TxOut[op.Index]
@@ -88,7 +89,9 @@ func (c *Chain) checkInputs(tx *wire.MsgTx) (*txscript.MultiPrevOutFetcher, int6
 			if c.txs[by].block != nil {
 				return nil, 0, fmt.Errorf("%w: %s was spent by %s", ErrMissingOrSpent, op, by)
 			}
-			return nil, 0, &ConflictError{Outpoint: op, By: by}
+			if !gone[by] {
+				return nil, 0, &ConflictError{Outpoint: op, By: by}
+			}
 		}
 		if prev.coinbase() && c.height()+1-prev.block.height < c.maturity {
 			return nil, 0, fmt.Errorf("%w: %s", ErrImmature, op)
