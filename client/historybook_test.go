@@ -96,25 +96,10 @@ type flow struct {
 // reconcile takes in what the operator says of all coins, and finds a cause that
 // was asked for in everything that moved: nothing is lost, and nothing is made.
 func (b *book) reconcile(ctx context.Context, h *history) (err error) {
-	before := make([]account, len(b.accounts))
-	for i, a := range b.accounts {
-		before[i] = *a
-		a.coins, a.seen, a.boarding = maps.Clone(a.coins), maps.Clone(a.seen), maps.Clone(a.boarding)
-		a.onchain, a.limbo = maps.Clone(a.onchain), maps.Clone(a.limbo)
-	}
-	asked := make([]payment, len(b.payments))
-	for i, p := range b.payments {
-		asked[i] = *p
-	}
+	undo := b.remembered()
 	defer func() {
-		if err == nil {
-			return
-		}
-		for i, a := range b.accounts { // to be looked at again
-			*a = before[i]
-		}
-		for i, p := range b.payments {
-			*p = asked[i]
+		if err != nil {
+			undo() // it may be looked at again
 		}
 	}()
 	batches, txs := map[string]map[*account]*flow{}, map[string]map[*account]*flow{}
@@ -202,6 +187,27 @@ func (b *book) reconcile(ctx context.Context, h *history) (err error) {
 		}
 	}
 	return b.balanced()
+}
+
+// remembered returns what makes the book again as it is now.
+func (b *book) remembered() (undo func()) {
+	accounts, payments := make([]account, len(b.accounts)), make([]payment, len(b.payments))
+	for i, a := range b.accounts {
+		accounts[i] = *a
+		a.coins, a.seen, a.boarding = maps.Clone(a.coins), maps.Clone(a.seen), maps.Clone(a.boarding)
+		a.onchain, a.limbo = maps.Clone(a.onchain), maps.Clone(a.limbo)
+	}
+	for i, p := range b.payments {
+		payments[i] = *p
+	}
+	return func() {
+		for i, a := range b.accounts {
+			*a = accounts[i]
+		}
+		for i, p := range b.payments {
+			*p = payments[i]
+		}
+	}
 }
 
 // left says whether a batch paid sats on chain that the account wanted to leave
