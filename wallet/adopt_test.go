@@ -116,8 +116,22 @@ func TestAdoptAfterARestore(t *testing.T) {
 			}
 			w.audited("AdoptEpoch", "")
 			w.fsck()
+			// As in any refresh the epoch before stays until all have acknowledged.
+			want := []uint32{d.active}
+			if c.records && c.secrets && len(c.refreshes) == 1 {
+				want = []uint32{0, 1}
+			}
+			d.holds(want...)
 			d.onward()
 		})
+	}
+}
+
+// holds says which epochs Vigil must have shares of.
+func (d *device) holds(want ...uint32) {
+	d.t.Helper()
+	if got, err := d.w.signer.Epochs(d.t.Context(), d.id); err != nil || !slices.Equal(got, want) {
+		d.t.Fatalf("Vigil holds shares of the epochs %v, want %v, %v", got, want, err)
 	}
 }
 
@@ -143,9 +157,7 @@ func (d *device) onward() {
 	}
 	d.w.restart()
 	signs()
-	if epochs, err := d.w.signer.Epochs(d.t.Context(), d.id); err != nil || len(epochs) != 1 || epochs[0] != d.active {
-		d.t.Fatalf("Vigil holds the epochs %v of active %d, %v", epochs, d.active, err)
-	}
+	d.holds(d.active)
 	d.mustRefresh(false)
 	signs()
 	d.w.fsck()
@@ -177,6 +189,22 @@ func TestAdoptAmidACutover(t *testing.T) {
 		w.fsck()
 		d.onward()
 	}
+}
+
+// Copies of different ages, both too old: what neither names is swept up.
+func TestAdoptOverCopiesOfTwoAges(t *testing.T) {
+	w := newWorld(t)
+	d := made(w, 2, 2)
+	past := w.copies()
+	d.mustRefresh(false)
+	past.sec = w.copies().sec
+	d.mustRefresh(false)
+	w.restore(past, true, true)
+	if err := d.catchUp(); err != nil {
+		t.Fatal(err)
+	}
+	d.holds(2)
+	d.onward()
 }
 
 // More than one refresh behind, and other host keys since: the device's identity
@@ -266,11 +294,13 @@ func TestAdoptRefusesTheOtherBranch(t *testing.T) {
 	d.mustRefresh(false)
 	_, err := d.adopt(d.as(0, "AdoptEpoch"), 1, lost.record, lost.sealed)
 	refusedWith(t, err, vigil.CodeEpochUnknown)
-	w.restore(past, true, false) // now the share alone is of the newer branch
-	_, err = d.adopt(d.as(0, "AdoptEpoch"), 1, lost.record, lost.sealed)
-	refusedWith(t, err, vigil.CodeEpochUnknown)
-	if err := d.catchUp(); err != nil {
-		t.Fatal(err)
+	for _, records := range []bool{false, true} { // only the row, then only the share, is of the newer branch
+		w.restore(past, records, !records)
+		_, err = d.adopt(d.as(0, "AdoptEpoch"), 1, lost.record, lost.sealed)
+		refusedWith(t, err, vigil.CodeEpochUnknown)
+		if err := d.catchUp(); err != nil {
+			t.Fatal(err)
+		}
 	}
 	d.onward()
 }

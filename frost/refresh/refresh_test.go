@@ -343,6 +343,28 @@ func TestRecordIsWhole(t *testing.T) {
 	}
 }
 
+// TestFollows: a record belongs to one epoch, by what that was, what made it, and
+// whose host keys it had.
+func TestFollows(t *testing.T) {
+	t.Parallel()
+	old, other := dkg(t, 2, 2), dkg(t, 2, 2)
+	for _, healing := range []bool{false, true} {
+		e, _ := begin(t, old, healing).finish(t)
+		_, p, err := RecoverPublic(e.recovery)
+		must(t, err)
+		if !slices.Equal(p.Hosts(), pubs(e.hosts)) {
+			t.Errorf("healing %v: hosts %v", healing, p.Hosts())
+		}
+		info, hosts := old.info.Encode(), pubs(old.hosts)
+		if !p.Follows(info, old.recovery, hosts) {
+			t.Errorf("healing %v: not of its own epoch", healing)
+		}
+		if p.Follows(other.info.Encode(), old.recovery, hosts) || p.Follows(info, other.recovery, hosts) || p.Follows(info, old.recovery, pubs(other.hosts)) {
+			t.Errorf("healing %v: of another epoch", healing)
+		}
+	}
+}
+
 // TestVoid: a participant that lost a ceremony before it signed lets its peer,
 // who signed and waits, go on.
 func TestVoid(t *testing.T) {
