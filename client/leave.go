@@ -64,7 +64,7 @@ type LeaveConfig struct {
 // by a child that spends its anchor and a coin of the fee address; Sweep spends
 // what is on chain by the recovery key, once its delay has passed. Both do what
 // can be done now and tell what they wait for: call them again, from whichever
-// machine. Claim needs the operator but no delay: it takes coins that are expired
+// machine. A child that waits too long, or that fees have risen above, is replaced. Claim needs the operator but no delay: it takes coins that are expired
 // or swept out of Ark.
 type Leave struct {
 	cfg            LeaveConfig
@@ -198,8 +198,11 @@ func (l *Leave) unroll(ctx context.Context, d ExitData, purse *purse) (Progress,
 			continue
 		}
 		p.Waiting = "a confirmation"
-		if n == 0 || purse.sent[tx.TxHash()] {
+		if purse.sent[tx.TxHash()] {
 			return p, nil
+		}
+		if n == 0 {
+			return p, l.outbid(ctx, tx, purse)
 		}
 		ready, err := l.parentsConfirmed(ctx, tx, txs)
 		if err != nil {
@@ -208,15 +211,17 @@ func (l *Leave) unroll(ctx context.Context, d ExitData, purse *purse) (Progress,
 		if !ready {
 			continue // of another branch of this coin's history: it waits its turn
 		}
-		child, err := purse.child(tx)
+		coin, err := purse.next()
 		if err != nil {
 			return p, err
 		}
-		if err := l.chain.Broadcast(ctx, tx, child); err != nil {
+		child, err := purse.child(tx, coin, func(size int64) int64 { return purse.fair(tx, size) })
+		if err != nil {
 			return p, err
 		}
-		purse.sent[tx.TxHash()] = true
-		l.cfg.Log.Info("step of an exit broadcast", "outpoint", d.Outpoint, "txid", tx.TxHash(), "child", child.TxHash())
+		if err := l.send(ctx, tx, child, coin, purse); err != nil {
+			return p, err
+		}
 	}
 	return p, nil
 }
@@ -237,98 +242,6 @@ func (l *Leave) parentsConfirmed(ctx context.Context, tx *wire.MsgTx, branch []*
 		ready = ready && n > 0
 	}
 	return ready, nil
-}
-
-// purse is the coins at the fee address, each used once.
-type purse struct {
-	coins []esplora.UTXO
-	sent  map[chainhash.Hash]bool
-	due   bool    // a coin, such as the change of a child, comes with a block
-	rate  float64 // satoshis per virtual byte
-	tree  script.Tree
-	key   *bip340.Key
-}
-
-func (l *Leave) purse(ctx context.Context) (*purse, error) {
-	at, err := l.FeeAddress()
-	if err != nil {
-		return nil, err
-	}
-	utxos, err := l.chain.UTXOs(ctx, at)
-	if err != nil {
-		return nil, err
-	}
-	p := &purse{sent: map[chainhash.Hash]bool{}, tree: l.feeTree, key: l.fees}
-	for _, u := range utxos {
-		if u.Confirmed {
-			p.coins = append(p.coins, u)
-		}
-		p.due = p.due || !u.Confirmed
-	}
-	// The largest first: one coin pays for a whole exit, its change for the next
-	// step.
-	slices.SortFunc(p.coins, func(a, b esplora.UTXO) int { return int(b.Amount - a.Amount) })
-	p.rate, err = l.chain.FeeRate(ctx, feeTarget)
-	return p, err
-}
-
-// child spends the anchor of a transaction that pays no fee, and a fee coin, which
-// pays for both; the change goes back to the fee address. Its version makes the
-// two a package that nodes relay together.
-func (p *purse) child(parent *wire.MsgTx) (*wire.MsgTx, error) {
-	anchor := slices.IndexFunc(parent.TxOut, ark.IsAnchor)
-	if anchor < 0 {
-		return nil, fmt.Errorf("%w: %s has no anchor", ErrExitData, parent.TxHash())
-	}
-	if len(p.coins) == 0 && p.due {
-		return nil, errFeeDue
-	}
-	if len(p.coins) == 0 {
-		return nil, ErrFeeCoin
-	}
-	coin := p.coins[0]
-	tx := wire.NewMsgTx(arkVersion)
-	tx.AddTxIn(wire.NewTxIn(&coin.Outpoint, nil, nil))
-	tx.AddTxIn(wire.NewTxIn(&wire.OutPoint{Hash: parent.TxHash(), Index: uint32(anchor)}, nil, nil))
-	tx.AddTxOut(wire.NewTxOut(coin.Amount, p.tree.PkScript()))
-	packet, err := psbt.NewFromUnsignedTx(tx)
-	if err != nil {
-		return nil, fmt.Errorf("client: child: %w", err)
-	}
-	packet.Inputs[0].WitnessUtxo = wire.NewTxOut(coin.Amount, p.tree.PkScript())
-	packet.Inputs[1].WitnessUtxo = ark.AnchorOut()
-	if err := script.SetLeaf(&packet.Inputs[0], p.tree, 0); err != nil {
-		return nil, err
-	}
-	signed, err := p.signChild(packet)
-	if err != nil {
-		return nil, err
-	}
-	fee := int64(p.rate*float64(vsize(parent)+vsize(signed))) + 1
-	if packet.UnsignedTx.TxOut[0].Value = coin.Amount - fee; coin.Amount-fee < minChange {
-		return nil, fmt.Errorf("%w: %d sats are needed and %d are there", ErrFeeCoin, fee+minChange, coin.Amount)
-	}
-	p.coins, p.due = p.coins[1:], true
-	return p.signChild(packet)
-}
-
-func (p *purse) signChild(packet *psbt.Packet) (*wire.MsgTx, error) {
-	j, err := newJob(packet, 0, 0)
-	if err != nil {
-		return nil, err
-	}
-	if err := (keySigner{p.key}).sign(context.Background(), &document{jobs: []job{j}}); err != nil { // nothing is waited for
-		return nil, err
-	}
-	// The anchor takes no witness.
-	leaf := &psbt.Packet{UnsignedTx: packet.UnsignedTx.Copy(), Inputs: packet.Inputs[:1]}
-	return finalTx(leaf)
-}
-
-func vsize(tx *wire.MsgTx) int64 { return (weight(tx) + 3) / 4 }
-
-func weight(tx *wire.MsgTx) int64 {
-	return int64(tx.SerializeSizeStripped()*3 + tx.SerializeSize())
 }
 
 // Swept is what Sweep spent.

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/btcsuite/btcd/chainhash/v2"
@@ -69,6 +70,22 @@ func (c *Client) Tx(ctx context.Context, txid chainhash.Hash) (*wire.MsgTx, erro
 		return nil, fmt.Errorf("%w: %s: another transaction", ErrAnswer, path)
 	}
 	return &tx, nil
+}
+
+// Unconfirmed returns the transaction of the mempool that spends op, or ErrNotFound.
+func (c *Client) Unconfirmed(ctx context.Context, op wire.OutPoint) (*wire.MsgTx, error) {
+	txid, confirmed, err := c.spender(ctx, op)
+	if err != nil {
+		return nil, err
+	}
+	if confirmed {
+		return nil, fmt.Errorf("%w: %s is spent in a block", ErrNotFound, op)
+	}
+	tx, err := c.Tx(ctx, txid)
+	if err == nil && !slices.ContainsFunc(tx.TxIn, func(in *wire.TxIn) bool { return in.PreviousOutPoint == op }) {
+		err = fmt.Errorf("%w: %s does not spend %s", ErrAnswer, txid, op)
+	}
+	return tx, err
 }
 
 // ConfirmedAt returns the time of the block that holds a transaction, in unix

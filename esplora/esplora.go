@@ -158,6 +158,18 @@ func (c *Client) Confirmations(ctx context.Context, txid chainhash.Hash) (int64,
 
 // Spender returns the confirmed transaction that spends op, if there is one.
 func (c *Client) Spender(ctx context.Context, op wire.OutPoint) (chainhash.Hash, bool, error) {
+	txid, confirmed, err := c.spender(ctx, op)
+	if errors.Is(err, ErrNotFound) {
+		return chainhash.Hash{}, false, nil
+	}
+	if err != nil || !confirmed {
+		return chainhash.Hash{}, false, err
+	}
+	return txid, true, nil
+}
+
+// spender returns what spends op, in a block or in the mempool, or ErrNotFound.
+func (c *Client) spender(ctx context.Context, op wire.OutPoint) (id chainhash.Hash, confirmed bool, err error) {
 	var s struct {
 		Spent  bool   `json:"spent"`
 		Txid   string `json:"txid"`
@@ -166,16 +178,16 @@ func (c *Client) Spender(ctx context.Context, op wire.OutPoint) (chainhash.Hash,
 	path := fmt.Sprintf("/tx/%s/outspend/%d", op.Hash, op.Index)
 	if err := c.getJSON(ctx, path, &s); err != nil {
 		if unknown(err) {
-			return chainhash.Hash{}, false, nil
+			err = fmt.Errorf("%w: %s", ErrNotFound, op)
 		}
-		return chainhash.Hash{}, false, err
+		return id, false, err
 	}
-	if !s.Spent || !s.Status.Confirmed {
-		return chainhash.Hash{}, false, nil
+	if !s.Spent {
+		return id, false, fmt.Errorf("%w: nothing spends %s", ErrNotFound, op)
 	}
 	txid, err := chainhash.NewHashFromStr(s.Txid)
 	if err != nil || len(s.Txid) != 2*chainhash.HashSize {
-		return chainhash.Hash{}, false, fmt.Errorf("%w: %s: spent by %.80q", ErrAnswer, path, s.Txid)
+		return id, false, fmt.Errorf("%w: %s: spent by %.80q", ErrAnswer, path, s.Txid)
 	}
-	return *txid, true, nil
+	return *txid, s.Status.Confirmed, nil
 }
