@@ -257,6 +257,10 @@ func (s *arkService) GetTransactionsStream(_ *arkv1.GetTransactionsStreamRequest
 	l := newListener[*arkv1.GetTransactionsStreamResponse](uuid.NewString(), nil)
 	s.p.txs.push(l)
 	defer s.p.txs.drop(l.id)
+	// Who has read the header misses nothing from here on.
+	if err := stream.SendHeader(nil); err != nil {
+		return err
+	}
 	return pump(s.p, l, stream, nil, &arkv1.GetTransactionsStreamResponse{
 		Data: &arkv1.GetTransactionsStreamResponse_Heartbeat{Heartbeat: &arkv1.Heartbeat{}},
 	})

@@ -121,7 +121,9 @@ func TestSweep(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	await(t, ctx, op, "the stream", func(s arktest.Stats) bool { return s.Calls[arkv1.ArkService_GetTransactionsStream_FullMethodName] > 0 })
+	if _, err := txs.Header(); err != nil {
+		t.Fatal(err)
+	}
 	if err := op.Mine(1); err != nil {
 		t.Fatal(err)
 	}

@@ -188,9 +188,10 @@ func TestSubscriptions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	await(t, ctx, op, "the streams to be open", func(s arktest.Stats) bool {
-		return s.Calls[arkv1.ArkService_GetTransactionsStream_FullMethodName] > 0 && s.Calls[arkv1.IndexerService_GetSubscription_FullMethodName] > 1
-	})
+	if _, err := txs.Header(); err != nil {
+		t.Fatal(err)
+	}
+	await(t, ctx, op, "the subscriptions to be open", func(s arktest.Stats) bool { return s.Calls[arkv1.IndexerService_GetSubscription_FullMethodName] > 1 })
 	note := &wire.TxOut{PkScript: []byte{0x6a, 6, 'A', 'R', 'K', 9, 1, 7}}
 	pay := p.payment(coins, &wire.TxOut{Value: 10_000, PkScript: friend.vtxoTree().PkScript()}, note, p.pay(40_000))
 	res, err := p.submit(ctx, pay)

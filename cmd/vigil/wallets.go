@@ -114,7 +114,7 @@ func (h *house) openWallets(ctx context.Context) error {
 	}, wallet.Ports{
 		Ledger: h.stores.ledger, Keys: h.signer, Ceremonies: ceremonies, Host: host, Operator: h.client, Hub: h.hub,
 	})
-	h.env.log.Info("wallets are served", "host_key", host.PubKey(), "registration", c.Registration)
+	h.env.log.Info("wallets are served", "registration", c.Registration)
 	return nil
 }
 
