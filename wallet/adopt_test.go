@@ -2,6 +2,8 @@ package wallet_test
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
@@ -11,6 +13,9 @@ import (
 
 	"github.com/vigil-ark/vigil"
 	"github.com/vigil-ark/vigil/auth"
+	"github.com/vigil-ark/vigil/bip340"
+	"github.com/vigil-ark/vigil/frost/chilldkg"
+	"github.com/vigil-ark/vigil/frost/refresh"
 	"github.com/vigil-ark/vigil/kv/kvtest"
 	"github.com/vigil-ark/vigil/secret/secrettest"
 	"github.com/vigil-ark/vigil/vigilpb"
@@ -279,6 +284,71 @@ func TestAdoptIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.onward()
+}
+
+// forged is a record of a healing refresh of the device's epoch, whole in every way
+// but that all host keys, old and new, are a stranger's.
+func (d *device) forged(old, next []*chilldkg.HostKey) []byte {
+	d.t.Helper()
+	e := d.epochs[d.active]
+	pubs := func(hosts []*chilldkg.HostKey) (keys []bip340.PubKey) {
+		for _, h := range hosts {
+			keys = append(keys, h.PubKey())
+		}
+		return keys
+	}
+	p, err := refresh.NewParams(e.info, e.record, pubs(old), pubs(next))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	body := make([]byte, 0, 33*3+32*2)
+	for range 3 { // a commitment and two nonces
+		k := fresh(d.t).PubKey()
+		body = append(body, k[:]...)
+	}
+	body = append(body, make([]byte, 64)...)
+	ctx, made := p.Hash(), sha256.Sum256(e.record)
+	record := append(e.info.Encode(), made[:]...)
+	for _, k := range slices.Concat(pubs(old), pubs(next)) {
+		record = append(record, k[:]...)
+	}
+	record = append(record, body...)
+	for id := range next {
+		for i, h := range []*chilldkg.HostKey{next[id], old[id]} {
+			msg := append(make([]byte, 33), 0, 0, 0, byte(id))
+			copy(msg, []string{"vigil/refresh certeq", "vigil/refresh rotate"}[i])
+			sig, err := h.Sign(rand.Reader, slices.Concat(msg, ctx[:], body))
+			if err != nil {
+				d.t.Fatal(err)
+			}
+			record = append(record, sig[:]...)
+		}
+	}
+	if _, _, err := refresh.RecoverPublic(record); err != nil {
+		d.t.Fatalf("the forgery is none: %v", err)
+	}
+	return record
+}
+
+// A stranger who knows all that is public of a wallet makes a record of its key that
+// is certified by whom he likes: neither he nor the device gets anything by it.
+func TestAdoptRefusesAForgery(t *testing.T) {
+	w := newWorld(t)
+	d := made(w, 2, 2)
+	hosts := func() (list []*chilldkg.HostKey) {
+		for range 2 {
+			list = append(list, hostOf(t, drawn(t, 2)[0]))
+		}
+		return list
+	}
+	next := hosts()
+	record := d.forged(hosts(), next)
+	_, err := d.adopt(w.caller("AdoptEpoch", next[0].PubKey(), d.id, 1), 1, record, nil)
+	refusedWith(t, err, vigil.CodeNotPermitted)
+	_, err = d.adopt(d.as(0, "AdoptEpoch"), 1, record, nil)
+	refusedWith(t, err, vigil.CodeEpochLost)
+	d.holds(0)
+	usable(t, d)
 }
 
 // A record of another refresh than the one of which Vigil has the share, under the
