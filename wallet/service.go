@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path"
+	"runtime"
 	"sync"
 	"time"
 
@@ -72,6 +73,8 @@ type Limits struct {
 	Active       int           // wallets in memory; default 10,000
 	Mailbox      int           // requests that may wait for one wallet; default 16
 	Linger       time.Duration // that an idle wallet stays in memory; default 1 min
+	Signing      int           // wallets that are signed for at once; default half the cores, and one
+	SignWait     time.Duration // for a turn among them; default 5 s
 	Audited      int           // refusals written down for one wallet in an hour; default 60
 }
 
@@ -101,6 +104,8 @@ func (l Limits) withDefaults() Limits {
 	or(&l.Active, 10_000)
 	or(&l.Mailbox, 16)
 	or(&l.Linger, time.Minute)
+	or(&l.Signing, max(1, runtime.GOMAXPROCS(0)/2))
+	or(&l.SignWait, 5*time.Second)
 	or(&l.Audited, 60)
 	return l
 }
@@ -152,6 +157,7 @@ type Service struct {
 	wallets   *registry[state]
 	founding  foundings
 	admit     admissions
+	turns     turns
 	nonces    nonceMemory
 	refusals  refusals
 	strangers refusals // of keys that are none of the wallet's
@@ -182,6 +188,7 @@ func New(cfg Config, p Ports) *Service {
 	l := s.cfg.Limits
 	s.founding = foundings{most: l.Ceremonies, perSource: l.PerSource}
 	s.admit = admissions{perSource: l.PerSource}
+	s.turns = newTurns(l.Signing, l.SignWait)
 	s.refusals, s.strangers = refusals{most: l.Audited}, refusals{most: l.Audited}
 	s.wallets = newRegistry(bounds[state]{
 		load: s.load, gone: func(st *state) bool { return st.gone }, panicked: s.quarantined, mailbox: l.Mailbox, active: l.Active, linger: l.Linger, patience: patience,

@@ -42,7 +42,16 @@ func (s *Service) Sign(ctx context.Context, c auth.Call, r *vigilpb.SignRequest)
 		if err := s.readSign(&q, r); err != nil {
 			return err
 		}
-		spends, err := s.read(ctx, st, r.GetDocuments())
+		terms, err := s.terms(ctx)
+		if err != nil {
+			return err
+		}
+		done, err := s.turns.take(ctx)
+		if err != nil {
+			return err
+		}
+		defer done()
+		spends, err := s.read(ctx, st, terms, r.GetDocuments())
 		if err != nil {
 			return err
 		}
@@ -105,20 +114,22 @@ func (s *Service) readSign(q *signer.SignRequest, r *vigilpb.SignRequest) error 
 	return nil
 }
 
-// read finds in documents what is to be signed.
-func (s *Service) read(ctx context.Context, st *state, docs []*vigilpb.Document) ([]*spend.Spend, error) {
+// terms are what documents are read against, but for the wallet's coins. They may
+// take a question to the operator.
+func (s *Service) terms(ctx context.Context) (spend.Terms, error) {
 	params, err := s.params(ctx)
 	if err != nil {
-		return nil, err
+		return spend.Terms{}, err
 	}
 	fees, err := s.estimator(params.Fees)
-	if err != nil {
-		return nil, err
-	}
+	return spend.Terms{Params: params, Estimator: fees, Contexts: s.contexts}, err
+}
+
+// read finds in documents what is to be signed.
+func (s *Service) read(ctx context.Context, st *state, terms spend.Terms, docs []*vigilpb.Document) ([]*spend.Spend, error) {
 	parse := func() ([]*spend.Spend, error) {
-		return spend.Parse(docs, st.desc, spend.Terms{
-			Params: params, Estimator: fees, VTXOs: slices.Collect(maps.Values(st.coins)), Now: s.now(), Contexts: s.contexts,
-		})
+		terms.VTXOs, terms.Now = slices.Collect(maps.Values(st.coins)), s.now()
+		return spend.Parse(docs, st.desc, terms)
 	}
 	spends, err := parse()
 	if err != nil || !slices.ContainsFunc(moved(spends), func(op wire.OutPoint) bool { _, known := st.coins[op]; return !known }) {
