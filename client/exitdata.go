@@ -124,7 +124,7 @@ func (w *Wallet) Export(ctx context.Context) (b Backup, err error) {
 		return b, err
 	}
 	b.Descriptor = w.desc.String()
-	e, err := w.st.active()
+	e, err := w.current().active()
 	if err != nil {
 		return b, err
 	}

@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/cosmos/go-bip39"
 
@@ -150,6 +152,54 @@ func TestStateVersions(t *testing.T) {
 		if _, err := st.load(context.Background()); !errors.Is(err, ErrState) {
 			t.Errorf("%q: %v", text, err)
 		}
+	}
+}
+
+// TestStateUnderLock reads a wallet's state while it changes; the race detector
+// tells whether a read goes beside the lock.
+func TestStateUnderLock(t *testing.T) {
+	w := &Wallet{cfg: Config{Now: time.Now}, store: store{one{}}, st: &state{ID: deviceID, Wallet: make([]byte, 32), Acknowledged: true}}
+	const changes = 200
+	start := make(chan struct{})
+	var group sync.WaitGroup
+	group.Go(func() {
+		<-start
+		for range changes {
+			if err := w.update(t.Context(), func(st *state) error { st.IdentityIndex++; return nil }); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	for name, read := range map[string]func() error{
+		"ID":        func() error { w.ID(); return nil },
+		"signers":   func() error { w.signers(); return nil },
+		"confirmed": w.confirmed,
+		"Export": func() error {
+			if _, err := w.Export(t.Context()); !errors.Is(err, ErrState) { // it has no epoch
+				return err
+			}
+			return nil
+		},
+		"checked": func() error {
+			if _, _, err := w.checked(t.Context(), nil); !errors.Is(err, ErrDocument) { // there is none
+				return err
+			}
+			return nil
+		},
+	} {
+		group.Go(func() {
+			<-start
+			for range changes {
+				if err := read(); err != nil {
+					t.Errorf("%s: %v", name, err)
+				}
+			}
+		})
+	}
+	close(start)
+	group.Wait()
+	if n := w.current().IdentityIndex; n != changes {
+		t.Errorf("%d changes", n)
 	}
 }
 

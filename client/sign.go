@@ -293,7 +293,7 @@ func (w *Wallet) checked(ctx context.Context, docs []*document) (list []*vigilpb
 		}
 		list, jobs = append(list, pb), append(jobs, d.jobs...)
 	}
-	params := ark.Params{Network: w.st.Network}
+	params := ark.Params{Network: w.current().Network}
 	// What leaves by the exit leaf takes nothing of the operator, who may be gone.
 	if slices.ContainsFunc(list, func(d *vigilpb.Document) bool { return d.GetExit() == nil }) {
 		if params, err = w.params(ctx); err != nil {

@@ -128,7 +128,7 @@ func (w *Wallet) Exit(ctx context.Context, to string, sats int64) (Settled, erro
 	if err != nil {
 		return Settled{}, err
 	}
-	pkScript, err := onchainScript(to, w.st.Network)
+	pkScript, err := onchainScript(to, w.current().Network)
 	if err != nil {
 		return Settled{}, err
 	}
@@ -154,14 +154,15 @@ func (w *Wallet) Sweep(ctx context.Context, to string) (Swept, error) {
 	if w.chain == nil {
 		return Swept{}, fmt.Errorf("%w: sweeping needs an Esplora", ErrConfig)
 	}
-	list, coins, err := maturing(ctx, w.chain, w.st.Network,
+	network := w.current().Network
+	list, coins, err := maturing(ctx, w.chain, network,
 		exitLeaf{w.desc.Tree(), descriptor.LeafExit, w.desc.ExitDelay},
 		exitLeaf{w.desc.TwoLeaf(), descriptor.LeafExit, w.desc.ExitDelay},
 		exitLeaf{w.desc.Boarding(), descriptor.LeafExit, w.desc.BoardingDelay})
 	if err != nil {
 		return Swept{}, err
 	}
-	return sweepRipe(ctx, w.chain, w, w.st.Network, list, coins, to)
+	return sweepRipe(ctx, w.chain, w, network, list, coins, to)
 }
 
 // leaveWith shares coins between an on-chain output and the wallet's own script;

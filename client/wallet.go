@@ -100,7 +100,7 @@ type Wallet struct {
 	spending sync.Mutex // one payment, settlement or delegation at a time: they share coins
 
 	mu       sync.Mutex
-	st       *state
+	st       *state // read by current, once others know of the wallet
 	desc     descriptor.Descriptor
 	trees    []script.Tree // whose coins the wallet spends, the one that it offers first
 	identity *bip340.Key
@@ -186,7 +186,8 @@ func (w *Wallet) describe(d descriptor.Descriptor) {
 	w.desc, w.trees = d, []script.Tree{d.Tree(), d.TwoLeaf()}
 }
 
-// loadShare loads the share of the active epoch.
+// loadShare loads the share of the active epoch. Its caller holds the lock, or is
+// alone with the wallet.
 func (w *Wallet) loadShare(ctx context.Context) error {
 	e, err := w.st.active()
 	if err != nil {
@@ -237,7 +238,7 @@ func (w *Wallet) Close() {
 }
 
 // ID is the wallet's id.
-func (w *Wallet) ID() vigil.WalletID { return vigil.WalletID(w.st.Wallet) }
+func (w *Wallet) ID() vigil.WalletID { return vigil.WalletID(w.current().Wallet) }
 
 // Descriptor is the public description of the wallet's scripts.
 func (w *Wallet) Descriptor() descriptor.Descriptor { return w.desc }
@@ -260,9 +261,7 @@ func (w *Wallet) BoardingAddress() (string, error) {
 }
 
 func (w *Wallet) confirmed() error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if !w.st.Acknowledged {
+	if !w.current().Acknowledged {
 		return ErrPending
 	}
 	return nil
@@ -277,10 +276,11 @@ func (w *Wallet) params(ctx context.Context) (ark.Params, error) {
 	if err != nil {
 		return p, err
 	}
-	if p.Network != w.st.Network {
+	st := w.current()
+	if p.Network != st.Network {
 		return p, fmt.Errorf("%w: the operator is on %s", ErrPinned, p.Network)
 	}
-	signer, err := bip340.ParsePubKey(w.st.Signer)
+	signer, err := bip340.ParsePubKey(st.Signer)
 	if err != nil {
 		return p, fmt.Errorf("%w: the operator's signer: %w", ErrState, err)
 	}
@@ -314,7 +314,7 @@ func (w *Wallet) signing() (*frost.Share, *frost.Context, error) {
 }
 
 func (w *Wallet) signers() []uint32 {
-	ids := signerIDs(w.st.ID)
+	ids := signerIDs(w.current().ID)
 	return []uint32{uint32(ids[0]), uint32(ids[1])}
 }
 
@@ -353,7 +353,7 @@ func (w *Wallet) askEpoch(ctx context.Context, epoch uint32, method string, payl
 		return err
 	}
 	defer key.Burn()
-	return w.vigil.ask(ctx, method, caller{w.st.Wallet, key, epoch}, payload, answer)
+	return w.vigil.ask(ctx, method, caller{w.current().Wallet, key, epoch}, payload, answer)
 }
 
 func (w *Wallet) hostKey(ctx context.Context, epoch uint32) (*bip340.Key, error) {
@@ -363,6 +363,14 @@ func (w *Wallet) hostKey(ctx context.Context, epoch uint32) (*bip340.Key, error)
 	}
 	defer scalar.Burn()
 	return bip340.NewKey(scalar)
+}
+
+// current is the state as it is now. It does not change any more: update makes
+// another.
+func (w *Wallet) current() *state {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.st
 }
 
 // update changes the state durably, or not at all.
