@@ -31,6 +31,8 @@ type Change struct {
 	Leaves []VTXO
 	// Garbage are names of secrets that nothing needs after this change.
 	Garbage []string
+	// Audit are the entries of whoever asked for it.
+	Audit []Link
 }
 
 // Gone says that an outpoint is spent, or on chain.

@@ -149,8 +149,8 @@ func putPlan(w writer, p *Plan) error {
 }
 
 // Drawn adds to plans of a wallet's delegates the tree keys that were drawn and
-// stored for them. ErrLapsed says that one is not planned any more.
-func (l *Ledger) Drawn(ctx context.Context, id vigil.WalletID, keys map[vigil.DelegateID]bip340.PubKey) error {
+// stored for them, with the audit's entries. ErrLapsed says that one is not planned any more.
+func (l *Ledger) Drawn(ctx context.Context, id vigil.WalletID, keys map[vigil.DelegateID]bip340.PubKey, links ...Link) error {
 	return l.update(ctx, func(w writer) error {
 		for of, key := range keys {
 			p, err := loadPlan(w, id, of)
@@ -162,7 +162,7 @@ func (l *Ledger) Drawn(ctx context.Context, id vigil.WalletID, keys map[vigil.De
 				return err
 			}
 		}
-		return nil
+		return appendAudit(w, links...)
 	})
 }
 

@@ -16,8 +16,8 @@ func tokenKey(id vigil.WalletID, text string) []byte {
 }
 
 // SetToken stores a device token of a wallet; the same text again replaces it. The
-// time is the ledger's. Beyond MaxTokens it is ErrTooMany.
-func (l *Ledger) SetToken(ctx context.Context, id vigil.WalletID, t Token) error {
+// time is the ledger's. The audit's entries are written with it. Beyond MaxTokens it is ErrTooMany.
+func (l *Ledger) SetToken(ctx context.Context, id vigil.WalletID, t Token, links ...Link) error {
 	return l.update(ctx, func(w writer) error {
 		owner, err := loadWallet(w, id)
 		if err != nil {
@@ -37,13 +37,22 @@ func (l *Ledger) SetToken(ctx context.Context, id vigil.WalletID, t Token) error
 				return fmt.Errorf("%w: %d device tokens", ErrTooMany, len(all))
 			}
 		}
-		return putRow(w, treeTokens, key, &t)
+		if err := putRow(w, treeTokens, key, &t); err != nil {
+			return err
+		}
+		return appendAudit(w, links...)
 	})
 }
 
-// DropToken forgets a device token. One that is not there is no error.
-func (l *Ledger) DropToken(ctx context.Context, id vigil.WalletID, text string) error {
-	return l.update(ctx, func(w writer) error { return w.Delete(treeTokens, tokenKey(id, text)) })
+// DropToken forgets a device token, with the audit's entries. One that is not there
+// is no error.
+func (l *Ledger) DropToken(ctx context.Context, id vigil.WalletID, text string, links ...Link) error {
+	return l.update(ctx, func(w writer) error {
+		if err := w.Delete(treeTokens, tokenKey(id, text)); err != nil {
+			return err
+		}
+		return appendAudit(w, links...)
+	})
 }
 
 // tokensOf returns the tokens of a wallet that can be read.

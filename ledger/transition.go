@@ -95,6 +95,9 @@ func (t *transition) enact(cur, rec *delegate.Record, c *Change) error {
 	if err := write(t.w, cur, rec); err != nil {
 		return err
 	}
+	if err := appendAudit(t.w, c.Audit...); err != nil {
+		return err
+	}
 	names := c.Garbage
 	if rec.State.Ended() {
 		names = append(slices.Clone(names), t.garbage(rec)...)

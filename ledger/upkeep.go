@@ -76,14 +76,30 @@ func (l *Ledger) SecretDeleted(ctx context.Context, names ...string) error {
 // operator deleted the queued intent, which helps in registering and registered.
 // An ended delegate is answered as it is.
 func (l *Ledger) Cancel(ctx context.Context, prev *delegate.Record, deleted bool, garbage ...string) (*delegate.Record, error) {
+	return l.cancel(ctx, deleted, Change{Prev: prev, Garbage: garbage})
+}
+
+// CancelFor is Cancel for the owner of a wallet: the audit's entries are written
+// with it, or neither is.
+func (l *Ledger) CancelFor(ctx context.Context, prev *delegate.Record, links ...Link) (*delegate.Record, error) {
+	if prev.State.Ended() {
+		return prev, l.Audit(ctx, links...)
+	}
+	return l.cancel(ctx, false, Change{Prev: prev, Audit: links})
+}
+
+func (l *Ledger) cancel(ctx context.Context, deleted bool, c Change) (*delegate.Record, error) {
+	prev := c.Prev
 	queued := prev.State == delegate.Registering || prev.State == delegate.Registered
 	switch {
 	case prev.State.Ended():
 		return prev, nil
 	case !prev.State.InFlight(), queued && deleted:
-		return l.apply(ctx, Change{Prev: prev, Event: delegate.Cancel, Garbage: garbage})
+		c.Event = delegate.Cancel
+		return l.apply(ctx, c)
 	}
-	return l.Transition(ctx, prev, delegate.Note, func(r *delegate.Record) { r.CancelWanted = true })
+	c.Event, c.Garbage, c.Mutate = delegate.Note, nil, func(r *delegate.Record) { r.CancelWanted = true }
+	return l.apply(ctx, c)
 }
 
 // Tombstones returns at most limit outpoints of delegates that were replaced,

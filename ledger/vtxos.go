@@ -166,8 +166,8 @@ func (l *Ledger) VTXOsOf(ctx context.Context, id vigil.WalletID) ([]Holding, err
 }
 
 // MarkExitData notes that a wallet's device keeps the branches of VTXOs. Those that
-// are not the wallet's are left out.
-func (l *Ledger) MarkExitData(ctx context.Context, id vigil.WalletID, outpoints []wire.OutPoint) error {
+// are not the wallet's are left out. The audit's entries are written with it.
+func (l *Ledger) MarkExitData(ctx context.Context, id vigil.WalletID, outpoints []wire.OutPoint, links ...Link) error {
 	return l.update(ctx, func(w writer) error {
 		for _, op := range outpoints {
 			h, err := loadHolding(w, id, op)
@@ -182,7 +182,7 @@ func (l *Ledger) MarkExitData(ctx context.Context, id vigil.WalletID, outpoints 
 				return err
 			}
 		}
-		return nil
+		return appendAudit(w, links...)
 	})
 }
 

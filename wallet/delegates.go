@@ -75,7 +75,8 @@ func (s *Service) prepare(ctx context.Context, st *state, c auth.Call, n uint32)
 		keys[id] = key
 		prepared[i] = &vigilpb.Prepared{Id: id[:], TreeKey: key[:], ExpiresAt: until, Signature: sig[:]}
 	}
-	if err := s.ledger.Drawn(ctx, st.row.ID, keys); err != nil {
+	c.Method = vigilpb.WalletService_PrepareDelegates_FullMethodName // also beside another call
+	if err := s.ledger.Drawn(ctx, st.row.ID, keys, s.allowed(st.row, c)); err != nil {
 		return nil, stored(err)
 	}
 	return prepared, nil
@@ -276,15 +277,12 @@ func (s *Service) CancelWalletDelegate(ctx context.Context, c auth.Call, r *vigi
 		if err != nil {
 			return err
 		}
-		if err := s.ledger.Audit(ctx, s.allowed(st.row, c)); err != nil {
-			return stored(err)
-		}
 		for range 3 {
 			rec, err := s.owned(ctx, st, id)
 			if err != nil {
 				return err
 			}
-			rec, err = s.ledger.Cancel(ctx, rec, false)
+			rec, err = s.ledger.CancelFor(ctx, rec, s.allowed(st.row, c))
 			if errors.Is(err, ledger.ErrConflict) {
 				continue // the engine was at it
 			}

@@ -121,7 +121,7 @@ func (s *Service) AcknowledgeBranches(ctx context.Context, c auth.Call, r *vigil
 			return err
 		}
 		a = &vigilpb.AcknowledgeBranchesAnswer{}
-		return stored(s.ledger.MarkExitData(ctx, st.row.ID, ops))
+		return stored(s.ledger.MarkExitData(ctx, st.row.ID, ops, s.allowed(st.row, c)))
 	})
 	return a, err
 }

@@ -33,8 +33,8 @@ type rows interface {
 	DeleteWallet(ctx context.Context, prev *ledger.Wallet, x ledger.Extras) error
 	Unsynced(ctx context.Context, since time.Time, limit int, from ledger.Cursor) ([]vigil.WalletID, ledger.Cursor, error)
 	WalletCounts(ctx context.Context) (map[ledger.WalletState]uint64, error)
-	SetToken(ctx context.Context, id vigil.WalletID, t ledger.Token) error
-	DropToken(ctx context.Context, id vigil.WalletID, text string) error
+	SetToken(ctx context.Context, id vigil.WalletID, t ledger.Token, links ...ledger.Link) error
+	DropToken(ctx context.Context, id vigil.WalletID, text string, links ...ledger.Link) error
 }
 
 // requests are what was asked and decided.
@@ -49,7 +49,7 @@ type requests interface {
 type holdings interface {
 	PutVTXOs(ctx context.Context, id vigil.WalletID, seen []ark.VTXO) (*ledger.Synced, error)
 	VTXOsOf(ctx context.Context, id vigil.WalletID) ([]ledger.Holding, error)
-	MarkExitData(ctx context.Context, id vigil.WalletID, outpoints []wire.OutPoint) error
+	MarkExitData(ctx context.Context, id vigil.WalletID, outpoints []wire.OutPoint, links ...ledger.Link) error
 	HistoryOf(ctx context.Context, id vigil.WalletID, limit int, from ledger.Cursor) ([]ledger.Entry, ledger.Cursor, error)
 	Branch(ctx context.Context, id vigil.DelegateID, commitment chainhash.Hash) (*delegate.Branch, error)
 }
@@ -57,10 +57,10 @@ type holdings interface {
 // delegates are what was signed ahead.
 type delegates interface {
 	Plan(ctx context.Context, plans ...ledger.Plan) error
-	Drawn(ctx context.Context, id vigil.WalletID, keys map[vigil.DelegateID]bip340.PubKey) error
+	Drawn(ctx context.Context, id vigil.WalletID, keys map[vigil.DelegateID]bip340.PubKey, links ...ledger.Link) error
 	Prepared(ctx context.Context, id vigil.WalletID, of vigil.DelegateID) (*ledger.Plan, error)
 	Submit(ctx context.Context, s ledger.Submission) (ledger.Receipt, error)
 	Delegate(ctx context.Context, id vigil.DelegateID) (*delegate.Record, error)
 	List(ctx context.Context, f ledger.Filter, limit int, from ledger.Cursor) ([]*delegate.Record, ledger.Cursor, error)
-	Cancel(ctx context.Context, prev *delegate.Record, deleted bool, garbage ...string) (*delegate.Record, error)
+	CancelFor(ctx context.Context, prev *delegate.Record, links ...ledger.Link) (*delegate.Record, error)
 }

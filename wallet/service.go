@@ -226,6 +226,9 @@ func (s *Service) do(ctx context.Context, c auth.Call, f func(context.Context, *
 		if err == nil {
 			err = f(ctx, st)
 		}
+		if err == nil && path.Base(c.Method) == "BeginRefresh" { // all else that it did is in memory
+			err = stored(s.ledger.Audit(ctx, s.allowed(st.row, c)))
+		}
 		return s.refused(ctx, st.row, c, err)
 	})
 	return acted(err)

@@ -72,7 +72,7 @@ func (s *Service) SetToken(ctx context.Context, c auth.Call, r *vigilpb.SetToken
 		if err := s.roomy(); err != nil {
 			return err
 		}
-		err := s.ledger.SetToken(ctx, st.row.ID, ledger.Token{Kind: r.GetKind(), Text: r.GetToken()})
+		err := s.ledger.SetToken(ctx, st.row.ID, ledger.Token{Kind: r.GetKind(), Text: r.GetToken()}, s.allowed(st.row, c))
 		if errors.Is(err, ledger.ErrTooMany) {
 			return &vigil.Error{Code: vigil.CodeTooManyTokens, Message: "the wallet has as many push tokens as are kept; drop one first", Err: err}
 		}
@@ -90,7 +90,7 @@ const maxToken = 2 << 10
 func (s *Service) DropToken(ctx context.Context, c auth.Call, r *vigilpb.DropTokenRequest) (a *vigilpb.DropTokenAnswer, err error) {
 	err = s.do(ctx, c, func(ctx context.Context, st *state) error {
 		a = &vigilpb.DropTokenAnswer{}
-		return stored(s.ledger.DropToken(ctx, st.row.ID, r.GetToken()))
+		return stored(s.ledger.DropToken(ctx, st.row.ID, r.GetToken(), s.allowed(st.row, c)))
 	})
 	return a, err
 }
