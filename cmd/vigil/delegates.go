@@ -64,7 +64,7 @@ func (c *delegatesShowCmd) Run(env *environment) error {
 func delegateText(d admin.Delegate, now time.Time) string {
 	var b strings.Builder
 	line := func(name, format string, args ...any) {
-		fmt.Fprintf(&b, "%-13s %s\n", name+":", fmt.Sprintf(format, args...))
+		fmt.Fprintf(&b, "%-13s %s\n", name+":", cell(fmt.Sprintf(format, args...)))
 	}
 	some := func(name, value string) {
 		if value != "" {

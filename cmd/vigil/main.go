@@ -124,6 +124,7 @@ func newParser(c *commands, stdout, stderr io.Writer, exit func(int)) (*kong.Kon
 func run(args []string, stdin *os.File, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	stdout, stderr = terminal{stdout}, terminal{stderr}
 	var c commands
 	code := -1
 	parser, err := newParser(&c, stdout, stderr, func(n int) { code = n; panic(exited{}) })
@@ -136,7 +137,7 @@ func run(args []string, stdin *os.File, stdout, stderr io.Writer) int {
 		return code
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "vigil: %s\nSee `vigil --help`, or `vigil COMMAND --help`.\n", err)
+		fmt.Fprintf(stderr, "vigil: %s\nSee `vigil --help`, or `vigil COMMAND --help`.\n", reason(err))
 		return 2
 	}
 	level := new(slog.LevelVar)
@@ -146,7 +147,7 @@ func run(args []string, stdin *os.File, stdout, stderr io.Writer) int {
 		log: slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level})),
 	}
 	if err := parsed.Run(env); err != nil {
-		fmt.Fprintln(stderr, "vigil: "+strings.TrimSpace(err.Error()))
+		fmt.Fprintln(stderr, "vigil: "+reason(err))
 		return 1
 	}
 	return 0

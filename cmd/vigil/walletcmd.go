@@ -177,7 +177,7 @@ func (p walletPlace) device(env *environment, act func(*client.Wallet) error) (e
 func covered(env *environment, w *client.Wallet) client.Kept {
 	k, err := w.Keep(env.ctx)
 	if err != nil {
-		fmt.Fprintf(env.stderr, "the coins are not all covered: %v\nTry `vigil wallet delegate` later.\n", err)
+		fmt.Fprintf(env.stderr, "the coins are not all covered: %s\nTry `vigil wallet delegate` later.\n", reason(err))
 	}
 	return k
 }
@@ -431,7 +431,7 @@ func (c *walletDescriptorCmd) Run(env *environment) error {
 			return env.print(out, "%s\n", out.Descriptor)
 		}
 		if _, err := w.Keep(env.ctx); err != nil {
-			fmt.Fprintf(env.stderr, "not all that a way out needs could be fetched: %v\n", err)
+			fmt.Fprintf(env.stderr, "not all that a way out needs could be fetched: %s\n", reason(err))
 		}
 		b, err := w.Export(env.ctx)
 		if err != nil {

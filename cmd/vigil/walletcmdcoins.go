@@ -145,7 +145,7 @@ func (c *walletVtxosCmd) Run(env *environment) error {
 			return err
 		}
 		if err != nil {
-			fmt.Fprintf(env.stderr, "nothing is known of the coins' cover: %v\n", err)
+			fmt.Fprintf(env.stderr, "nothing is known of the coins' cover: %s\n", reason(err))
 		}
 		out := struct {
 			Vtxos []vtxoOut `json:"vtxos"`
@@ -164,7 +164,7 @@ func (c *walletVtxosCmd) Run(env *environment) error {
 				one.Delegate = v.Delegate.String()
 				cover = one.Delegate
 			} else if v.Why != "" {
-				cover += ": " + v.Why
+				cover += ": " + cell(v.Why)
 			}
 			out.Vtxos = append(out.Vtxos, one)
 			fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%t\n", one.Outpoint, v.Amount, until(v.ExpiresAt, now), cover, v.ExitData)
@@ -341,7 +341,7 @@ func (c *walletHistoryCmd) Run(env *environment) error {
 			}
 			for _, e := range list {
 				out.Entries = append(out.Entries, entryOut{e.At, e.Kind, e.Txid, e.Amount, e.Fee, append([]string{}, e.Outpoints...)})
-				fmt.Fprintf(t, "%s\t%s\t%d\t%s\n", stamp(e.At), e.Kind, e.Amount, e.Txid)
+				fmt.Fprintf(t, "%s\t%s\t%d\t%s\n", stamp(e.At), cell(e.Kind), e.Amount, cell(e.Txid))
 			}
 			if len(more) == 0 {
 				break

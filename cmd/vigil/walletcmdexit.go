@@ -115,7 +115,7 @@ func (c *walletExitCmd) alone(env *environment) error {
 	}
 	var b strings.Builder
 	for _, p := range out.Coins {
-		fmt.Fprintf(&b, "%s: %d of %d transactions confirmed %s\n", p.Outpoint, p.Confirmed, p.Steps, p.Error)
+		fmt.Fprintf(&b, "%s: %d of %d transactions confirmed %s\n", cell(p.Outpoint), p.Confirmed, p.Steps, cell(p.Error))
 	}
 	for _, m := range out.Maturing {
 		fmt.Fprintf(&b, "%s: %d sats, to be swept from %s on\n", m.Outpoint, m.Amount, stamp(m.At))
