@@ -244,10 +244,11 @@ func (w *Wallet) signOnce(ctx context.Context, docs []*document) error {
 // complete uses a nonce of participant own up against Vigil's part. What it returns
 // verifies, under the group key, over the message that the nonce was drawn for.
 func complete(p *frost.Pending, own int, part *vigilpb.SignaturePart) (sig [64]byte, err error) {
-	theirs, err := frost.ParsePubNonce(part.GetNonce())
-	if err != nil {
-		return sig, fmt.Errorf("%w: %w", ErrVigil, err)
+	var theirs frost.PubNonce
+	if len(part.GetNonce()) != len(theirs) {
+		return sig, fmt.Errorf("%w: a nonce of %d bytes", ErrVigil, len(part.GetNonce()))
 	}
+	copy(theirs[:], part.GetNonce()) // Sign decodes it
 	second, err := frost.ParsePartialSig(part.GetSig())
 	if err != nil {
 		return sig, fmt.Errorf("%w: %w", ErrVigil, err)
@@ -257,6 +258,9 @@ func complete(p *frost.Pending, own int, part *vigilpb.SignaturePart) (sig [64]b
 		slices.Reverse(nonces)
 	}
 	first, session, err := p.Sign(nonces)
+	if contribution := (*frost.ContributionError)(nil); errors.As(err, &contribution) {
+		return sig, fmt.Errorf("%w: %w", ErrVigil, err)
+	}
 	if err != nil {
 		return sig, err
 	}
