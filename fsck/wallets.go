@@ -24,7 +24,14 @@ func (c *check) wallets() error {
 		for _, row := range missing {
 			c.find(Fault, "wallet-index", w.ID, fixIndex, "it lacks the row %s", row)
 		}
+		if err != nil {
+			return err
+		}
 		c.epochs(w)
+		policy, err := c.snapshot.HasPolicy(w.ID)
+		if policy != w.HasPolicy && w.State != ledger.WalletDeleting { // of which the policy goes first
+			c.find(Fault, "policy", w.ID, fixRestore, "that its policy is there is %v, and the row says %v", policy, w.HasPolicy)
+		}
 		return err
 	})
 	if err != nil {

@@ -131,6 +131,7 @@ func TestWalletDamageIsFound(t *testing.T) {
 		"line gone":       {"line", func(h *house) { h.drop("ark_tx_history", townID[:]) }},
 		"token of nobody": {"wallet-stray", func(h *house) { h.copy("device_tokens", strange) }},
 		"policy":          {"wallet-stray", func(h *house) { h.copy("policies", strange) }},
+		"policy gone":     {"policy", func(h *house) { h.drop("policies", townID[:]) }},
 		"spend":           {"wallet-stray", func(h *house) { h.copy("spend_windows", strange) }},
 		"plan of nobody":  {"plan", func(h *house) { h.copy("prepared", strange) }},
 		"plan's time gone": {"plan", func(h *house) {

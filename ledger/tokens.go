@@ -74,11 +74,15 @@ func tokensOf(r reader, id vigil.WalletID) ([]Token, error) {
 }
 
 // Policy returns a wallet's policy, or ErrNotFound when none was ever set. One
-// that cannot be read is an error: it allows nothing.
+// that cannot be read, or is gone, is ErrUnreadable: it allows nothing.
 func (l *Ledger) Policy(ctx context.Context, id vigil.WalletID) (*Policy, error) {
 	var p *Policy
 	err := l.view(ctx, func(r reader) (err error) {
-		if p, err = policyOf(r, id); err == nil && p == nil {
+		owner, err := loadWallet(r, id)
+		if err != nil {
+			return err
+		}
+		if p, err = policyOf(r, owner); err == nil && p == nil {
 			err = fmt.Errorf("%w: no policy of %s", ErrNotFound, id)
 		}
 		return err
@@ -86,10 +90,16 @@ func (l *Ledger) Policy(ctx context.Context, id vigil.WalletID) (*Policy, error)
 	return p, err
 }
 
-// policyOf returns nil when there is none.
-func policyOf(r reader, id vigil.WalletID) (*Policy, error) {
+var errNoPolicy = errors.New("the wallet has a policy and its row is gone")
+
+// policyOf returns nil when none was ever set.
+func policyOf(r reader, owner *Wallet) (*Policy, error) {
+	id := owner.ID
 	b, err := r.Get(treePolicies, id[:])
 	if errors.Is(err, kv.ErrNotFound) {
+		if owner.HasPolicy {
+			return nil, &Damage{Tree: treePolicies, Key: id[:], Cause: errNoPolicy}
+		}
 		return nil, nil
 	}
 	if err != nil {

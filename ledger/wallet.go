@@ -48,6 +48,10 @@ type Wallet struct {
 	DeleteAfter int64 // when an announced deletion may be carried out
 	SyncedAt    int64 // when the operator last told of its VTXOs
 	ForgotUntil int64 // VTXOs of before, and gone by now, are not told of again
+
+	// HasPolicy says that a policy was set: one that is gone is damage, and no wallet
+	// without bounds. It is the ledger's.
+	HasPolicy bool
 }
 
 // Epoch is what is kept of one epoch of a wallet's key: all that a device needs
@@ -112,6 +116,7 @@ func (w *Wallet) fields(c *canon.Coder) {
 	c.Time(&w.DeleteAfter, "delete after")
 	c.Time(&w.SyncedAt, "synced at")
 	c.Time(&w.ForgotUntil, "forgot until")
+	c.Bool(&w.HasPolicy, "has a policy")
 }
 
 func (e *Epoch) fields(c *canon.Coder) {

@@ -67,6 +67,9 @@ func (s *Snapshot) MissingOfWallet(w *Wallet) ([]string, error) {
 	return missing, err
 }
 
+// HasPolicy says whether the row of a wallet's policy is there, readable or not.
+func (s *Snapshot) HasPolicy(id vigil.WalletID) (bool, error) { return s.has(treePolicies, id[:]) }
+
 // StrayOfWallets calls f for every row below a wallet that is not there, or that
 // does not ask for it.
 func (s *Snapshot) StrayOfWallets(f func(row string) error) error {

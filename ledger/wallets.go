@@ -60,7 +60,7 @@ func (l *Ledger) CreateWallet(ctx context.Context, made *Wallet, x Extras) (*Wal
 	err := l.update(ctx, func(w writer) error {
 		at := l.now().Unix()
 		stored, refused = made.Clone(), nil
-		stored.Version, stored.CreatedAt = 1, at
+		stored.Version, stored.CreatedAt, stored.HasPolicy = 1, at, x.Policy != nil
 		if other, err := takenBy(w, stored); err != nil || other != nil {
 			stored, refused = other, ErrTaken
 			return errors.Join(err, discard(w, made, at))
@@ -137,6 +137,7 @@ func (l *Ledger) UpdateWallet(ctx context.Context, prev *Wallet, mutate func(*Wa
 			mutate(next)
 		}
 		next.ID, next.Version, next.CreatedAt = cur.ID, cur.Version+1, cur.CreatedAt
+		next.HasPolicy = cur.HasPolicy || x.Policy != nil
 		if err := writeWallet(w, cur, next); err != nil {
 			return err
 		}

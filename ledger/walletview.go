@@ -34,7 +34,7 @@ func (l *Ledger) WalletSnapshot(ctx context.Context, id vigil.WalletID, lines in
 		if v.Wallet, err = loadWallet(r, id); err != nil {
 			return err
 		}
-		if v.Policy, err = policyOf(r, id); err != nil {
+		if v.Policy, err = policyOf(r, v.Wallet); err != nil {
 			return err
 		}
 		if v.VTXOs, err = holdings(r, id); err != nil {

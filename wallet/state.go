@@ -37,7 +37,7 @@ func newState(snap *ledger.WalletSnapshot) (*state, error) {
 		return nil, err
 	}
 	st.policy = policy.State{Current: policy.Default()}
-	if snap.Policy != nil && len(snap.Policy.Current) > 0 {
+	if snap.Policy != nil {
 		var err error
 		if st.policy, err = policy.DecodeState(snap.Policy.Current); err != nil {
 			return nil, unreadable("policy", err)
