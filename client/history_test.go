@@ -19,6 +19,7 @@ import (
 	"github.com/vigil-ark/vigil"
 	"github.com/vigil-ark/vigil/arktest"
 	"github.com/vigil-ark/vigil/client"
+	"github.com/vigil-ark/vigil/delegate"
 	"github.com/vigil-ark/vigil/kv"
 	"github.com/vigil-ark/vigil/operator"
 	"github.com/vigil-ark/vigil/secret/search"
@@ -371,7 +372,7 @@ func (h *history) quiet(ctx context.Context) error {
 			}
 		}
 		if s := h.op.Stats(); n%20 == 0 && (s.Phase == arktest.PhaseRegistration || n%100 == 0) {
-			if err := h.advance(ctx, time.Duration(min(1+n*n/1000, 60))*time.Second); err != nil {
+			if err := h.advance(ctx, time.Second); err != nil {
 				return err
 			}
 		}
@@ -398,6 +399,9 @@ func (h *history) busy(ctx context.Context) (string, error) {
 	for _, f := range flights {
 		if f.Err != nil {
 			return "", f.Err
+		}
+		if f.Record.State == delegate.Registered && int64(f.Record.LeastExpiry(h.clock.Now().Unix())) > h.book.lasts {
+			continue // it waits for a longer batch, until less is left of its coins
 		}
 		list = append(list, fmt.Sprintf("%s is %s, %d attempts, %+v", f.ID, f.Record.State, f.Record.Attempts, f.Record.LastError))
 	}
