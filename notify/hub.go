@@ -141,8 +141,8 @@ func (h *Hub) end(w *Watch, why error) {
 	}
 	h.total--
 	w.err = why
+	close(w.done) // first: whoever finds that no more events come asks why
 	close(w.events)
-	close(w.done)
 }
 
 // Revoke cuts off every watch of the wallet by a key.

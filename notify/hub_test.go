@@ -170,3 +170,23 @@ func TestStorm(t *testing.T) {
 		t.Errorf("%d watchers are left, of %d wallets", h.Watchers(), len(h.wallets))
 	}
 }
+
+// TestTheEndHasItsReason: whoever reads that no more events come finds out why, at
+// whatever moment he looks.
+func TestTheEndHasItsReason(t *testing.T) {
+	for range 2000 {
+		h := NewHub(Limits{}, nil)
+		w, err := h.Watch(t.Context(), vigil.WalletID{1}, bip340.PubKey{2})
+		if err != nil {
+			t.Fatal(err)
+		}
+		go h.Revoke(vigil.WalletID{1}, bip340.PubKey{2})
+		for range w.C() {
+			t.Fatal("an event")
+		}
+		if err := w.Err(); !errors.Is(err, ErrRevoked) {
+			t.Fatalf("it ended with %v", err)
+		}
+		h.Close()
+	}
+}
