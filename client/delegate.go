@@ -165,7 +165,7 @@ func (w *Wallet) delegate(ctx context.Context, p ark.Params, coins []coin, opt D
 			at = max(coins[0].ExpiresAt-lead(coins[0], p, now), now+1)
 		}
 	}
-	outs, err := single(p, coins, w.desc.PkScript(), at, true)
+	outs, err := single(p, coins, w.trees[0].PkScript(), at, true)
 	if err != nil {
 		return Delegated{}, err
 	}

@@ -3,7 +3,6 @@ package spend
 import (
 	"bytes"
 	"errors"
-	"slices"
 
 	"github.com/btcsuite/btcd/psbt/v2"
 	"github.com/btcsuite/btcd/txscript/v2"
@@ -232,8 +231,8 @@ func (p *parser) sighashes(s *Spend, packet *psbt.Packet, n int) error {
 		in := &packet.Inputs[i]
 		leaf := in.TaprootLeafScript[0].Script
 		at := descriptor.LeafForfeit
-		if j := slices.IndexFunc(p.scripts, func(o owned) bool { return bytes.Equal(o.pkScript, in.WitnessUtxo.PkScript) }); j >= 0 {
-			at = p.scripts[j].tree.Index(leaf)
+		if own, ok := p.owner(in.WitnessUtxo.PkScript); ok {
+			at = own.tree.Index(leaf)
 		}
 		if err := s.sign(h, n, i, at, leaf, txscript.SigHashDefault); err != nil {
 			return err

@@ -3,7 +3,6 @@ package spend
 import (
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/btcsuite/btcd/wire/v2"
 
@@ -100,7 +99,7 @@ type parser struct {
 	Terms
 	descriptor.Descriptor
 	reader  *script.Reader
-	scripts []owned // by Script
+	scripts []owned // by Script, as far as they were looked for
 	sub     []byte  // the wallet's own script for amounts below dust
 	known   map[wire.OutPoint]ark.VTXO
 	middles map[Script]script.Tree // of checkpoints, by the script that they spend
@@ -127,10 +126,9 @@ func newParser(d descriptor.Descriptor, t Terms) (*parser, error) {
 		known: make(map[wire.OutPoint]ark.VTXO, len(t.VTXOs)), middles: map[Script]script.Tree{},
 		claimed: map[wire.OutPoint][32]byte{},
 	}
-	for i, tree := range []script.Tree{d.Tree(), d.Boarding(), d.TwoLeaf()} {
-		p.scripts = append(p.scripts, owned{Script(i), tree, tree.PkScript()})
-	}
-	p.sub = ark.SubDust(p.scripts[VTXOScript].tree.OutputKey())
+	tree := d.Tree()
+	p.scripts = []owned{{VTXOScript, tree, tree.PkScript()}}
+	p.sub = ark.SubDust(tree.OutputKey())
 	for _, v := range t.VTXOs {
 		p.known[v.Outpoint] = v
 	}
@@ -164,14 +162,29 @@ func (p *parser) coin(op wire.OutPoint, out *wire.TxOut) (owned, Input, error) {
 	if out == nil {
 		return owned{}, Input{}, invalid("%s has no witness UTXO", op)
 	}
-	i := slices.IndexFunc(p.scripts, func(o owned) bool { return string(o.pkScript) == string(out.PkScript) })
-	if i < 0 {
+	own, ok := p.owner(out.PkScript)
+	if !ok {
 		return owned{}, Input{}, vigil.Errorf(vigil.CodeInputNotOurs, "%s has the script %.80x, which is none of this wallet's", op, out.PkScript)
 	}
 	if v, ok := p.known[op]; ok && (v.Amount != out.Value || string(v.Script) != string(out.PkScript)) {
 		return owned{}, Input{}, vigil.Errorf(vigil.CodeInputMismatch, "%s holds %d; the document says %d, or another script", op, v.Amount, out.Value)
 	}
-	return p.scripts[i], Input{Outpoint: op, Amount: out.Value, Script: p.scripts[i].kind}, nil
+	return own, Input{Outpoint: op, Amount: out.Value, Script: own.kind}, nil
+}
+
+// owner finds the script of the wallet's that an output has. Those that are seldom
+// spent are made when they are looked for: each costs a multiplication.
+func (p *parser) owner(pkScript []byte) (owned, bool) {
+	for k, tree := range []func() script.Tree{p.Descriptor.Tree, p.Descriptor.Boarding, p.Descriptor.TwoLeaf} {
+		if k == len(p.scripts) {
+			t := tree()
+			p.scripts = append(p.scripts, owned{Script(k), t, t.PkScript()})
+		}
+		if own := p.scripts[k]; string(own.pkScript) == string(pkScript) {
+			return own, true
+		}
+	}
+	return owned{}, false
 }
 
 // conserved says whether the outputs of a transaction pass on to the wallet every
