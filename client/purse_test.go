@@ -39,7 +39,7 @@ func (w *world) priced(rate *atomic.Int64) string {
 // it has waited too long or fees have risen, and not otherwise.
 func TestOutbid(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, arktest.Config{})
+	w := newWorld(t, arktest.Config{BlockAfter: -1, BlockEvery: -1}) // blocks come when the test says so
 	d, _, seed := w.create(client.CreateOptions{})
 	w.minted(d, 40_000)
 	backup, err := d.Export(w.ctx)
