@@ -96,6 +96,10 @@ var rules = []rule{
 // testRooms exist for tests alone: only tests and each other may import them.
 var testRooms = []string{"ark/internal/vector", "ark/tree/treetest", "kv/kvtest", "secret/secrettest", "internal/sqlitedb/floor", "internal/sqlitedb/powercut", "arktest/internal/vector"}
 
+// experimental rooms are off by default: nothing of the module but tests may
+// import them.
+var experimental = []string{"frost/reshare"}
+
 // mayUseSecrets lists the rooms that may open a secret.Bytes.
 var mayUseSecrets = []string{"secret", "bip340", "musig2", "frost", "signer", "client"}
 
@@ -210,6 +214,9 @@ func TestImportRules(t *testing.T) {
 			if within(to, testRooms) && !within(f.room, testRooms) {
 				t.Errorf("%s imports %s, which is for tests alone", f.path, to)
 			}
+			if within(to, experimental) {
+				t.Errorf("%s imports %s, which is experimental and off by default", f.path, to)
+			}
 		}
 		if within(f.room, testRooms) {
 			continue
@@ -261,7 +268,7 @@ func rulesMeanSomething(t *testing.T, all []string) {
 		return name == "*" || sets[name] != nil || within(name, planned) ||
 			slices.ContainsFunc(all, func(room string) bool { return within(room, []string{name}) })
 	}
-	named := slices.Concat(testRooms, mayUseSecrets, mayNameStore)
+	named := slices.Concat(testRooms, experimental, mayUseSecrets, mayNameStore)
 	for _, set := range sets {
 		named = append(named, set...)
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/btcsuite/btcd/btcec/v2"
 
 	"github.com/vigil-ark/vigil/bip340"
+	"github.com/vigil-ark/vigil/frost/internal/pedpop"
 )
 
 // Signers is a set of participants who sign together, with their Lagrange
@@ -36,7 +37,7 @@ func (in *Info) Signers(ids ...int) (*Signers, error) {
 			return nil, fmt.Errorf("%w: participant %d twice", ErrSigners, id)
 		}
 	}
-	s := &Signers{info: in, ids: slices.Clone(ids), lambdas: lagrange(ids, 0)}
+	s := &Signers{info: in, ids: slices.Clone(ids), lambdas: pedpop.Lagrange(ids, 0)}
 	s.bound = binary.BigEndian.AppendUint32(make([]byte, 0, 4+4*len(ids)), uint32(len(ids)))
 	for _, id := range sorted {
 		s.bound = binary.BigEndian.AppendUint32(s.bound, uint32(id))

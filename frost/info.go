@@ -5,9 +5,8 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/btcsuite/btcd/btcec/v2"
-
 	"github.com/vigil-ark/vigil/bip340"
+	"github.com/vigil-ark/vigil/frost/internal/pedpop"
 )
 
 // Info is the public record of a threshold key in one epoch: its threshold, its
@@ -72,7 +71,7 @@ func (in *Info) consistent(first, others []int) error {
 // interpolate returns the value at x of the polynomial through the public
 // shares of ids.
 func (in *Info) interpolate(ids []int, x int) bip340.Point {
-	lambdas := lagrange(ids, x)
+	lambdas := pedpop.Lagrange(ids, x)
 	points := make([]bip340.Point, len(ids))
 	for i, id := range ids {
 		points[i] = in.points[id]
@@ -80,34 +79,6 @@ func (in *Info) interpolate(ids []int, x int) bip340.Point {
 	var sum bip340.Sum
 	sum.AddMuls(lambdas, points)
 	return sum.Point()
-}
-
-// lagrange returns for every id the factor prod (x - x_k) / (x_id - x_k) over the
-// other ids k, where x_id = id+1. The ids are distinct and public.
-func lagrange(ids []int, x int) []btcec.ModNScalar {
-	out := make([]btcec.ModNScalar, len(ids))
-	for i, id := range ids {
-		var num, den btcec.ModNScalar
-		num.SetInt(1)
-		den.SetInt(1)
-		for _, k := range ids {
-			if k != id {
-				num.Mul(small(x - (k + 1)))
-				den.Mul(small(id - k))
-			}
-		}
-		out[i] = *num.Mul(den.InverseNonConst())
-	}
-	return out
-}
-
-// small returns v, which may be negative, modulo the group order.
-func small(v int) *btcec.ModNScalar {
-	var s btcec.ModNScalar
-	if v < 0 {
-		return s.SetInt(uint32(-v)).Negate()
-	}
-	return s.SetInt(uint32(v))
 }
 
 // Epoch numbers the sharing: a refresh adds one and leaves the key as it is.

@@ -148,6 +148,34 @@ func Evaluate(coeffs []bip340.Point, id int) *bip340.Sum {
 	return &sum
 }
 
+// Lagrange returns for every id the factor prod (x - x_k) / (x_id - x_k) over the
+// other ids k, where x_id = id+1. The ids are distinct and public.
+func Lagrange(ids []int, x int) []btcec.ModNScalar {
+	out := make([]btcec.ModNScalar, len(ids))
+	for i, id := range ids {
+		var num, den btcec.ModNScalar
+		num.SetInt(1)
+		den.SetInt(1)
+		for _, k := range ids {
+			if k != id {
+				num.Mul(small(x - (k + 1)))
+				den.Mul(small(id - k))
+			}
+		}
+		out[i] = *num.Mul(den.InverseNonConst())
+	}
+	return out
+}
+
+// small returns v, which may be negative, modulo the group order.
+func small(v int) *btcec.ModNScalar {
+	var s btcec.ModNScalar
+	if v < 0 {
+		return s.SetInt(uint32(-v)).Negate()
+	}
+	return s.SetInt(uint32(v))
+}
+
 // Tags are the two hashes that make pads, and the context that they are bound to
 // behind the recipient's number.
 type Tags struct {
@@ -155,10 +183,16 @@ type Tags struct {
 	Context    []byte
 }
 
-// send is the pad from the owner of nonce scalar secn to participant j with host
-// key to.
-func (t *Tags) send(secn *btcec.ModNScalar, nonce bip340.PubKey, to bip340.PubKey, point bip340.Point, j int, out *btcec.ModNScalar) {
+// Send sets out to the pad from the owner of nonce scalar secn to participant j
+// with host key to.
+func (t *Tags) Send(secn *btcec.ModNScalar, nonce bip340.PubKey, to bip340.PubKey, point bip340.Point, j int, out *btcec.ModNScalar) {
 	t.pad(bip340.MulSecret(secn, point), nonce, to, j, out)
+}
+
+// Receive sets out to the same pad at its other end: k is the secret behind host,
+// point the nonce decoded.
+func (t *Tags) Receive(k *btcec.ModNScalar, point bip340.Point, nonce, host bip340.PubKey, j int, out *btcec.ModNScalar) {
+	t.pad(bip340.MulSecret(k, point), nonce, host, j, out)
 }
 
 // pad hashes the shared point with both keys, the sender's nonce first.
@@ -189,7 +223,7 @@ func (t *Tags) Encrypt(p Polynomial, secn *btcec.ModNScalar, nonce bip340.PubKey
 		if j == id {
 			t.self(d, nonce, j, &pad)
 		} else {
-			t.send(secn, nonce, hosts[j], points[j], j, &pad)
+			t.Send(secn, nonce, hosts[j], points[j], j, &pad)
 		}
 		p.At(j, &share)
 		out[j] = *share.Add(&pad)
@@ -228,7 +262,7 @@ func (t *Tags) Pads(d []byte, id int, host bip340.PubKey, nonces []bip340.PubKey
 			pads.Wipe()
 			return nil, &NonceError{ID: j, Err: err}
 		}
-		t.pad(bip340.MulSecret(&k, p), n, host, id, &pads[j])
+		t.Receive(&k, p, n, host, id, &pads[j])
 	}
 	return pads, nil
 }
