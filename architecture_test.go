@@ -85,6 +85,7 @@ var rules = []rule{
 	{room: "arktest/admin", never: []string{"*"}, except: []string{"arktest"}},
 	{room: "arktest/wallet", never: []string{"@server", "secret", "arktest/chain", "arktest/lie"}},
 	{room: "internal/canon", never: []string{"*"}, pure: true, alone: []string{}},
+	{room: "internal/caught", never: []string{"*"}, pure: true, alone: []string{}},
 	{room: "internal/crash", never: []string{"*"}, alone: []string{}},
 	{room: "internal/sqlitedb", never: []string{"*"}, except: []string{"internal/crash"}},
 	{room: "internal/pb", never: []string{"*"}},

@@ -3,10 +3,8 @@ package rpc
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
-	"runtime/debug"
 	"strings"
 	"time"
 
@@ -20,6 +18,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/vigil-ark/vigil"
+	"github.com/vigil-ark/vigil/internal/caught"
 )
 
 // edge turns what handlers return into what leaves, for unary calls and streams
@@ -64,10 +63,9 @@ func (e edge) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo,
 	return nil
 }
 
-// panicked keeps the house up: one request fails, and the log tells where. The
-// panic's own text stays out of it: it may hold what a request carried.
+// panicked keeps the house up: one request fails, and the log tells where.
 func (e edge) panicked(method string, p any) error {
-	e.log.Error("a handler panicked", "method", method, "type", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
+	e.log.Error("a handler panicked", "method", method, "err", caught.Error(p), "stack", caught.Stack())
 	return e.status(method, &vigil.Error{Code: vigil.CodeInternal})
 }
 

@@ -4,11 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
-	"strings"
 	"time"
 
 	"github.com/vigil-ark/vigil"
+	"github.com/vigil-ark/vigil/internal/caught"
 )
 
 // Errors of the registry, matched with errors.Is.
@@ -70,8 +69,8 @@ func (r *registry[S]) serve(id vigil.WalletID, state *S, w work[S]) (next *S) {
 	err := ErrQuarantined
 	defer func() {
 		if v := recover(); v != nil {
-			next, err = nil, fmt.Errorf("%w: %v", ErrQuarantined, v)
-			r.quarantine(id, err, trace())
+			next, err = nil, fmt.Errorf("%w: %w", ErrQuarantined, caught.Error(v))
+			r.quarantine(id, err, caught.Stack())
 		}
 		w.done <- err
 	}()
@@ -93,18 +92,3 @@ func (r *registry[S]) serve(id vigil.WalletID, state *S, w work[S]) (next *S) {
 // errStale, wrapped by an error of a command, makes the actor forget its state:
 // the next command reads it again.
 var errStale = errors.New("wallet: the state in memory is not to be trusted")
-
-// trace names the functions and lines of the stack and none of their arguments:
-// among those may be words of a secret.
-func trace() string {
-	var pcs [32]uintptr
-	frames := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs[:])])
-	var lines []string
-	for {
-		f, more := frames.Next()
-		lines = append(lines, fmt.Sprintf("%s:%d", f.Function, f.Line))
-		if !more {
-			return strings.Join(lines, " < ")
-		}
-	}
-}
