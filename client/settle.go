@@ -500,18 +500,24 @@ func (s *settlement) withdraw(ctx context.Context) {
 // count for nothing there.
 func withdraw(ctx context.Context, op *operator.Client, signer cosigner, coins []coin) error {
 	coins = slices.DeleteFunc(slices.Clone(coins), func(c coin) bool { return c.boarding })
-	p, err := newProof(intent.Message{Kind: intent.Delete}, coins, nil)
+	proof, message, err := signedProof(ctx, signer, intent.Delete, coins)
 	if err != nil {
 		return err
+	}
+	return op.DeleteIntent(ctx, proof, message)
+}
+
+// signedProof proves to the operator, over all of the coins, who asks what kind says.
+func signedProof(ctx context.Context, signer cosigner, kind intent.Kind, coins []coin) (proof, message string, err error) {
+	p, err := newProof(intent.Message{Kind: kind}, coins, nil)
+	if err != nil {
+		return "", "", err
 	}
 	if err := signer.sign(ctx, intentDocument(p)); err != nil {
-		return err
+		return "", "", err
 	}
-	text, err := encoded(p.packet)
-	if err != nil {
-		return err
-	}
-	return op.DeleteIntent(ctx, text, p.message)
+	proof, err = encoded(p.packet)
+	return proof, p.message, err
 }
 
 // awaitEvery is how often the indexer is asked for a new coin.

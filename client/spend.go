@@ -502,18 +502,11 @@ func (w *Wallet) finishPayment(ctx context.Context) error {
 }
 
 func (w *Wallet) finishOver(ctx context.Context, coins []coin, p ark.Params) error {
-	q, err := newProof(intent.Message{Kind: intent.GetPendingTx}, coins, nil)
+	proof, message, err := signedProof(ctx, w, intent.GetPendingTx, coins)
 	if err != nil {
 		return err
 	}
-	if err := w.sign(ctx, intentDocument(q)); err != nil {
-		return err
-	}
-	text, err := encoded(q.packet)
-	if err != nil {
-		return err
-	}
-	pending, err := w.op.PendingTx(ctx, text, q.message)
+	pending, err := w.op.PendingTx(ctx, proof, message)
 	if err != nil {
 		return err
 	}

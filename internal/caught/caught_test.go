@@ -11,10 +11,10 @@ import (
 )
 
 // recovered runs f and returns what is told of its panic.
-func recovered(f func()) (err error, stack string) {
+func recovered(f func()) (stack string, err error) {
 	defer func() { err, stack = caught.Error(recover()), caught.Stack() }()
 	f()
-	return nil, ""
+	return "", nil
 }
 
 // told panics with what must not be told, in its value and in its argument.
@@ -24,7 +24,7 @@ func told(canary []byte) { panic(fmt.Errorf("opened %s", canary)) }
 
 func TestTellsWhereAndNotWhat(t *testing.T) {
 	canary := []byte("canary")
-	err, stack := recovered(func() { told(canary) })
+	stack, err := recovered(func() { told(canary) })
 	if text := err.Error() + stack; strings.Contains(text, "canary") || strings.Contains(text, "0x") {
 		t.Errorf("told %s, %s", err, stack)
 	}
@@ -35,7 +35,7 @@ func TestTellsWhereAndNotWhat(t *testing.T) {
 
 func TestTellsWhatTheRuntimeFound(t *testing.T) {
 	var fault runtime.Error
-	err, _ := recovered(func() {
+	_, err := recovered(func() {
 		var none []int
 		_ = none[len(t.Name())]
 	})
