@@ -257,8 +257,12 @@ func (s *Stream) keepTelling(ctx context.Context, id string, cancel context.Canc
 			failures = 0
 			continue
 		}
-		// The operator does not know the stream any more, though we still read it.
-		if failures++; failures == tellAttempts || errors.Is(err, ErrNotFound) {
+		// The operator does not know the stream any more, though we still read it: it
+		// has ended there, which is no word about a transaction, VTXO or intent.
+		if errors.Is(err, ErrNotFound) {
+			err = fmt.Errorf("%w: %v", ErrStreamEnded, err)
+		}
+		if failures++; failures == tellAttempts || errors.Is(err, ErrStreamEnded) {
 			cancel(err)
 			return
 		}

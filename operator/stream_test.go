@@ -234,7 +234,9 @@ func TestTopicsRefusedReopens(t *testing.T) {
 				if err := s.Add(t.Context(), "a"); err != nil {
 					t.Fatal(err)
 				}
-				want[StreamDown](t, s)
+				if down := want[StreamDown](t, s); ClassOf(down.Err) != Transient {
+					t.Errorf("got %v, a %v", down.Err, ClassOf(down.Err))
+				}
 				want[StreamUp](t, s)
 				if again := <-f.opened; !again.has("a") {
 					t.Error("the new stream does not begin with the topic")
