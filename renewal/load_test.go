@@ -29,6 +29,7 @@ import (
 	"github.com/vigil-ark/vigil/arktest/wallet"
 	"github.com/vigil-ark/vigil/bip340"
 	"github.com/vigil-ark/vigil/delegate"
+	"github.com/vigil-ark/vigil/esplora"
 	"github.com/vigil-ark/vigil/fsck"
 	"github.com/vigil-ark/vigil/kv/sqlite"
 	"github.com/vigil-ark/vigil/ledger"
@@ -44,11 +45,12 @@ const operatorProcess = "VIGIL_LOAD_OPERATOR"
 
 // batchSize and loadSession are arkd's participants a batch and the sessions
 // that the load is measured with; loadExpiry is the coins' life in seconds, of
-// which two hours are left when they are due.
+// which two hours are left when they are due. A block comes every loadBlock.
 const (
 	batchSize   = 128
 	loadSession = 10 * time.Second
 	loadExpiry  = 15 * 512
+	loadBlock   = 2 * time.Second
 )
 
 // question is what the benchmark asks the operator's process; one JSON object a
@@ -65,6 +67,7 @@ type coinWanted struct {
 // answer is what it hears: at once the URL, then one for each question.
 type answer struct {
 	URL     string          `json:"url,omitempty"`
+	Esplora string          `json:"esplora,omitempty"`
 	Error   string          `json:"error,omitempty"`
 	Made    []wire.OutPoint `json:"made,omitempty"`
 	Batches []batchSeen     `json:"batches,omitempty"`
@@ -83,7 +86,7 @@ func TestLoadOperator(t *testing.T) {
 	if os.Getenv(operatorProcess) == "" {
 		t.Skip("runs only as the operator's process of BenchmarkLoad")
 	}
-	op, err := arktest.Start(arktest.Config{NoEsplora: true, Settings: arktest.Settings{
+	op, err := arktest.Start(arktest.Config{BlockEvery: loadBlock, Settings: arktest.Settings{
 		SessionDuration: loadSession, MaxParticipants: batchSize, TreeExpiry: loadExpiry,
 	}})
 	if err != nil {
@@ -91,7 +94,7 @@ func TestLoadOperator(t *testing.T) {
 	}
 	defer op.Close()
 	out := json.NewEncoder(os.Stdout)
-	if err := out.Encode(answer{URL: op.URL()}); err != nil {
+	if err := out.Encode(answer{URL: op.URL(), Esplora: op.EsploraURL()}); err != nil {
 		t.Fatal(err)
 	}
 	in := json.NewDecoder(bufio.NewReader(os.Stdin))
@@ -131,10 +134,11 @@ func processorTime() time.Duration {
 
 // remote is the operator's process as the benchmark sees it.
 type remote struct {
-	b    *testing.B
-	url  string
-	send *json.Encoder
-	hear *json.Decoder
+	b        *testing.B
+	url      string
+	explorer string
+	send     *json.Encoder
+	hear     *json.Decoder
 }
 
 func startRemote(b *testing.B) *remote {
@@ -165,7 +169,7 @@ func startRemote(b *testing.B) *remote {
 	if err := r.hear.Decode(&hello); err != nil {
 		b.Fatal(err)
 	}
-	r.url = hello.URL
+	r.url, r.explorer = hello.URL, hello.Esplora
 	return r
 }
 
@@ -363,22 +367,32 @@ func (p *peak) end() {
 // settled: engine, ledger, stores, signer and the operator's client. The
 // operator is another process, and the wallets are done before. Profiles can
 // be narrowed to the same with -tagfocus=part=vigil.
+//
+// A renewal is settled on the operator's word, or, with VIGIL_LOAD_DEPTH, under
+// as many blocks of two seconds as it says, asked of an Esplora.
 func BenchmarkLoad(b *testing.B) {
-	n := 1000
-	if s := os.Getenv("VIGIL_LOAD"); s != "" {
-		var err error
-		if n, err = strconv.Atoi(s); err != nil || n < 1 {
-			b.Fatalf("VIGIL_LOAD is %q", s)
-		}
-	}
+	n, depth := fromEnv(b, "VIGIL_LOAD", 1000), fromEnv(b, "VIGIL_LOAD_DEPTH", 0)
 	for b.Loop() {
 		b.StopTimer()
-		pprof.Do(b.Context(), pprof.Labels("part", "wallets"), func(ctx context.Context) { load(ctx, b, n) })
+		pprof.Do(b.Context(), pprof.Labels("part", "wallets"), func(ctx context.Context) { load(ctx, b, n, depth) })
 		b.StartTimer()
 	}
 }
 
-func load(ctx context.Context, b *testing.B, n int) {
+func fromEnv(b *testing.B, name string, otherwise int) int {
+	b.Helper()
+	s := os.Getenv(name)
+	if s == "" {
+		return otherwise
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 1 {
+		b.Fatalf("%s is %q", name, s)
+	}
+	return n
+}
+
+func load(ctx context.Context, b *testing.B, n, depth int) {
 	far := startRemote(b)
 	var p *production
 	pprof.Do(ctx, pprof.Labels("part", "vigil"), func(context.Context) { p = newProduction(b) })
@@ -392,7 +406,7 @@ func load(ctx context.Context, b *testing.B, n int) {
 	began, used := time.Now(), processorTime()
 	b.StartTimer()
 	top := watch()
-	pprof.Do(ctx, pprof.Labels("part", "vigil"), func(ctx context.Context) { p.renew(ctx, b, far.url, n) })
+	pprof.Do(ctx, pprof.Labels("part", "vigil"), func(ctx context.Context) { p.renew(ctx, b, far, n, depth) })
 	top.end()
 	b.StopTimer()
 	took, used := time.Since(began), processorTime()-used
@@ -422,10 +436,10 @@ func load(ctx context.Context, b *testing.B, n int) {
 }
 
 // renew runs an engine until n delegates are settled.
-func (p *production) renew(ctx context.Context, b *testing.B, url string, n int) {
+func (p *production) renew(ctx context.Context, b *testing.B, far *remote, n, depth int) {
 	ctx, cancel := context.WithCancel(ctx)
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	client, err := operator.Dial(operator.Config{URL: url, Log: log})
+	client, err := operator.Dial(operator.Config{URL: far.url, Log: log})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -435,7 +449,13 @@ func (p *production) renew(ctx context.Context, b *testing.B, url string, n int)
 	}
 	pace := renewal.DefaultPace()
 	pace.Confirm = time.Second // as `vigil serve` has it on regtest
-	engine := renewal.New(renewal.Config{Pace: pace, Log: log}, client, stream, p.ledger, sessions{p.signer}, nil, nil)
+	var chain renewal.Chain
+	if depth > 0 {
+		if chain, err = esplora.New(far.explorer, nil); err != nil {
+			b.Fatal(err)
+		}
+	}
+	engine := renewal.New(renewal.Config{Pace: pace, Log: log, Confirmations: int64(depth)}, client, stream, p.ledger, sessions{p.signer}, chain, nil)
 	ended := make(chan error, 1)
 	go func() { ended <- engine.Run(ctx) }()
 	tick := time.NewTicker(100 * time.Millisecond)
