@@ -3,7 +3,7 @@ GO ?= go
 FUZZTIME ?= 3s
 GENERATED = ^(internal/pb|vigilpb)/
 .DEFAULT_GOAL := help
-.PHONY: help build demo demo-sdk test quick race crash lint fuzz bench timing proto docs vuln clean
+.PHONY: help build demo demo-sdk test quick race crash lint fuzz bench timing proto docs vuln systemd clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -35,7 +35,7 @@ lint: ## formatting, vet and static analysis
 	$(GO) vet ./...
 	$(GO) vet -tags crashpoints ./cmd/vigil ./kv/sqlite ./secret/sealed
 	$(GO) tool -modfile=tools/go.mod staticcheck ./...
-	bash -n .ci/run scripts/fuzz e2e/sdk/run
+	bash -n .ci/run scripts/fuzz e2e/sdk/run e2e/systemd/run
 
 fuzz: ## every fuzz target for FUZZTIME each (default 3s)
 	./scripts/fuzz $(FUZZTIME)
@@ -57,6 +57,9 @@ docs: ## regenerate the documents that are made from code
 
 vuln: ## known vulnerabilities in what we depend on (asks vuln.go.dev, so not in CI)
 	$(GO) run golang.org/x/vuln/cmd/govulncheck@v1.9.0 ./...
+
+systemd: ## the unit of deploy/ under a real systemd in namespaces (needs root)
+	./e2e/systemd/run
 
 clean: ## remove what the build made
 	rm -rf bin dist e2e/sdk/node_modules examples/ts/node_modules

@@ -192,6 +192,6 @@ func (h *house) reload(ctx context.Context, certificate *certificate) error {
 				h.env.log.Error("the certificate cannot be read again; the old one stays", "err", err)
 			}
 		}
-		h.env.log.Info("read again", "level", h.env.level.Level().String(), "tls", certificate != nil)
+		h.env.log.Info("read again", "log", h.env.level.Level().String(), "tls", certificate != nil)
 	}
 }

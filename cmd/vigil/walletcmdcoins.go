@@ -63,7 +63,7 @@ func parseOutpoints(list []string) ([]wire.OutPoint, error) {
 // batched prints what a batch gave, and has the new coins covered.
 func batched(env *environment, w *client.Wallet, s client.Settled) error {
 	out := settledOut{s.Commitment.String(), outpoints(s.Coins), s.Amount, s.Fee, delegatesOut(covered(env, w).Delegated)}
-	return env.print(out, "%d sats in batch %s, for a fee of %d sats; %d new delegates.\n", out.Amount, out.Commitment, out.Fee, len(out.Delegates))
+	return env.print(out, "%d sats in batch %s, for a fee of %d sats; new delegates: %d.\n", out.Amount, out.Commitment, out.Fee, len(out.Delegates))
 }
 
 type walletBoardCmd struct{ walletPlace }
