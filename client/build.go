@@ -44,9 +44,8 @@ type coin struct {
 
 // sequence is what an input of the coin's leaf carries: none, or for an exit
 // leaf its delay.
-func (c coin) sequence() (uint32, error) {
-	leaf, _ := c.tree.LeafProof(c.leaf)
-	closure, err := script.Decode(leaf)
+func (c coin) sequence(r *script.Reader) (uint32, error) {
+	closure, err := r.Decode(c.tree.Leaves()[c.leaf])
 	if err != nil {
 		return 0, err
 	}
@@ -65,34 +64,34 @@ type job struct {
 	msg    [32]byte
 }
 
-// newJob computes the sighash of an input that spends its one leaf.
-func newJob(p *psbt.Packet, input int, typ txscript.SigHashType) (job, error) {
-	in := &p.Inputs[input]
-	if len(in.TaprootLeafScript) != 1 {
-		return job{}, fmt.Errorf("client: input %d has %d leaves", input, len(in.TaprootLeafScript))
-	}
-	leaf := in.TaprootLeafScript[0].Script
+// jobsOf are the signatures of a packet's inputs, each of which spends its one
+// leaf: of these inputs, or of all when none is named.
+func jobsOf(p *psbt.Packet, typ txscript.SigHashType, inputs ...int) ([]job, error) {
 	outs := make([]*wire.TxOut, len(p.Inputs))
 	for i := range p.Inputs {
 		outs[i] = p.Inputs[i].WitnessUtxo
-		if typ&txscript.SigHashAnyOneCanPay != 0 {
-			outs[i] = in.WitnessUtxo // only this one is signed
-		}
 	}
-	msg, err := script.TapscriptSighash(p.UnsignedTx, outs, input, leaf, typ)
+	h, err := script.NewSighasher(p.UnsignedTx, outs)
 	if err != nil {
-		return job{}, fmt.Errorf("client: input %d: %w", input, err)
+		return nil, fmt.Errorf("client: %w", err)
 	}
-	return job{p, input, leaf, typ, msg}, nil
-}
-
-func jobsOf(p *psbt.Packet, typ txscript.SigHashType) ([]job, error) {
-	jobs := make([]job, len(p.Inputs))
-	for i := range p.Inputs {
-		var err error
-		if jobs[i], err = newJob(p, i, typ); err != nil {
-			return nil, err
+	if len(inputs) == 0 {
+		inputs = make([]int, len(p.Inputs))
+		for i := range inputs {
+			inputs[i] = i
 		}
+	}
+	jobs := make([]job, len(inputs))
+	for at, i := range inputs {
+		if n := len(p.Inputs[i].TaprootLeafScript); n != 1 {
+			return nil, fmt.Errorf("client: input %d has %d leaves", i, n)
+		}
+		leaf := p.Inputs[i].TaprootLeafScript[0].Script
+		msg, err := h.Tapscript(i, leaf, typ)
+		if err != nil {
+			return nil, fmt.Errorf("client: input %d: %w", i, err)
+		}
+		jobs[at] = job{p, i, leaf, typ, msg}
 	}
 	return jobs, nil
 }
@@ -126,8 +125,9 @@ func newProof(message intent.Message, coins []coin, outs []*wire.TxOut) (proof, 
 		return proof{}, err
 	}
 	inputs := make([]intent.Input, len(coins))
+	r := script.NewReader()
 	for i, c := range coins {
-		seq, err := c.sequence()
+		seq, err := c.sequence(r)
 		if err != nil {
 			return proof{}, err
 		}

@@ -226,17 +226,14 @@ func buildDelegate(p ark.Params, d descriptor.Descriptor, coins []coin, outs []*
 		if !c.NeedsForfeit(now) {
 			continue
 		}
-		f, _, err := forfeit.Build(forfeit.Terms{
+		f, msg, err := forfeit.Build(forfeit.Terms{
 			Outpoint: c.Outpoint, Amount: c.Amount, Tree: c.tree, Dust: p.Dust, Script: p.ForfeitScript,
 			Delegate: d.Delegate, Signers: []bip340.XOnly{d.Signer},
 		}, descriptor.LeafDelegate)
 		if err != nil {
 			return b, err
 		}
-		j, err := newJob(f, 0, forfeit.OwnerSighash)
-		if err != nil {
-			return b, err
-		}
+		j := job{f, 0, c.tree.Leaves()[descriptor.LeafDelegate], forfeit.OwnerSighash, msg}
 		b.forfeits, b.docs = append(b.forfeits, f), append(b.docs, delegateForfeitDocument(f, j))
 	}
 	if b.remove, err = newProof(intent.Message{Kind: intent.Delete}, coins[:1], nil); err != nil {

@@ -382,8 +382,9 @@ const sweepInput = 41*4 + 1 + 1 + 65 + 1 + 45 + 1 + 97 + 10
 func newSweep(coins []coin, to []byte, rate float64) (*psbt.Packet, error) {
 	tx := wire.NewMsgTx(2)
 	var sum int64
+	r := script.NewReader()
 	for _, c := range coins {
-		seq, err := c.sequence()
+		seq, err := c.sequence(r)
 		if err != nil {
 			return nil, err
 		}

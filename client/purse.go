@@ -9,6 +9,7 @@ import (
 
 	"github.com/btcsuite/btcd/chainhash/v2"
 	"github.com/btcsuite/btcd/psbt/v2"
+	"github.com/btcsuite/btcd/txscript/v2"
 	"github.com/btcsuite/btcd/wire/v2"
 
 	"github.com/vigil-ark/vigil/ark"
@@ -123,11 +124,11 @@ func anchorOf(tx *wire.MsgTx) (wire.OutPoint, error) {
 }
 
 func (p *purse) signChild(packet *psbt.Packet) (*wire.MsgTx, error) {
-	j, err := newJob(packet, 0, 0)
+	jobs, err := jobsOf(packet, txscript.SigHashDefault, 0)
 	if err != nil {
 		return nil, err
 	}
-	if err := (keySigner{p.key}).sign(context.Background(), &document{jobs: []job{j}}); err != nil { // nothing is waited for
+	if err := (keySigner{p.key}).sign(context.Background(), &document{jobs: jobs}); err != nil { // nothing is waited for
 		return nil, err
 	}
 	// The anchor takes no witness.

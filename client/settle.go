@@ -418,11 +418,11 @@ func (s *settlement) give(st batch.StepForfeits, r batch.TaskResult) (docs []*do
 		if err != nil {
 			return nil, nil, nil, err
 		}
-		j, err := newJob(f, 0, txscript.SigHashDefault)
+		own, err := jobsOf(f, txscript.SigHashDefault, 0)
 		if err != nil {
 			return nil, nil, nil, err
 		}
-		forfeits, jobs = append(forfeits, f), append(jobs, j)
+		forfeits, jobs = append(forfeits, f), append(jobs, own...)
 	}
 	if len(forfeits) > 0 {
 		doc, err := forfeitDocument(forfeits, evidence, jobs)
@@ -455,13 +455,12 @@ func (s *settlement) boarding(b64 string) (p *psbt.Packet, inputs []int, jobs []
 		if err := script.SetLeaf(&p.Inputs[i], s.coins[at].tree, s.coins[at].leaf); err != nil {
 			return nil, nil, nil, err
 		}
-		j, err := newJob(p, i, txscript.SigHashDefault)
-		if err != nil {
-			return nil, nil, nil, err
-		}
-		inputs, jobs = append(inputs, i), append(jobs, j)
+		inputs = append(inputs, i)
 	}
-	return p, inputs, jobs, nil
+	if len(inputs) > 0 {
+		jobs, err = jobsOf(p, txscript.SigHashDefault, inputs...)
+	}
+	return p, inputs, jobs, err
 }
 
 // newForfeit gives c to the operator against the connector (protocol section

@@ -41,7 +41,7 @@ func (r *request) Outpoints() []wire.OutPoint {
 }
 
 // parse decodes what both kinds have.
-func parse(text, proof64 string, forfeits []string, limits StockLimits) (*request, error) {
+func parse(reader *script.Reader, text, proof64 string, forfeits []string, limits StockLimits) (*request, error) {
 	limits.Inputs, limits.Outputs = min(limits.Inputs, MaxInputs), min(limits.Outputs, MaxOutputs)
 	if len(text) > maxMessage {
 		return nil, vigil.Errorf(vigil.CodeInvalidMessage, "the message has %d bytes, at most %d are taken", len(text), maxMessage)
@@ -53,7 +53,7 @@ func parse(text, proof64 string, forfeits []string, limits StockLimits) (*reques
 	if len(forfeits) > limits.Inputs {
 		return nil, vigil.Errorf(vigil.CodeTooManyInputs, "%d forfeits, at most %d inputs are taken", len(forfeits), limits.Inputs)
 	}
-	proof, err := script.ParsePSBT(proof64, script.StrangerLimits())
+	proof, err := reader.ParsePSBT(proof64, script.StrangerLimits())
 	if err != nil {
 		return nil, vigil.Errorf(vigil.CodeInvalidProof, "the intent's proof: %w", err)
 	}
@@ -69,7 +69,7 @@ func parse(text, proof64 string, forfeits []string, limits StockLimits) (*reques
 	one := script.StrangerLimits()
 	one.Inputs, one.Outputs = 1, 2
 	for i, b64 := range forfeits {
-		forfeit, err := script.ParsePSBT(b64, one)
+		forfeit, err := reader.ParsePSBT(b64, one)
 		if err != nil {
 			return nil, vigil.Errorf(vigil.CodeForfeitInvalid, "forfeit %d: %w", i, err)
 		}

@@ -30,7 +30,7 @@ type StockRequest struct{ request }
 // know whether it was here before and which VTXOs to ask the operator for. The
 // error is a *vigil.Error.
 func ParseStock(body StockBody, limits StockLimits) (*StockRequest, error) {
-	r, err := parse(body.Message, body.Proof, body.Forfeits, limits)
+	r, err := parse(script.NewReader(), body.Message, body.Proof, body.Forfeits, limits)
 	if err != nil {
 		return nil, err
 	}

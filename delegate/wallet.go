@@ -40,7 +40,8 @@ type WalletRequest struct {
 // ParseWallet decodes a body within limits, without any curve work. The error is
 // a *vigil.Error.
 func ParseWallet(body WalletBody, limits StockLimits) (*WalletRequest, error) {
-	r, err := parse(body.Message, body.Proof, body.Forfeits, limits)
+	reader := script.NewReader()
+	r, err := parse(reader, body.Message, body.Proof, body.Forfeits, limits)
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +58,7 @@ func ParseWallet(body WalletBody, limits StockLimits) (*WalletRequest, error) {
 	}
 	one := script.StrangerLimits()
 	one.Inputs, one.Outputs = 2, 1
-	deletion, err := script.ParsePSBT(body.DeleteProof, one)
+	deletion, err := reader.ParsePSBT(body.DeleteProof, one)
 	if err != nil {
 		return nil, vigil.Errorf(vigil.CodeInvalidProof, "the delete proof: %w", err)
 	}

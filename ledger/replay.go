@@ -214,16 +214,20 @@ func begin(w writer, q *Request, key []byte, at, window int64) error {
 	if last := int64(min(floor, math.MaxInt64)); until <= last && last-at <= maxStale {
 		return fmt.Errorf("%w: made at %d", ErrStale, q.Stamp)
 	}
-	n, _, err := remembered(w, key)
-	if err != nil {
-		return err
-	}
 	name, limit := counted(key)
 	all, err := readNumber(w, name)
 	if err != nil {
 		return err
 	}
-	if n >= MaxRequests || all >= limit {
+	full := all >= limit
+	if !full && all >= MaxRequests { // no owner has more than all have
+		n, _, err := remembered(w, key)
+		if err != nil {
+			return err
+		}
+		full = n >= MaxRequests
+	}
+	if full {
 		return fmt.Errorf("%w: requests to be remembered", ErrTooMany)
 	}
 	row := &begun{Hash: q.Hash, Until: until, Forget: max(until, at) + linger}
@@ -277,11 +281,14 @@ func (l *Ledger) Finish(ctx context.Context, q Request, reply []byte) error {
 		if err != nil {
 			return err
 		}
-		_, own, err := remembered(w, key)
-		if err != nil {
-			return err
+		size := uint64(len(reply))
+		own := all // at the most
+		if own+size > MaxAnswers {
+			if _, own, err = remembered(w, key); err != nil {
+				return err
+			}
 		}
-		if size := uint64(len(reply)); all+size > maxAllAnswers || own+size > MaxAnswers {
+		if all+size > maxAllAnswers || own+size > MaxAnswers {
 			return nil
 		}
 		row.Kept, row.Size = true, uint32(len(reply))
@@ -291,7 +298,7 @@ func (l *Ledger) Finish(ctx context.Context, q Request, reply []byte) error {
 		if err := putRow(w, treeAnswers, key, &answer{reply}); err != nil {
 			return err
 		}
-		return putNumber(w, countAnswers, all+uint64(len(reply)))
+		return putNumber(w, countAnswers, all+size)
 	})
 }
 

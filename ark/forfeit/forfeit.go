@@ -64,27 +64,39 @@ type Partial struct {
 	LeafHash [32]byte
 }
 
-// Build makes the unsigned partial forfeit on leaf i of the terms' tree, with
-// the sighash of type OwnerSighash that the owner signs.
-func Build(t Terms, i int) (*psbt.Packet, [32]byte, error) {
+// Unsigned is the partial forfeit on leaf i of the terms' tree, with the sighash of
+// type OwnerSighash that the owner signs.
+func Unsigned(t Terms, i int) (*wire.MsgTx, [32]byte, error) {
 	tx := wire.NewMsgTx(version)
 	tx.AddTxIn(wire.NewTxIn(&t.Outpoint, nil, nil))
 	tx.AddTxOut(wire.NewTxOut(t.Amount+t.Dust, bytes.Clone(t.Script)))
 	tx.AddTxOut(ark.AnchorOut())
-	p, err := psbt.NewFromUnsignedTx(tx)
+	leaf, _ := t.Tree.LeafProof(i)
+	if leaf == nil {
+		return nil, [32]byte{}, fmt.Errorf("%w: no leaf %d", ErrLeaf, i)
+	}
+	h, err := script.TapscriptSighash(tx, []*wire.TxOut{wire.NewTxOut(t.Amount, t.Tree.PkScript())}, 0, leaf, OwnerSighash)
 	if err != nil {
 		return nil, [32]byte{}, fmt.Errorf("%w: %w", ErrForm, err)
+	}
+	return tx, h, nil
+}
+
+// Build is Unsigned as a PSBT.
+func Build(t Terms, i int) (*psbt.Packet, [32]byte, error) {
+	tx, h, err := Unsigned(t, i)
+	if err != nil {
+		return nil, h, err
+	}
+	p, err := psbt.NewFromUnsignedTx(tx)
+	if err != nil {
+		return nil, h, fmt.Errorf("%w: %w", ErrForm, err)
 	}
 	in := &p.Inputs[0]
 	in.WitnessUtxo = wire.NewTxOut(t.Amount, t.Tree.PkScript())
 	in.SighashType = OwnerSighash
 	if err := script.SetLeaf(in, t.Tree, i); err != nil {
-		return nil, [32]byte{}, fmt.Errorf("%w: %w", ErrLeaf, err)
-	}
-	leaf, _ := t.Tree.LeafProof(i)
-	h, err := script.TapscriptSighash(tx, []*wire.TxOut{in.WitnessUtxo}, 0, leaf, OwnerSighash)
-	if err != nil {
-		return nil, [32]byte{}, fmt.Errorf("%w: %w", ErrForm, err)
+		return nil, h, fmt.Errorf("%w: %w", ErrLeaf, err)
 	}
 	return p, h, nil
 }

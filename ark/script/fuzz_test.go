@@ -124,5 +124,6 @@ func FuzzPSBT(f *testing.F) {
 		if _, err := DecodePSBT(buf.Bytes(), StrangerLimits()); err != nil {
 			t.Fatalf("re-serialized: %v", err)
 		}
+		asBTCD(t, b)
 	})
 }

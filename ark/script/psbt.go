@@ -52,7 +52,15 @@ const (
 // what btcd overlooks: trailing bytes, wrong lengths inside witness UTXOs, key
 // types of several bytes. Non-witness UTXOs are dropped: taproot does not need
 // them.
-func ParsePSBT(b64 string, lim Limits) (*psbt.Packet, error) {
+func ParsePSBT(b64 string, lim Limits) (*psbt.Packet, error) { return parsePSBT(b64, lim, points{}) }
+
+// ParsePSBT is ParsePSBT, which does not look at a key again that was on the curve
+// before.
+func (r *Reader) ParsePSBT(b64 string, lim Limits) (*psbt.Packet, error) {
+	return parsePSBT(b64, lim, r.points)
+}
+
+func parsePSBT(b64 string, lim Limits, known points) (*psbt.Packet, error) {
 	if base64.StdEncoding.DecodedLen(len(b64)) > lim.Bytes+2 {
 		return nil, fmt.Errorf("%w: %d characters", ErrPSBT, len(b64))
 	}
@@ -60,7 +68,7 @@ func ParsePSBT(b64 string, lim Limits) (*psbt.Packet, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrPSBT, err)
 	}
-	return DecodePSBT(raw, lim)
+	return decodePSBT(raw, lim, known)
 }
 
 // DecodePSBT is ParsePSBT for the bytes themselves.
@@ -68,23 +76,36 @@ func DecodePSBT(raw []byte, lim Limits) (*psbt.Packet, error) {
 	if len(raw) > lim.Bytes {
 		return nil, fmt.Errorf("%w: %d bytes", ErrPSBT, len(raw))
 	}
-	w := walker{rest: raw, fields: lim.Fields}
-	kept, err := w.packet(lim)
+	return decodePSBT(bytes.Clone(raw), lim, points{})
+}
+
+// decodePSBT is DecodePSBT for bytes that the packet may keep.
+func decodePSBT(raw []byte, lim Limits, known points) (*psbt.Packet, error) {
+	if len(raw) > lim.Bytes {
+		return nil, fmt.Errorf("%w: %d bytes", ErrPSBT, len(raw))
+	}
+	w := walker{rest: raw, fields: lim.Fields, known: known}
+	if err := w.packet(lim); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrPSBT, err)
+	}
+	p, err := psbt.NewFromRawBytes(bytes.NewReader(w.kept), false)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrPSBT, err)
 	}
-	p, err := psbt.NewFromRawBytes(bytes.NewReader(kept), false)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrPSBT, err)
+	for i := range w.inputs {
+		w.inputs[i].into(&p.Inputs[i])
 	}
 	return p, nil
 }
 
-// walker walks over a serialized PSBT and copies what is kept.
+// walker walks over a serialized PSBT, reads most of its inputs' fields and copies
+// what it leaves to btcd.
 type walker struct {
 	rest   []byte
 	kept   []byte
 	fields int // still allowed
+	inputs []input
+	known  points
 }
 
 var (
@@ -93,13 +114,13 @@ var (
 	errLayout = errors.New("bad layout")
 )
 
-func (w *walker) packet(lim Limits) ([]byte, error) {
+func (w *walker) packet(lim Limits) error {
 	rest, ok := bytes.CutPrefix(w.rest, []byte(psbtMagic))
 	if !ok {
-		return nil, errors.New("no PSBT")
+		return errors.New("no PSBT")
 	}
 	w.rest = rest
-	w.kept = append(make([]byte, 0, len(w.rest)+len(psbtMagic)), psbtMagic...)
+	w.kept = append(make([]byte, 0, 512), psbtMagic...)
 
 	var ins, outs uint64
 	first := true
@@ -115,26 +136,33 @@ func (w *walker) packet(lim Limits) ([]byte, error) {
 	})
 	switch {
 	case err != nil:
-		return nil, err
+		return err
 	case first:
-		return nil, errLayout
+		return errLayout
 	case ins > uint64(lim.Inputs), outs > uint64(lim.Outputs):
-		return nil, fmt.Errorf("%w: %d inputs, %d outputs", errLimit, ins, outs)
+		return fmt.Errorf("%w: %d inputs, %d outputs", errLimit, ins, outs)
 	}
-	for range ins {
-		if err := w.section(keepInputField); err != nil {
-			return nil, err
+	w.inputs = make([]input, ins)
+	for i := range w.inputs {
+		if err := w.section(func(key, value []byte) (bool, error) {
+			if len(key) == 1 && key[0] == psbtInputFullTx {
+				return false, nil
+			}
+			taken, err := w.inputs[i].take(key, value, w.known)
+			return !taken, err
+		}); err != nil {
+			return err
 		}
 	}
 	for range outs {
 		if err := w.section(func([]byte, []byte) (bool, error) { return true, nil }); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if len(w.rest) != 0 {
-		return nil, fmt.Errorf("%d trailing bytes", len(w.rest))
+		return fmt.Errorf("%d trailing bytes", len(w.rest))
 	}
-	return w.kept, nil
+	return nil
 }
 
 // section walks one map and its separator.
@@ -175,27 +203,9 @@ func (w *walker) bytes() ([]byte, error) {
 	if !ok || n > uint64(len(w.rest)-size) {
 		return nil, errShort
 	}
-	b := w.rest[size : size+int(n)]
+	b := w.rest[size : size+int(n) : size+int(n)]
 	w.rest = w.rest[size+int(n):]
 	return b, nil
-}
-
-// keepInputField drops non-witness UTXOs and checks the length that btcd
-// ignores in a witness UTXO.
-func keepInputField(key, value []byte) (bool, error) {
-	if len(key) == 1 && key[0] == psbtInputFullTx {
-		return false, nil
-	}
-	if len(key) == 1 && key[0] == psbtInputWitnessTx {
-		if len(value) < minOutput {
-			return false, errShort
-		}
-		n, size, ok := compactSize(value[8:])
-		if !ok || n != uint64(len(value)-8-size) || size != 1 {
-			return false, errLayout
-		}
-	}
-	return true, nil
 }
 
 // unsignedCounts walks an unsigned transaction in the old serialization.

@@ -26,6 +26,10 @@ func NewSighasher(tx *wire.MsgTx, prevouts []*wire.TxOut) (*Sighasher, error) {
 	if len(tx.TxIn) == 0 || len(tx.TxIn) != len(prevouts) {
 		return nil, fmt.Errorf("%w: %d inputs, %d outputs spent", ErrSighash, len(tx.TxIn), len(prevouts))
 	}
+	if len(prevouts) == 1 && prevouts[0] != nil {
+		fetcher := txscript.NewCannedPrevOutputFetcher(prevouts[0].PkScript, prevouts[0].Value)
+		return &Sighasher{tx: tx, fetcher: fetcher, shared: txscript.NewTxSigHashes(tx, fetcher)}, nil
+	}
 	spent := make(map[wire.OutPoint]*wire.TxOut, len(prevouts))
 	for i, in := range tx.TxIn {
 		if prevouts[i] == nil {

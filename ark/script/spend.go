@@ -58,6 +58,7 @@ type Reader struct {
 	trees    map[string]Tree
 	keys     map[bip340.XOnly]*bip340.Verifier
 	valid    map[seen]bool
+	points   points
 }
 
 // seen is a signature that was verified: a signature is good or not whoever
@@ -72,7 +73,7 @@ type seen struct {
 func NewReader() *Reader {
 	return &Reader{
 		closures: map[string]Closure{}, proofs: map[string]error{},
-		trees: map[string]Tree{}, keys: map[bip340.XOnly]*bip340.Verifier{}, valid: map[seen]bool{},
+		trees: map[string]Tree{}, keys: map[bip340.XOnly]*bip340.Verifier{}, valid: map[seen]bool{}, points: points{},
 	}
 }
 

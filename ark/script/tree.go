@@ -216,9 +216,27 @@ func VerifyLeaf(pkScript, script, controlBlock []byte) error {
 
 // compactSize reads a minimal compact size and its own length.
 func compactSize(b []byte) (n uint64, size int, ok bool) {
-	r := bytes.NewReader(b)
-	n, err := wire.ReadVarInt(r, 0)
-	return n, len(b) - r.Len(), err == nil
+	if len(b) == 0 {
+		return 0, 0, false
+	}
+	var least uint64
+	switch b[0] {
+	case 0xfd:
+		size, least = 3, 0xfd
+	case 0xfe:
+		size, least = 5, 1<<16
+	case 0xff:
+		size, least = 9, 1<<32
+	default:
+		return uint64(b[0]), 1, true
+	}
+	if len(b) < size {
+		return 0, 0, false
+	}
+	for i, v := range b[1:size] {
+		n |= uint64(v) << (8 * i)
+	}
+	return n, size, n >= least
 }
 
 // appendCompactSize appends n as a compact size.

@@ -64,7 +64,7 @@ func (p *parser) checkpoints(doc *vigilpb.CheckpointDocument) (*Spend, error) {
 // readPayment reads both halves. Key and sighashes are those of the ark
 // transaction.
 func (p *parser) readPayment(tx string, checkpoints []string) (payment, *Spend, error) {
-	packet, err := script.ParsePSBT(tx, script.StrangerLimits())
+	packet, err := p.reader.ParsePSBT(tx, script.StrangerLimits())
 	if err != nil {
 		return payment{}, nil, invalid("the ark transaction: %w", err)
 	}
@@ -130,7 +130,7 @@ func checkVirtual(tx *wire.MsgTx, what string) error {
 // one coin of the wallet, on the leaf of group and operator, into the checkpoint
 // script of that leaf, whole.
 func (p *parser) checkpoint(pay *payment, i int, b64 string) (Input, error) {
-	c, err := script.ParsePSBT(b64, script.StrangerLimits())
+	c, err := p.reader.ParsePSBT(b64, script.StrangerLimits())
 	if err != nil {
 		return Input{}, invalid("checkpoint %d: %w", i, err)
 	}

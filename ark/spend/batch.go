@@ -57,7 +57,7 @@ func (p *parser) readBatch(doc *vigilpb.BatchProof) (*batchView, *Spend, error) 
 	}
 	s.Key, s.Sighashes = s.Sighashes[0].Message, nil
 	b := &batchView{dust: p.Params.Dust}
-	if b.commitment, err = script.ParsePSBT(doc.GetCommitment(), script.OperatorLimits()); err != nil {
+	if b.commitment, err = p.reader.ParsePSBT(doc.GetCommitment(), script.OperatorLimits()); err != nil {
 		return nil, nil, invalid("the commitment transaction: %w", err)
 	}
 	if len(b.commitment.UnsignedTx.TxIn) == 0 || len(b.commitment.UnsignedTx.TxOut) == 0 {

@@ -17,7 +17,7 @@ import (
 // each on the group's own leaf after its delay: unrolled VTXOs and boarding
 // outputs. All that it pays counts as leaving, the miners' fee too.
 func (p *parser) exit(doc *vigilpb.ExitDocument) (*Spend, error) {
-	packet, err := script.ParsePSBT(doc.GetPsbt(), script.StrangerLimits())
+	packet, err := p.reader.ParsePSBT(doc.GetPsbt(), script.StrangerLimits())
 	if err != nil {
 		return nil, invalid("the transaction: %w", err)
 	}

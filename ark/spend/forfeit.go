@@ -19,7 +19,7 @@ import (
 // delegateForfeit reads a forfeit signed ahead, with ALL|ANYONECANPAY: on the
 // delegate leaf, or, as a bearer instrument, on the leaf of group and operator.
 func (p *parser) delegateForfeit(doc *vigilpb.DelegateForfeitDocument) (*Spend, error) {
-	packet, err := script.ParsePSBT(doc.GetPsbt(), script.StrangerLimits())
+	packet, err := p.reader.ParsePSBT(doc.GetPsbt(), script.StrangerLimits())
 	if err != nil {
 		return nil, coded(err, vigil.CodeForfeitInvalid)
 	}
@@ -46,13 +46,13 @@ func (p *parser) delegateForfeit(doc *vigilpb.DelegateForfeitDocument) (*Spend, 
 	default:
 		return nil, vigil.Errorf(vigil.CodeInputNotOurs, "a forfeit of %s on leaf %d", in.Outpoint, leaf)
 	}
-	want, msg, err := forfeit.Build(forfeit.Terms{
+	want, msg, err := forfeit.Unsigned(forfeit.Terms{
 		Outpoint: in.Outpoint, Amount: in.Amount, Tree: own.tree, Dust: p.Params.Dust, Script: p.Params.ForfeitScript,
 	}, leaf)
 	if err != nil {
 		return nil, coded(err, vigil.CodeForfeitInvalid)
 	}
-	if want.UnsignedTx.TxHash() != s.Txid {
+	if want.TxHash() != s.Txid {
 		return nil, vigil.Errorf(vigil.CodeForfeitInvalid, "it is not the forfeit of %s that the operator asks for: version 3, locktime 0, its %d and the dust of %d to the forfeit script, and the anchor", in.Outpoint, in.Amount, p.Params.Dust)
 	}
 	s.Sighashes = []Sighash{{Leaf: leaf, LeafHash: script.LeafHash(spent.Leaf), Type: byte(forfeit.OwnerSighash), Message: msg}}
@@ -77,7 +77,7 @@ func (p *parser) forfeits(doc *vigilpb.ForfeitDocument) (*Spend, error) {
 	s.Kind = Forfeits
 	given, used := map[wire.OutPoint]bool{}, map[wire.OutPoint]bool{}
 	for i, b64 := range doc.GetForfeits() {
-		packet, err := script.ParsePSBT(b64, script.StrangerLimits())
+		packet, err := p.reader.ParsePSBT(b64, script.StrangerLimits())
 		if err != nil {
 			return nil, vigil.Errorf(vigil.CodeForfeitInvalid, "forfeit %d: %w", i, err)
 		}

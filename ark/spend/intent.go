@@ -53,7 +53,7 @@ func (p *parser) readIntent(doc *vigilpb.IntentDocument, skip []bip340.XOnly) (*
 	if err != nil {
 		return nil, nil, coded(err, vigil.CodeInvalidMessage)
 	}
-	packet, err := script.ParsePSBT(doc.GetProof(), script.StrangerLimits())
+	packet, err := p.reader.ParsePSBT(doc.GetProof(), script.StrangerLimits())
 	if err != nil {
 		return nil, nil, coded(err, vigil.CodeInvalidProof)
 	}
