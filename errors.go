@@ -126,6 +126,7 @@ const (
 	CodeCoinsRemain        Code = "COINS_REMAIN"
 	CodeCoolDown           Code = "COOL_DOWN"
 	CodeEpochLost          Code = "EPOCH_LOST"
+	CodeGeneration         Code = "GENERATION_REFUSED"
 	CodeEpochUnknown       Code = "EPOCH_UNKNOWN"
 	CodeHostKeyNeeded      Code = "HOST_KEY_NEEDED"
 	CodeIdentityFrozen     Code = "IDENTITY_FROZEN"
@@ -190,6 +191,7 @@ var Table = []Entry{
 	{CodeForfeitInvalid, KindInvalid, false, "A forfeit is not what the operator's parameters of today ask for. The sentence says which part; refresh the operator's info and sign anew."},
 	{CodeForfeitMissing, KindInvalid, false, "An input that is not recoverable has no forfeit."},
 	{CodeForfeitUnexpected, KindInvalid, false, "A forfeit is for a VTXO that the proof does not spend."},
+	{CodeGeneration, KindState, false, "The scripts that the device asks for are not those that follow from what the operator announces now, or the wallet has as many earlier ones as are kept. Read the operator's parameters again, and accept them again."},
 	{CodeHostKeyNeeded, KindDenied, false, "This change needs the host key, which comes from the wallet's seed; an identity key may only tighten."},
 	{CodeIdentityFrozen, KindDenied, false, "This device was frozen when the wallet was recovered on another one. Use that device, or recover here with the seed."},
 	{CodeInputMismatch, KindInvalid, false, "The amount or script in the proof differs from what the operator knows of the VTXO."},

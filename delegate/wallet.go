@@ -71,17 +71,21 @@ type WalletTerms struct {
 	// Estimator is Params.Fees compiled; nil compiles them at every check.
 	Estimator  *fee.Estimator
 	Descriptor descriptor.Descriptor // of the wallet's current script
-	TreeKey    bip340.PubKey         // as it was issued with the id
-	VTXOs      []ark.VTXO            // the inputs as the operator's indexer reports them; unknown ones left out
-	FeeSlack   int64                 // satoshis that the operator may get beyond 1.25 times its fee, by policy
-	Now        int64                 // unix seconds
+	// Older are its descriptors of before: the inputs may lie at the script of one of
+	// them, all of one delegate at that of the same.
+	Older    []descriptor.Descriptor
+	TreeKey  bip340.PubKey // as it was issued with the id
+	VTXOs    []ark.VTXO    // the inputs as the operator's indexer reports them; unknown ones left out
+	FeeSlack int64         // satoshis that the operator may get beyond 1.25 times its fee, by policy
+	Now      int64         // unix seconds
 }
 
 // CheckWallet holds a request to every rule of intake (spec section 6) and returns
 // the record to store: armed, without version. Every error is a *vigil.Error with a
 // code of its own; nothing has any effect.
 func CheckWallet(r *WalletRequest, t WalletTerms) (*Record, error) {
-	c := &walletCheck{body: r, terms: t, tree: t.Descriptor.Tree(), intake: intake{
+	from := origin(r, t)
+	c := &walletCheck{body: r, terms: t, from: from, tree: from.Tree(), intake: intake{
 		request: &r.request, params: t.Params, estimator: t.Estimator, slack: t.FeeSlack, known: t.VTXOs, now: t.Now, reader: script.NewReader(),
 	}}
 	for _, rule := range []func() error{
@@ -100,19 +104,37 @@ type walletCheck struct {
 	intake
 	body     *WalletRequest
 	terms    WalletTerms
-	tree     script.Tree
+	from     descriptor.Descriptor // of the script at which the inputs lie
+	tree     script.Tree           // that script
 	pkScript []byte
+	home     []byte // the wallet's current script
 }
 
-// checkScript: the operator takes the wallet's script now.
+// origin is the descriptor of the script at which the first input lies: the one of
+// before that has it, or else the current one, to which the rules then hold it.
+func origin(r *WalletRequest, t WalletTerms) descriptor.Descriptor {
+	first := r.Outpoints()[0]
+	i := slices.IndexFunc(t.VTXOs, func(v ark.VTXO) bool { return v.Outpoint == first })
+	if len(t.Older) == 0 || i < 0 || bytes.Equal(t.VTXOs[i].Script, t.Descriptor.PkScript()) {
+		return t.Descriptor
+	}
+	for _, d := range slices.Backward(t.Older) {
+		if bytes.Equal(t.VTXOs[i].Script, d.PkScript()) {
+			return d
+		}
+	}
+	return t.Descriptor
+}
+
+// checkScript: the operator takes the script of the inputs now.
 func (c *walletCheck) checkScript() error {
 	if err := script.Validate(c.tree, script.RulesOf(c.params, c.now)); err != nil {
 		return vigil.Errorf(vigil.CodeScriptInvalid, "the wallet's script: %w", err)
 	}
-	c.pkScript = c.tree.PkScript()
+	c.pkScript, c.home = c.tree.PkScript(), c.terms.Descriptor.PkScript()
 	c.owners = []bip340.XOnly{c.terms.Descriptor.Group.XOnly()}
 	keys := append([]ark.DeprecatedSigner{{Key: c.params.SignerKey}}, c.params.DeprecatedSigners...)
-	i := slices.IndexFunc(keys, func(k ark.DeprecatedSigner) bool { return k.Key.XOnly() == c.terms.Descriptor.Signer })
+	i := slices.IndexFunc(keys, func(k ark.DeprecatedSigner) bool { return k.Key.XOnly() == c.from.Signer })
 	if i < 0 {
 		return vigil.Errorf(vigil.CodeScriptInvalid, "the wallet's script names another operator's key")
 	}
@@ -142,12 +164,13 @@ func (c *walletCheck) checkMessage() error {
 	return nil
 }
 
-// checkOwned: every input lies on the wallet's current script, of which only the
-// delegate leaf has our key: so its forfeit is on that one.
+// checkOwned: every input lies on one script of the wallet's, the current or an
+// earlier one, of which only the delegate leaf has our key: so its forfeit is on
+// that one.
 func (c *walletCheck) checkOwned() error {
 	for _, v := range c.vtxos {
 		if !bytes.Equal(v.Script, c.pkScript) {
-			return vigil.Errorf(vigil.CodeInputNotDelegable, "%s is not on the wallet's current script", v.Outpoint)
+			return vigil.Errorf(vigil.CodeInputNotDelegable, "%s is not on the wallet's current script, nor on the same earlier one as the first input", v.Outpoint)
 		}
 		c.trees = append(c.trees, c.tree)
 	}
@@ -196,7 +219,7 @@ func (c *walletCheck) checkSpend(i int, in intent.ProofInput) error {
 
 // checkOutputs: everything goes to the wallet's current script, assets too.
 func (c *walletCheck) checkOutputs() error {
-	ours := func(out *wire.TxOut) bool { return bytes.Equal(out.PkScript, c.pkScript) }
+	ours := func(out *wire.TxOut) bool { return bytes.Equal(out.PkScript, c.home) }
 	var extension []byte
 	for i, out := range c.proven.Outputs {
 		if asset.IsExtension(out.PkScript) {

@@ -1,6 +1,7 @@
 package fsck
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/vigil-ark/vigil"
+	"github.com/vigil-ark/vigil/ark/descriptor"
 	"github.com/vigil-ark/vigil/audit"
 	"github.com/vigil-ark/vigil/delegate"
 	"github.com/vigil-ark/vigil/kv"
@@ -28,6 +30,7 @@ func (c *check) wallets() error {
 			return err
 		}
 		c.epochs(w)
+		c.generations(w)
 		policy, err := c.snapshot.HasPolicy(w.ID)
 		if policy != w.HasPolicy && w.State != ledger.WalletDeleting { // of which the policy goes first
 			c.find(Fault, "policy", w.ID, fixRestore, "that its policy is there is %v, and the row says %v", policy, w.HasPolicy)
@@ -69,6 +72,27 @@ func (c *check) epochs(w *ledger.Wallet) {
 		c.find(Fault, "epoch", w.ID, fixBug, "epoch %d waits for its certificate is %v, and stored is %v", w.Active+1, w.Pending, has(w.Active+1))
 	case w.Retiring != (w.Active > 0 && has(w.Active-1)):
 		c.find(Fault, "epoch", w.ID, fixBug, "the epoch before %d is retiring is %v, and the rows say otherwise", w.Active, w.Retiring)
+	}
+}
+
+// generations checks that a wallet with older descriptors is found by the scripts
+// of all of them, and by no other. With one alone they were made in one write.
+func (c *check) generations(w *ledger.Wallet) {
+	if len(w.Older) == 0 || len(w.Descriptor) != descriptor.Size { // that of a test
+		return
+	}
+	g, err := descriptor.DecodeGenerations(w.Descriptor, w.Older)
+	if err != nil {
+		c.find(Fault, "generation", w.ID, fixRestore, "its descriptors: %v", err)
+		return
+	}
+	if d := g.Current(); vigil.WalletID(d.Group.XOnly()) != w.ID || d.Delegate != w.DelegateKey.XOnly() {
+		c.find(Fault, "generation", w.ID, fixRestore, "its descriptors are of another wallet")
+		return
+	}
+	want, have := slices.SortedFunc(slices.Values(g.Scripts()), bytes.Compare), slices.SortedFunc(slices.Values(w.Scripts), bytes.Compare)
+	if !slices.EqualFunc(want, have, bytes.Equal) {
+		c.find(Fault, "generation", w.ID, fixRestore, "it is found by %d scripts, its descriptors have %d, not all of them the same", len(have), len(want))
 	}
 }
 

@@ -97,6 +97,9 @@ func newSeeds(f *testing.F) kv.Store {
 		func(uint64, [32]byte) ([32]byte, []byte, error) { return [32]byte{1}, []byte("entry"), nil },
 	}})
 	must(err)
+	second := &Wallet{ID: vigil.WalletID{8}, State: WalletActive, Descriptor: []byte("e"), Older: [][]byte{[]byte("d")}, Scripts: [][]byte{[]byte("other")}}
+	_, err = l.CreateWallet(ctx, second, Extras{})
+	must(err)
 	must(l.Plan(ctx, Plan{Wallet: w.ID, Delegate: vigil.DelegateID{1}, Secrets: []string{"tree-secret"}, ExpiresAt: start + 10}))
 	must(l.SetToken(ctx, w.ID, Token{Kind: "k", Text: "t"}))
 	v := ark.VTXO{Outpoint: op(1), Amount: 5, Script: []byte("script"), Assets: []ark.AssetAmount{{AssetID: "a", Amount: 1}}, Spent: true, ArkTxid: "t"}

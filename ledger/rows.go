@@ -60,9 +60,12 @@ type Garbage struct {
 
 const (
 	rowFormat = 1
-	maxRow    = 64 << 10
-	maxName   = 256
-	maxText   = 512
+	// grownFormat is that of a wallet's row with older descriptors; one without them
+	// is as it always was.
+	grownFormat = 2
+	maxRow      = 64 << 10
+	maxName     = 256
+	maxText     = 512
 )
 
 func (v *VTXO) fields(c *canon.Coder) {
@@ -104,9 +107,19 @@ func (u *Unreadable) fields(c *canon.Coder) {
 // row is a value of a tree that is not a record of its own package.
 type row interface{ fields(*canon.Coder) }
 
-func encodeRow(r row) ([]byte, error) { return canon.Encode(rowFormat, maxRow, r.fields) }
+func encodeRow(r row) ([]byte, error) {
+	if w, ok := r.(*Wallet); ok && len(w.Older) > 0 {
+		return canon.Encode(grownFormat, maxRow, w.grown)
+	}
+	return canon.Encode(rowFormat, maxRow, r.fields)
+}
 
-func decodeRow(b []byte, r row) error { return canon.Decode(b, rowFormat, maxRow, r.fields) }
+func decodeRow(b []byte, r row) error {
+	if w, ok := r.(*Wallet); ok && len(b) > 0 && b[0] >= grownFormat {
+		return canon.Decode(b, grownFormat, maxRow, w.grown)
+	}
+	return canon.Decode(b, rowFormat, maxRow, r.fields)
+}
 
 func encodeCount(n uint64) []byte {
 	b, err := canon.Encode(rowFormat, maxRow, func(c *canon.Coder) { c.Uint(&n, math.MaxUint64, "count") })

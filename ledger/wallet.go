@@ -38,8 +38,9 @@ type Wallet struct {
 	Pending      bool // epoch Active+1 is stored and waits for its certificate
 	Retiring     bool // epoch Active-1 is kept until all have acknowledged Active
 
-	Descriptor  []byte
-	Scripts     [][]byte // the pkScripts that pay it: VTXOs first, then boarding
+	Descriptor  []byte   // the current one
+	Older       [][]byte // descriptors of before, the oldest first: coins may lie at their scripts
+	Scripts     [][]byte // the pkScripts that pay it, by any of its descriptors
 	DelegateKey bip340.PubKey
 	Identities  []Identity
 	Secrets     []string // names of what the wallet needs in the secret store
@@ -81,6 +82,7 @@ const (
 	maxEpochs       = 2
 	maxParticipants = 128
 	maxScripts      = 8
+	maxOlder        = 31 // with the current one as many as descriptor.MaxGenerations
 	maxSecrets      = 4
 	maxDescriptor   = 4 << 10
 	maxEpochData    = 48 << 10
@@ -89,7 +91,19 @@ const (
 
 // fields is the layout of the row in the wallets tree; epochs have rows of their
 // own, so that what changes often is short.
-func (w *Wallet) fields(c *canon.Coder) {
+func (w *Wallet) fields(c *canon.Coder) { w.layout(c, maxScripts) }
+
+// grown is the layout of a wallet with older descriptors, which earlier versions do
+// not read: they know it to be newer than they are, and leave it alone.
+func (w *Wallet) grown(c *canon.Coder) {
+	w.layout(c, maxScripts*(1+maxOlder))
+	canon.List(c, &w.Older, maxOlder, "older descriptors", func(c *canon.Coder, d *[]byte) { c.Bytes(d, maxDescriptor, "descriptor") })
+	if c.OK() && len(w.Older) == 0 {
+		c.Fail("no older descriptor")
+	}
+}
+
+func (w *Wallet) layout(c *canon.Coder, scripts int) {
 	canon.Num(c, &w.Version, math.MaxUint64, "version")
 	canon.Num(c, &w.State, WalletDeleting, "state")
 	if c.OK() && w.State < WalletPending {
@@ -102,7 +116,7 @@ func (w *Wallet) fields(c *canon.Coder) {
 	c.Bool(&w.Pending, "pending")
 	c.Bool(&w.Retiring, "retiring")
 	c.Bytes(&w.Descriptor, maxDescriptor, "descriptor")
-	canon.List(c, &w.Scripts, maxScripts, "scripts", func(c *canon.Coder, s *[]byte) { c.Bytes(s, 520, "script") })
+	canon.List(c, &w.Scripts, scripts, "scripts", func(c *canon.Coder, s *[]byte) { c.Bytes(s, 520, "script") })
 	c.Fixed(w.DelegateKey[:], "delegate key")
 	canon.List(c, &w.Identities, MaxIdentities, "identities", func(c *canon.Coder, i *Identity) {
 		c.Fixed(i.Key[:], "identity key")
@@ -135,6 +149,7 @@ func (w *Wallet) Clone() *Wallet {
 	for i := range c.Epochs {
 		c.Epochs[i].Acked = slices.Clone(c.Epochs[i].Acked)
 	}
+	c.Older = slices.Clone(w.Older)
 	c.Scripts = slices.Clone(w.Scripts)
 	c.Identities = slices.Clone(w.Identities)
 	c.Secrets = slices.Clone(w.Secrets)

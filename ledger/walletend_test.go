@@ -48,6 +48,8 @@ func (x *town) furnish(n int) *ledger.Wallet {
 	}
 	w, err = x.l.UpdateWallet(ctx, w, func(w *ledger.Wallet) {
 		w.Pending = true
+		w.Older, w.Descriptor = [][]byte{w.Descriptor}, []byte("the next descriptor")
+		w.Scripts = append(w.Scripts, fmt.Appendf(nil, "the next VTXO script of %d", n))
 		w.Epochs = append(w.Epochs, ledger.Epoch{Number: 1, Hosts: []bip340.PubKey{pubkey('n', n), pubkey('v', n)}, Info: []byte("new")})
 	}, ledger.Extras{Policy: &ledger.Policy{Current: []byte("policy")}})
 	x.must(err)
@@ -69,7 +71,7 @@ func (x *town) secrets(wallets ...int) []string {
 // marksOf is what is still known of a wallet when it is gone.
 func marksOf(n int) [][]byte {
 	w := wallet(n)
-	marks := [][]byte{w.Scripts[0], w.Scripts[1]}
+	marks := slices.Clone(w.Scripts)
 	for _, kind := range "hnvid" {
 		k := pubkey(byte(kind), n)
 		marks = append(marks, k[:])

@@ -1,7 +1,9 @@
 package ledger_test
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"reflect"
 	"slices"
 	"testing"
@@ -13,6 +15,51 @@ import (
 	"github.com/vigil-ark/vigil/kv/kvtest"
 	"github.com/vigil-ark/vigil/ledger"
 )
+
+// A wallet without older descriptors is stored as it always was; one with them is
+// newer than what earlier versions read, and they leave it alone.
+func TestOlderDescriptors(t *testing.T) {
+	x := newTown(t, nil)
+	row := func() []byte {
+		t.Helper()
+		var b []byte
+		x.must(x.store.View(t.Context(), func(r kv.Reader) (err error) {
+			id := walletID(1)
+			b, err = r.Get("wallets", id[:])
+			return err
+		}))
+		return b
+	}
+	w := x.create(1)
+	if b := row(); b[0] != 1 {
+		t.Fatalf("format %d", b[0])
+	}
+	older := [][]byte{[]byte("first"), []byte("second")}
+	w, err := x.l.UpdateWallet(t.Context(), w, func(w *ledger.Wallet) {
+		w.Older = older
+		for n := range 3 * 31 {
+			w.Scripts = append(w.Scripts, fmt.Append(nil, "one more script ", n))
+		}
+	}, ledger.Extras{})
+	x.must(err)
+	if b := row(); b[0] != 2 {
+		t.Fatalf("format %d", b[0])
+	}
+	got, err := x.l.Wallet(t.Context(), w.ID)
+	if err != nil || !slices.EqualFunc(got.Older, older, bytes.Equal) || len(got.Scripts) != 2+3*31 {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	if by, err := x.l.WalletByScript(t.Context(), []byte("one more script 92")); err != nil || by.ID != w.ID {
+		t.Fatalf("%v, %v", by, err)
+	}
+	x.clean(secretsOf(1)...)
+	if w, err = x.l.UpdateWallet(t.Context(), w, func(w *ledger.Wallet) { w.Older, w.Scripts = nil, w.Scripts[:2] }, ledger.Extras{}); err != nil || row()[0] != 1 {
+		t.Fatalf("%v, %v", w, err)
+	}
+	if _, err := x.l.UpdateWallet(t.Context(), w, func(w *ledger.Wallet) { w.Older = make([][]byte, 32) }, ledger.Extras{}); err == nil {
+		t.Fatal("32 older ones are stored")
+	}
+}
 
 func TestWalletIsFoundByAllItsNames(t *testing.T) {
 	for name, store := range stores(t) {

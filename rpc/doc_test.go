@@ -31,7 +31,7 @@ func TestAPIDoc(t *testing.T) {
 	var api struct {
 		Paths map[string]map[string]any
 	}
-	if err := json.Unmarshal(spec, &api); err != nil || len(api.Paths) != 37 {
+	if err := json.Unmarshal(spec, &api); err != nil || len(api.Paths) != 38 {
 		t.Fatalf("%d paths, %v", len(api.Paths), err)
 	}
 	for path, methods := range api.Paths {

@@ -133,6 +133,10 @@ func (w *wallets) AdoptEpoch(ctx context.Context, c auth.Call, q *vigilpb.AdoptE
 	return reply(ctx, w, "AdoptEpoch", c, q, &vigilpb.AdoptEpochAnswer{})
 }
 
+func (w *wallets) AcceptOperator(ctx context.Context, c auth.Call, q *vigilpb.AcceptOperatorRequest) (*vigilpb.AcceptOperatorAnswer, error) {
+	return reply(ctx, w, "AcceptOperator", c, q, &vigilpb.AcceptOperatorAnswer{})
+}
+
 func (w *wallets) Sign(ctx context.Context, c auth.Call, q *vigilpb.SignRequest) (*vigilpb.SignAnswer, error) {
 	return reply(ctx, w, "Sign", c, q, &vigilpb.SignAnswer{Parts: []*vigilpb.SignaturePart{{Nonce: make([]byte, 66), Sig: make([]byte, 32)}}})
 }

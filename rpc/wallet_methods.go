@@ -67,6 +67,7 @@ func methods(w Wallets) ([]*method, error) {
 		{name: vigilpb.WalletService_AcknowledgeRefresh_FullMethodName, call: ask(w.AcknowledgeRefresh)},
 		{name: vigilpb.WalletService_VoidRefresh_FullMethodName, call: ask(w.VoidRefresh)},
 		{name: vigilpb.WalletService_AdoptEpoch_FullMethodName, call: ask(w.AdoptEpoch)},
+		{name: vigilpb.WalletService_AcceptOperator_FullMethodName, call: ask(w.AcceptOperator)},
 
 		{name: vigilpb.WalletService_Sign_FullMethodName, call: ask(w.Sign)},
 

@@ -33,6 +33,7 @@ type Wallets interface {
 	AcknowledgeRefresh(ctx context.Context, c auth.Call, r *vigilpb.AcknowledgeRefreshRequest) (*vigilpb.AcknowledgeRefreshAnswer, error)
 	VoidRefresh(ctx context.Context, c auth.Call, r *vigilpb.VoidRefreshRequest) (*vigilpb.VoidRefreshAnswer, error)
 	AdoptEpoch(ctx context.Context, c auth.Call, r *vigilpb.AdoptEpochRequest) (*vigilpb.AdoptEpochAnswer, error)
+	AcceptOperator(ctx context.Context, c auth.Call, r *vigilpb.AcceptOperatorRequest) (*vigilpb.AcceptOperatorAnswer, error)
 
 	Sign(ctx context.Context, c auth.Call, r *vigilpb.SignRequest) (*vigilpb.SignAnswer, error)
 

@@ -1124,6 +1124,7 @@ type RecoverAnswer struct {
 	State         string                 `protobuf:"bytes,5,opt,name=state,proto3" json:"state,omitempty"` // pending, active, deleting
 	Identities    []*Identity            `protobuf:"bytes,6,rep,name=identities,proto3" json:"identities,omitempty"`
 	ConfirmAfter  int64                  `protobuf:"varint,7,opt,name=confirm_after,json=confirmAfter,proto3" json:"confirm_after,omitempty"` // when ConfirmRecovery is taken
+	Older         [][]byte               `protobuf:"bytes,8,rep,name=older,proto3" json:"older,omitempty"`                                    // descriptors of before, oldest first
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1205,6 +1206,13 @@ func (x *RecoverAnswer) GetConfirmAfter() int64 {
 		return x.ConfirmAfter
 	}
 	return 0
+}
+
+func (x *RecoverAnswer) GetOlder() [][]byte {
+	if x != nil {
+		return x.Older
+	}
+	return nil
 }
 
 type WalletEpoch struct {
@@ -2062,6 +2070,110 @@ func (x *AdoptEpochAnswer) GetAck() []byte {
 	return nil
 }
 
+type AcceptOperatorRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Descriptor_   []byte                 `protobuf:"bytes,1,opt,name=descriptor,proto3" json:"descriptor,omitempty"` // as the device made it of what the operator announces
+	Older         [][]byte               `protobuf:"bytes,2,rep,name=older,proto3" json:"older,omitempty"`           // those that the device had before, oldest first
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AcceptOperatorRequest) Reset() {
+	*x = AcceptOperatorRequest{}
+	mi := &file_vigil_v1_wallet_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AcceptOperatorRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AcceptOperatorRequest) ProtoMessage() {}
+
+func (x *AcceptOperatorRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_vigil_v1_wallet_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AcceptOperatorRequest.ProtoReflect.Descriptor instead.
+func (*AcceptOperatorRequest) Descriptor() ([]byte, []int) {
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *AcceptOperatorRequest) GetDescriptor_() []byte {
+	if x != nil {
+		return x.Descriptor_
+	}
+	return nil
+}
+
+func (x *AcceptOperatorRequest) GetOlder() [][]byte {
+	if x != nil {
+		return x.Older
+	}
+	return nil
+}
+
+type AcceptOperatorAnswer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Descriptor_   []byte                 `protobuf:"bytes,1,opt,name=descriptor,proto3" json:"descriptor,omitempty"` // current
+	Older         [][]byte               `protobuf:"bytes,2,rep,name=older,proto3" json:"older,omitempty"`           // oldest first
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AcceptOperatorAnswer) Reset() {
+	*x = AcceptOperatorAnswer{}
+	mi := &file_vigil_v1_wallet_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AcceptOperatorAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AcceptOperatorAnswer) ProtoMessage() {}
+
+func (x *AcceptOperatorAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_vigil_v1_wallet_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AcceptOperatorAnswer.ProtoReflect.Descriptor instead.
+func (*AcceptOperatorAnswer) Descriptor() ([]byte, []int) {
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *AcceptOperatorAnswer) GetDescriptor_() []byte {
+	if x != nil {
+		return x.Descriptor_
+	}
+	return nil
+}
+
+func (x *AcceptOperatorAnswer) GetOlder() [][]byte {
+	if x != nil {
+		return x.Older
+	}
+	return nil
+}
+
 type SignRequest struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Signers   []uint32               `protobuf:"varint,1,rep,packed,name=signers,proto3" json:"signers,omitempty"` // ascending, Vigil (1) among them
@@ -2076,7 +2188,7 @@ type SignRequest struct {
 
 func (x *SignRequest) Reset() {
 	*x = SignRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[31]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2088,7 +2200,7 @@ func (x *SignRequest) String() string {
 func (*SignRequest) ProtoMessage() {}
 
 func (x *SignRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[31]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2101,7 +2213,7 @@ func (x *SignRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignRequest.ProtoReflect.Descriptor instead.
 func (*SignRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{31}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *SignRequest) GetSigners() []uint32 {
@@ -2141,7 +2253,7 @@ type SignAnswer struct {
 
 func (x *SignAnswer) Reset() {
 	*x = SignAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[32]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2153,7 +2265,7 @@ func (x *SignAnswer) String() string {
 func (*SignAnswer) ProtoMessage() {}
 
 func (x *SignAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[32]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2166,7 +2278,7 @@ func (x *SignAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignAnswer.ProtoReflect.Descriptor instead.
 func (*SignAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{32}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *SignAnswer) GetParts() []*SignaturePart {
@@ -2186,7 +2298,7 @@ type SignaturePart struct {
 
 func (x *SignaturePart) Reset() {
 	*x = SignaturePart{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[33]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2198,7 +2310,7 @@ func (x *SignaturePart) String() string {
 func (*SignaturePart) ProtoMessage() {}
 
 func (x *SignaturePart) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[33]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2211,7 +2323,7 @@ func (x *SignaturePart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignaturePart.ProtoReflect.Descriptor instead.
 func (*SignaturePart) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{33}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *SignaturePart) GetNonce() []byte {
@@ -2248,7 +2360,7 @@ type Document struct {
 
 func (x *Document) Reset() {
 	*x = Document{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[34]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2260,7 +2372,7 @@ func (x *Document) String() string {
 func (*Document) ProtoMessage() {}
 
 func (x *Document) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[34]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2273,7 +2385,7 @@ func (x *Document) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Document.ProtoReflect.Descriptor instead.
 func (*Document) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{34}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Document) GetDocument() isDocument_Document {
@@ -2403,7 +2515,7 @@ type IntentDocument struct {
 
 func (x *IntentDocument) Reset() {
 	*x = IntentDocument{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[35]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2415,7 +2527,7 @@ func (x *IntentDocument) String() string {
 func (*IntentDocument) ProtoMessage() {}
 
 func (x *IntentDocument) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[35]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2428,7 +2540,7 @@ func (x *IntentDocument) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IntentDocument.ProtoReflect.Descriptor instead.
 func (*IntentDocument) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{35}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *IntentDocument) GetMessage() string {
@@ -2457,7 +2569,7 @@ type ArkTxDocument struct {
 
 func (x *ArkTxDocument) Reset() {
 	*x = ArkTxDocument{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[36]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2469,7 +2581,7 @@ func (x *ArkTxDocument) String() string {
 func (*ArkTxDocument) ProtoMessage() {}
 
 func (x *ArkTxDocument) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[36]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2482,7 +2594,7 @@ func (x *ArkTxDocument) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArkTxDocument.ProtoReflect.Descriptor instead.
 func (*ArkTxDocument) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{36}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ArkTxDocument) GetTx() string {
@@ -2511,7 +2623,7 @@ type CheckpointDocument struct {
 
 func (x *CheckpointDocument) Reset() {
 	*x = CheckpointDocument{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[37]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2523,7 +2635,7 @@ func (x *CheckpointDocument) String() string {
 func (*CheckpointDocument) ProtoMessage() {}
 
 func (x *CheckpointDocument) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[37]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2536,7 +2648,7 @@ func (x *CheckpointDocument) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckpointDocument.ProtoReflect.Descriptor instead.
 func (*CheckpointDocument) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{37}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *CheckpointDocument) GetCheckpoints() []string {
@@ -2564,7 +2676,7 @@ type DelegateForfeitDocument struct {
 
 func (x *DelegateForfeitDocument) Reset() {
 	*x = DelegateForfeitDocument{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[38]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2576,7 +2688,7 @@ func (x *DelegateForfeitDocument) String() string {
 func (*DelegateForfeitDocument) ProtoMessage() {}
 
 func (x *DelegateForfeitDocument) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[38]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2589,7 +2701,7 @@ func (x *DelegateForfeitDocument) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DelegateForfeitDocument.ProtoReflect.Descriptor instead.
 func (*DelegateForfeitDocument) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{38}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *DelegateForfeitDocument) GetPsbt() string {
@@ -2613,7 +2725,7 @@ type BatchProof struct {
 
 func (x *BatchProof) Reset() {
 	*x = BatchProof{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[39]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2625,7 +2737,7 @@ func (x *BatchProof) String() string {
 func (*BatchProof) ProtoMessage() {}
 
 func (x *BatchProof) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[39]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2638,7 +2750,7 @@ func (x *BatchProof) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchProof.ProtoReflect.Descriptor instead.
 func (*BatchProof) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{39}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *BatchProof) GetCommitment() string {
@@ -2686,7 +2798,7 @@ type TreeNode struct {
 
 func (x *TreeNode) Reset() {
 	*x = TreeNode{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[40]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2698,7 +2810,7 @@ func (x *TreeNode) String() string {
 func (*TreeNode) ProtoMessage() {}
 
 func (x *TreeNode) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[40]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2711,7 +2823,7 @@ func (x *TreeNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TreeNode.ProtoReflect.Descriptor instead.
 func (*TreeNode) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{40}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *TreeNode) GetTx() string {
@@ -2738,7 +2850,7 @@ type TreeChild struct {
 
 func (x *TreeChild) Reset() {
 	*x = TreeChild{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[41]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2750,7 +2862,7 @@ func (x *TreeChild) String() string {
 func (*TreeChild) ProtoMessage() {}
 
 func (x *TreeChild) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[41]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2763,7 +2875,7 @@ func (x *TreeChild) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TreeChild.ProtoReflect.Descriptor instead.
 func (*TreeChild) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{41}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *TreeChild) GetOutput() uint32 {
@@ -2792,7 +2904,7 @@ type ForfeitDocument struct {
 
 func (x *ForfeitDocument) Reset() {
 	*x = ForfeitDocument{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[42]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2804,7 +2916,7 @@ func (x *ForfeitDocument) String() string {
 func (*ForfeitDocument) ProtoMessage() {}
 
 func (x *ForfeitDocument) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[42]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2817,7 +2929,7 @@ func (x *ForfeitDocument) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForfeitDocument.ProtoReflect.Descriptor instead.
 func (*ForfeitDocument) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{42}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ForfeitDocument) GetForfeits() []string {
@@ -2845,7 +2957,7 @@ type BoardingDocument struct {
 
 func (x *BoardingDocument) Reset() {
 	*x = BoardingDocument{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[43]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2857,7 +2969,7 @@ func (x *BoardingDocument) String() string {
 func (*BoardingDocument) ProtoMessage() {}
 
 func (x *BoardingDocument) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[43]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2870,7 +2982,7 @@ func (x *BoardingDocument) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BoardingDocument.ProtoReflect.Descriptor instead.
 func (*BoardingDocument) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{43}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *BoardingDocument) GetBatch() *BatchProof {
@@ -2898,7 +3010,7 @@ type ExitDocument struct {
 
 func (x *ExitDocument) Reset() {
 	*x = ExitDocument{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[44]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2910,7 +3022,7 @@ func (x *ExitDocument) String() string {
 func (*ExitDocument) ProtoMessage() {}
 
 func (x *ExitDocument) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[44]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2923,7 +3035,7 @@ func (x *ExitDocument) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExitDocument.ProtoReflect.Descriptor instead.
 func (*ExitDocument) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{44}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ExitDocument) GetPsbt() string {
@@ -2942,7 +3054,7 @@ type PrepareDelegatesRequest struct {
 
 func (x *PrepareDelegatesRequest) Reset() {
 	*x = PrepareDelegatesRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[45]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2954,7 +3066,7 @@ func (x *PrepareDelegatesRequest) String() string {
 func (*PrepareDelegatesRequest) ProtoMessage() {}
 
 func (x *PrepareDelegatesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[45]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2967,7 +3079,7 @@ func (x *PrepareDelegatesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PrepareDelegatesRequest.ProtoReflect.Descriptor instead.
 func (*PrepareDelegatesRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{45}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *PrepareDelegatesRequest) GetCount() uint32 {
@@ -2986,7 +3098,7 @@ type PrepareDelegatesAnswer struct {
 
 func (x *PrepareDelegatesAnswer) Reset() {
 	*x = PrepareDelegatesAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[46]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2998,7 +3110,7 @@ func (x *PrepareDelegatesAnswer) String() string {
 func (*PrepareDelegatesAnswer) ProtoMessage() {}
 
 func (x *PrepareDelegatesAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[46]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3011,7 +3123,7 @@ func (x *PrepareDelegatesAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PrepareDelegatesAnswer.ProtoReflect.Descriptor instead.
 func (*PrepareDelegatesAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{46}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *PrepareDelegatesAnswer) GetPrepared() []*Prepared {
@@ -3034,7 +3146,7 @@ type Prepared struct {
 
 func (x *Prepared) Reset() {
 	*x = Prepared{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[47]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3046,7 +3158,7 @@ func (x *Prepared) String() string {
 func (*Prepared) ProtoMessage() {}
 
 func (x *Prepared) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[47]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3059,7 +3171,7 @@ func (x *Prepared) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Prepared.ProtoReflect.Descriptor instead.
 func (*Prepared) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{47}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Prepared) GetId() []byte {
@@ -3106,7 +3218,7 @@ type SubmitDelegateRequest struct {
 
 func (x *SubmitDelegateRequest) Reset() {
 	*x = SubmitDelegateRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[48]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3118,7 +3230,7 @@ func (x *SubmitDelegateRequest) String() string {
 func (*SubmitDelegateRequest) ProtoMessage() {}
 
 func (x *SubmitDelegateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[48]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3131,7 +3243,7 @@ func (x *SubmitDelegateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitDelegateRequest.ProtoReflect.Descriptor instead.
 func (*SubmitDelegateRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{48}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *SubmitDelegateRequest) GetId() []byte {
@@ -3201,7 +3313,7 @@ type SubmitDelegateAnswer struct {
 
 func (x *SubmitDelegateAnswer) Reset() {
 	*x = SubmitDelegateAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[49]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3213,7 +3325,7 @@ func (x *SubmitDelegateAnswer) String() string {
 func (*SubmitDelegateAnswer) ProtoMessage() {}
 
 func (x *SubmitDelegateAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[49]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3226,7 +3338,7 @@ func (x *SubmitDelegateAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitDelegateAnswer.ProtoReflect.Descriptor instead.
 func (*SubmitDelegateAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{49}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *SubmitDelegateAnswer) GetDelegate() *Delegate {
@@ -3258,7 +3370,7 @@ type WalletDelegatesRequest struct {
 
 func (x *WalletDelegatesRequest) Reset() {
 	*x = WalletDelegatesRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[50]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3270,7 +3382,7 @@ func (x *WalletDelegatesRequest) String() string {
 func (*WalletDelegatesRequest) ProtoMessage() {}
 
 func (x *WalletDelegatesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[50]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3283,7 +3395,7 @@ func (x *WalletDelegatesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WalletDelegatesRequest.ProtoReflect.Descriptor instead.
 func (*WalletDelegatesRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{50}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{52}
 }
 
 type WalletDelegatesAnswer struct {
@@ -3295,7 +3407,7 @@ type WalletDelegatesAnswer struct {
 
 func (x *WalletDelegatesAnswer) Reset() {
 	*x = WalletDelegatesAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[51]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3307,7 +3419,7 @@ func (x *WalletDelegatesAnswer) String() string {
 func (*WalletDelegatesAnswer) ProtoMessage() {}
 
 func (x *WalletDelegatesAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[51]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3320,7 +3432,7 @@ func (x *WalletDelegatesAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WalletDelegatesAnswer.ProtoReflect.Descriptor instead.
 func (*WalletDelegatesAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{51}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *WalletDelegatesAnswer) GetDelegates() []*Delegate {
@@ -3339,7 +3451,7 @@ type CancelWalletDelegateRequest struct {
 
 func (x *CancelWalletDelegateRequest) Reset() {
 	*x = CancelWalletDelegateRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[52]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3351,7 +3463,7 @@ func (x *CancelWalletDelegateRequest) String() string {
 func (*CancelWalletDelegateRequest) ProtoMessage() {}
 
 func (x *CancelWalletDelegateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[52]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3364,7 +3476,7 @@ func (x *CancelWalletDelegateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelWalletDelegateRequest.ProtoReflect.Descriptor instead.
 func (*CancelWalletDelegateRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{52}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *CancelWalletDelegateRequest) GetId() []byte {
@@ -3383,7 +3495,7 @@ type CancelWalletDelegateAnswer struct {
 
 func (x *CancelWalletDelegateAnswer) Reset() {
 	*x = CancelWalletDelegateAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[53]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3395,7 +3507,7 @@ func (x *CancelWalletDelegateAnswer) String() string {
 func (*CancelWalletDelegateAnswer) ProtoMessage() {}
 
 func (x *CancelWalletDelegateAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[53]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3408,7 +3520,7 @@ func (x *CancelWalletDelegateAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelWalletDelegateAnswer.ProtoReflect.Descriptor instead.
 func (*CancelWalletDelegateAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{53}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *CancelWalletDelegateAnswer) GetDelegate() *Delegate {
@@ -3427,7 +3539,7 @@ type ListVtxosRequest struct {
 
 func (x *ListVtxosRequest) Reset() {
 	*x = ListVtxosRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[54]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3439,7 +3551,7 @@ func (x *ListVtxosRequest) String() string {
 func (*ListVtxosRequest) ProtoMessage() {}
 
 func (x *ListVtxosRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[54]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3452,7 +3564,7 @@ func (x *ListVtxosRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListVtxosRequest.ProtoReflect.Descriptor instead.
 func (*ListVtxosRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{54}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *ListVtxosRequest) GetPrepare() uint32 {
@@ -3470,13 +3582,14 @@ type ListVtxosAnswer struct {
 	KnownAt           int64                  `protobuf:"varint,4,opt,name=known_at,json=knownAt,proto3" json:"known_at,omitempty"`                  // when the operator was last asked
 	LastSafeExit      int64                  `protobuf:"varint,5,opt,name=last_safe_exit,json=lastSafeExit,proto3" json:"last_safe_exit,omitempty"` // when to begin to leave without Vigil, at the latest; 0: no coins
 	Prepared          []*Prepared            `protobuf:"bytes,6,rep,name=prepared,proto3" json:"prepared,omitempty"`
+	Descriptor_       []byte                 `protobuf:"bytes,7,opt,name=descriptor,proto3" json:"descriptor,omitempty"` // the current one, as Vigil has it
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
 
 func (x *ListVtxosAnswer) Reset() {
 	*x = ListVtxosAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[55]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3488,7 +3601,7 @@ func (x *ListVtxosAnswer) String() string {
 func (*ListVtxosAnswer) ProtoMessage() {}
 
 func (x *ListVtxosAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[55]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3501,7 +3614,7 @@ func (x *ListVtxosAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListVtxosAnswer.ProtoReflect.Descriptor instead.
 func (*ListVtxosAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{55}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *ListVtxosAnswer) GetVtxos() []*Vtxo {
@@ -3546,6 +3659,13 @@ func (x *ListVtxosAnswer) GetPrepared() []*Prepared {
 	return nil
 }
 
+func (x *ListVtxosAnswer) GetDescriptor_() []byte {
+	if x != nil {
+		return x.Descriptor_
+	}
+	return nil
+}
+
 type Vtxo struct {
 	state                   protoimpl.MessageState `protogen:"open.v1"`
 	Outpoint                string                 `protobuf:"bytes,1,opt,name=outpoint,proto3" json:"outpoint,omitempty"`
@@ -3568,7 +3688,7 @@ type Vtxo struct {
 
 func (x *Vtxo) Reset() {
 	*x = Vtxo{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[56]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3580,7 +3700,7 @@ func (x *Vtxo) String() string {
 func (*Vtxo) ProtoMessage() {}
 
 func (x *Vtxo) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[56]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3593,7 +3713,7 @@ func (x *Vtxo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Vtxo.ProtoReflect.Descriptor instead.
 func (*Vtxo) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{56}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *Vtxo) GetOutpoint() string {
@@ -3704,7 +3824,7 @@ type AssetAmount struct {
 
 func (x *AssetAmount) Reset() {
 	*x = AssetAmount{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[57]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3716,7 +3836,7 @@ func (x *AssetAmount) String() string {
 func (*AssetAmount) ProtoMessage() {}
 
 func (x *AssetAmount) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[57]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3729,7 +3849,7 @@ func (x *AssetAmount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AssetAmount.ProtoReflect.Descriptor instead.
 func (*AssetAmount) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{57}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *AssetAmount) GetId() string {
@@ -3755,7 +3875,7 @@ type CoverageRequest struct {
 
 func (x *CoverageRequest) Reset() {
 	*x = CoverageRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[58]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3767,7 +3887,7 @@ func (x *CoverageRequest) String() string {
 func (*CoverageRequest) ProtoMessage() {}
 
 func (x *CoverageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[58]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3780,7 +3900,7 @@ func (x *CoverageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CoverageRequest.ProtoReflect.Descriptor instead.
 func (*CoverageRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{58}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *CoverageRequest) GetPrepare() uint32 {
@@ -3804,7 +3924,7 @@ type CoverageAnswer struct {
 
 func (x *CoverageAnswer) Reset() {
 	*x = CoverageAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[59]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3816,7 +3936,7 @@ func (x *CoverageAnswer) String() string {
 func (*CoverageAnswer) ProtoMessage() {}
 
 func (x *CoverageAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[59]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3829,7 +3949,7 @@ func (x *CoverageAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CoverageAnswer.ProtoReflect.Descriptor instead.
 func (*CoverageAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{59}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *CoverageAnswer) GetCoveredUntil() int64 {
@@ -3884,7 +4004,7 @@ type HistoryRequest struct {
 
 func (x *HistoryRequest) Reset() {
 	*x = HistoryRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[60]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3896,7 +4016,7 @@ func (x *HistoryRequest) String() string {
 func (*HistoryRequest) ProtoMessage() {}
 
 func (x *HistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[60]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3909,7 +4029,7 @@ func (x *HistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryRequest.ProtoReflect.Descriptor instead.
 func (*HistoryRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{60}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *HistoryRequest) GetFrom() []byte {
@@ -3936,7 +4056,7 @@ type HistoryAnswer struct {
 
 func (x *HistoryAnswer) Reset() {
 	*x = HistoryAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[61]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3948,7 +4068,7 @@ func (x *HistoryAnswer) String() string {
 func (*HistoryAnswer) ProtoMessage() {}
 
 func (x *HistoryAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[61]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3961,7 +4081,7 @@ func (x *HistoryAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryAnswer.ProtoReflect.Descriptor instead.
 func (*HistoryAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{61}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *HistoryAnswer) GetEntries() []*HistoryEntry {
@@ -3993,7 +4113,7 @@ type HistoryEntry struct {
 
 func (x *HistoryEntry) Reset() {
 	*x = HistoryEntry{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[62]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4005,7 +4125,7 @@ func (x *HistoryEntry) String() string {
 func (*HistoryEntry) ProtoMessage() {}
 
 func (x *HistoryEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[62]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4018,7 +4138,7 @@ func (x *HistoryEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryEntry.ProtoReflect.Descriptor instead.
 func (*HistoryEntry) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{62}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *HistoryEntry) GetFee() int64 {
@@ -4079,7 +4199,7 @@ type BranchesRequest struct {
 
 func (x *BranchesRequest) Reset() {
 	*x = BranchesRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[63]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4091,7 +4211,7 @@ func (x *BranchesRequest) String() string {
 func (*BranchesRequest) ProtoMessage() {}
 
 func (x *BranchesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[63]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4104,7 +4224,7 @@ func (x *BranchesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BranchesRequest.ProtoReflect.Descriptor instead.
 func (*BranchesRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{63}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *BranchesRequest) GetOutpoints() []string {
@@ -4124,7 +4244,7 @@ type BranchesAnswer struct {
 
 func (x *BranchesAnswer) Reset() {
 	*x = BranchesAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[64]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4136,7 +4256,7 @@ func (x *BranchesAnswer) String() string {
 func (*BranchesAnswer) ProtoMessage() {}
 
 func (x *BranchesAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[64]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4149,7 +4269,7 @@ func (x *BranchesAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BranchesAnswer.ProtoReflect.Descriptor instead.
 func (*BranchesAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{64}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *BranchesAnswer) GetBranches() []*Branch {
@@ -4179,7 +4299,7 @@ type Branch struct {
 
 func (x *Branch) Reset() {
 	*x = Branch{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[65]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4191,7 +4311,7 @@ func (x *Branch) String() string {
 func (*Branch) ProtoMessage() {}
 
 func (x *Branch) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[65]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4204,7 +4324,7 @@ func (x *Branch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Branch.ProtoReflect.Descriptor instead.
 func (*Branch) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{65}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *Branch) GetOutpoint() string {
@@ -4251,7 +4371,7 @@ type AcknowledgeBranchesRequest struct {
 
 func (x *AcknowledgeBranchesRequest) Reset() {
 	*x = AcknowledgeBranchesRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[66]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4263,7 +4383,7 @@ func (x *AcknowledgeBranchesRequest) String() string {
 func (*AcknowledgeBranchesRequest) ProtoMessage() {}
 
 func (x *AcknowledgeBranchesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[66]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4276,7 +4396,7 @@ func (x *AcknowledgeBranchesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcknowledgeBranchesRequest.ProtoReflect.Descriptor instead.
 func (*AcknowledgeBranchesRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{66}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *AcknowledgeBranchesRequest) GetOutpoints() []string {
@@ -4294,7 +4414,7 @@ type AcknowledgeBranchesAnswer struct {
 
 func (x *AcknowledgeBranchesAnswer) Reset() {
 	*x = AcknowledgeBranchesAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[67]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4306,7 +4426,7 @@ func (x *AcknowledgeBranchesAnswer) String() string {
 func (*AcknowledgeBranchesAnswer) ProtoMessage() {}
 
 func (x *AcknowledgeBranchesAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[67]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4319,7 +4439,7 @@ func (x *AcknowledgeBranchesAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcknowledgeBranchesAnswer.ProtoReflect.Descriptor instead.
 func (*AcknowledgeBranchesAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{67}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{69}
 }
 
 type WatchRequest struct {
@@ -4330,7 +4450,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[68]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4342,7 +4462,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[68]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4355,7 +4475,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{68}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{70}
 }
 
 type Event struct {
@@ -4373,7 +4493,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[69]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4385,7 +4505,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[69]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4398,7 +4518,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{69}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *Event) GetKind() string {
@@ -4464,7 +4584,7 @@ type Identity struct {
 
 func (x *Identity) Reset() {
 	*x = Identity{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[70]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4476,7 +4596,7 @@ func (x *Identity) String() string {
 func (*Identity) ProtoMessage() {}
 
 func (x *Identity) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[70]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4489,7 +4609,7 @@ func (x *Identity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Identity.ProtoReflect.Descriptor instead.
 func (*Identity) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{70}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *Identity) GetKey() []byte {
@@ -4542,7 +4662,7 @@ type DevicesRequest struct {
 
 func (x *DevicesRequest) Reset() {
 	*x = DevicesRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[71]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4554,7 +4674,7 @@ func (x *DevicesRequest) String() string {
 func (*DevicesRequest) ProtoMessage() {}
 
 func (x *DevicesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[71]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4567,7 +4687,7 @@ func (x *DevicesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DevicesRequest.ProtoReflect.Descriptor instead.
 func (*DevicesRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{71}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{73}
 }
 
 type DevicesAnswer struct {
@@ -4579,7 +4699,7 @@ type DevicesAnswer struct {
 
 func (x *DevicesAnswer) Reset() {
 	*x = DevicesAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[72]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4591,7 +4711,7 @@ func (x *DevicesAnswer) String() string {
 func (*DevicesAnswer) ProtoMessage() {}
 
 func (x *DevicesAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[72]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4604,7 +4724,7 @@ func (x *DevicesAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DevicesAnswer.ProtoReflect.Descriptor instead.
 func (*DevicesAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{72}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *DevicesAnswer) GetIdentities() []*Identity {
@@ -4624,7 +4744,7 @@ type AddDeviceRequest struct {
 
 func (x *AddDeviceRequest) Reset() {
 	*x = AddDeviceRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[73]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4636,7 +4756,7 @@ func (x *AddDeviceRequest) String() string {
 func (*AddDeviceRequest) ProtoMessage() {}
 
 func (x *AddDeviceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[73]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4649,7 +4769,7 @@ func (x *AddDeviceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddDeviceRequest.ProtoReflect.Descriptor instead.
 func (*AddDeviceRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{73}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *AddDeviceRequest) GetIdentityKey() []byte {
@@ -4675,7 +4795,7 @@ type AddDeviceAnswer struct {
 
 func (x *AddDeviceAnswer) Reset() {
 	*x = AddDeviceAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[74]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4687,7 +4807,7 @@ func (x *AddDeviceAnswer) String() string {
 func (*AddDeviceAnswer) ProtoMessage() {}
 
 func (x *AddDeviceAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[74]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4700,7 +4820,7 @@ func (x *AddDeviceAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddDeviceAnswer.ProtoReflect.Descriptor instead.
 func (*AddDeviceAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{74}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *AddDeviceAnswer) GetIdentities() []*Identity {
@@ -4719,7 +4839,7 @@ type RevokeDeviceRequest struct {
 
 func (x *RevokeDeviceRequest) Reset() {
 	*x = RevokeDeviceRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[75]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4731,7 +4851,7 @@ func (x *RevokeDeviceRequest) String() string {
 func (*RevokeDeviceRequest) ProtoMessage() {}
 
 func (x *RevokeDeviceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[75]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4744,7 +4864,7 @@ func (x *RevokeDeviceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeDeviceRequest.ProtoReflect.Descriptor instead.
 func (*RevokeDeviceRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{75}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *RevokeDeviceRequest) GetIdentityKey() []byte {
@@ -4763,7 +4883,7 @@ type RevokeDeviceAnswer struct {
 
 func (x *RevokeDeviceAnswer) Reset() {
 	*x = RevokeDeviceAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[76]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4775,7 +4895,7 @@ func (x *RevokeDeviceAnswer) String() string {
 func (*RevokeDeviceAnswer) ProtoMessage() {}
 
 func (x *RevokeDeviceAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[76]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4788,7 +4908,7 @@ func (x *RevokeDeviceAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeDeviceAnswer.ProtoReflect.Descriptor instead.
 func (*RevokeDeviceAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{76}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *RevokeDeviceAnswer) GetIdentities() []*Identity {
@@ -4808,7 +4928,7 @@ type SetTokenRequest struct {
 
 func (x *SetTokenRequest) Reset() {
 	*x = SetTokenRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[77]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4820,7 +4940,7 @@ func (x *SetTokenRequest) String() string {
 func (*SetTokenRequest) ProtoMessage() {}
 
 func (x *SetTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[77]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4833,7 +4953,7 @@ func (x *SetTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetTokenRequest.ProtoReflect.Descriptor instead.
 func (*SetTokenRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{77}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *SetTokenRequest) GetToken() string {
@@ -4858,7 +4978,7 @@ type SetTokenAnswer struct {
 
 func (x *SetTokenAnswer) Reset() {
 	*x = SetTokenAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[78]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4870,7 +4990,7 @@ func (x *SetTokenAnswer) String() string {
 func (*SetTokenAnswer) ProtoMessage() {}
 
 func (x *SetTokenAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[78]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4883,7 +5003,7 @@ func (x *SetTokenAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetTokenAnswer.ProtoReflect.Descriptor instead.
 func (*SetTokenAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{78}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{80}
 }
 
 type DropTokenRequest struct {
@@ -4895,7 +5015,7 @@ type DropTokenRequest struct {
 
 func (x *DropTokenRequest) Reset() {
 	*x = DropTokenRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[79]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4907,7 +5027,7 @@ func (x *DropTokenRequest) String() string {
 func (*DropTokenRequest) ProtoMessage() {}
 
 func (x *DropTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[79]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4920,7 +5040,7 @@ func (x *DropTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DropTokenRequest.ProtoReflect.Descriptor instead.
 func (*DropTokenRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{79}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *DropTokenRequest) GetToken() string {
@@ -4938,7 +5058,7 @@ type DropTokenAnswer struct {
 
 func (x *DropTokenAnswer) Reset() {
 	*x = DropTokenAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[80]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4950,7 +5070,7 @@ func (x *DropTokenAnswer) String() string {
 func (*DropTokenAnswer) ProtoMessage() {}
 
 func (x *DropTokenAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[80]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4963,7 +5083,7 @@ func (x *DropTokenAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DropTokenAnswer.ProtoReflect.Descriptor instead.
 func (*DropTokenAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{80}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{82}
 }
 
 type Policy struct {
@@ -4983,7 +5103,7 @@ type Policy struct {
 
 func (x *Policy) Reset() {
 	*x = Policy{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[81]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4995,7 +5115,7 @@ func (x *Policy) String() string {
 func (*Policy) ProtoMessage() {}
 
 func (x *Policy) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[81]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5008,7 +5128,7 @@ func (x *Policy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Policy.ProtoReflect.Descriptor instead.
 func (*Policy) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{81}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *Policy) GetPerTx() int64 {
@@ -5082,7 +5202,7 @@ type GetPolicyRequest struct {
 
 func (x *GetPolicyRequest) Reset() {
 	*x = GetPolicyRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[82]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5094,7 +5214,7 @@ func (x *GetPolicyRequest) String() string {
 func (*GetPolicyRequest) ProtoMessage() {}
 
 func (x *GetPolicyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[82]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5107,7 +5227,7 @@ func (x *GetPolicyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPolicyRequest.ProtoReflect.Descriptor instead.
 func (*GetPolicyRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{82}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{84}
 }
 
 type GetPolicyAnswer struct {
@@ -5121,7 +5241,7 @@ type GetPolicyAnswer struct {
 
 func (x *GetPolicyAnswer) Reset() {
 	*x = GetPolicyAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[83]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5133,7 +5253,7 @@ func (x *GetPolicyAnswer) String() string {
 func (*GetPolicyAnswer) ProtoMessage() {}
 
 func (x *GetPolicyAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[83]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5146,7 +5266,7 @@ func (x *GetPolicyAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPolicyAnswer.ProtoReflect.Descriptor instead.
 func (*GetPolicyAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{83}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *GetPolicyAnswer) GetPolicy() *Policy {
@@ -5179,7 +5299,7 @@ type SetPolicyRequest struct {
 
 func (x *SetPolicyRequest) Reset() {
 	*x = SetPolicyRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[84]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5191,7 +5311,7 @@ func (x *SetPolicyRequest) String() string {
 func (*SetPolicyRequest) ProtoMessage() {}
 
 func (x *SetPolicyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[84]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5204,7 +5324,7 @@ func (x *SetPolicyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetPolicyRequest.ProtoReflect.Descriptor instead.
 func (*SetPolicyRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{84}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *SetPolicyRequest) GetPolicy() *Policy {
@@ -5225,7 +5345,7 @@ type SetPolicyAnswer struct {
 
 func (x *SetPolicyAnswer) Reset() {
 	*x = SetPolicyAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[85]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5237,7 +5357,7 @@ func (x *SetPolicyAnswer) String() string {
 func (*SetPolicyAnswer) ProtoMessage() {}
 
 func (x *SetPolicyAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[85]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5250,7 +5370,7 @@ func (x *SetPolicyAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetPolicyAnswer.ProtoReflect.Descriptor instead.
 func (*SetPolicyAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{85}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *SetPolicyAnswer) GetPolicy() *Policy {
@@ -5284,7 +5404,7 @@ type DeleteWalletRequest struct {
 
 func (x *DeleteWalletRequest) Reset() {
 	*x = DeleteWalletRequest{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[86]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5296,7 +5416,7 @@ func (x *DeleteWalletRequest) String() string {
 func (*DeleteWalletRequest) ProtoMessage() {}
 
 func (x *DeleteWalletRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[86]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5309,7 +5429,7 @@ func (x *DeleteWalletRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteWalletRequest.ProtoReflect.Descriptor instead.
 func (*DeleteWalletRequest) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{86}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *DeleteWalletRequest) GetForce() bool {
@@ -5336,7 +5456,7 @@ type DeleteWalletAnswer struct {
 
 func (x *DeleteWalletAnswer) Reset() {
 	*x = DeleteWalletAnswer{}
-	mi := &file_vigil_v1_wallet_proto_msgTypes[87]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5348,7 +5468,7 @@ func (x *DeleteWalletAnswer) String() string {
 func (*DeleteWalletAnswer) ProtoMessage() {}
 
 func (x *DeleteWalletAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_vigil_v1_wallet_proto_msgTypes[87]
+	mi := &file_vigil_v1_wallet_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5361,7 +5481,7 @@ func (x *DeleteWalletAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteWalletAnswer.ProtoReflect.Descriptor instead.
 func (*DeleteWalletAnswer) Descriptor() ([]byte, []int) {
-	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{87}
+	return file_vigil_v1_wallet_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *DeleteWalletAnswer) GetDeleted() bool {
@@ -5476,7 +5596,7 @@ const file_vigil_v1_wallet_proto_rawDesc = "" +
 	"\x03ack\x18\x03 \x01(\fR\x03ack\"G\n" +
 	"\x0eRecoverRequest\x12!\n" +
 	"\fidentity_key\x18\x01 \x01(\fR\videntityKey\x12\x12\n" +
-	"\x04name\x18\x02 \x01(\tR\x04name\"\xfd\x01\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\"\x93\x02\n" +
 	"\rRecoverAnswer\x12\x16\n" +
 	"\x06wallet\x18\x01 \x01(\fR\x06wallet\x12\x1e\n" +
 	"\n" +
@@ -5488,7 +5608,8 @@ const file_vigil_v1_wallet_proto_rawDesc = "" +
 	"\n" +
 	"identities\x18\x06 \x03(\v2\x12.vigil.v1.IdentityR\n" +
 	"identities\x12#\n" +
-	"\rconfirm_after\x18\a \x01(\x03R\fconfirmAfter\"\xc5\x01\n" +
+	"\rconfirm_after\x18\a \x01(\x03R\fconfirmAfter\x12\x14\n" +
+	"\x05older\x18\b \x03(\fR\x05older\"\xc5\x01\n" +
 	"\vWalletEpoch\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x14\n" +
 	"\x05hosts\x18\x02 \x03(\fR\x05hosts\x12\x16\n" +
@@ -5546,7 +5667,17 @@ const file_vigil_v1_wallet_proto_rawDesc = "" +
 	"\x10AdoptEpochAnswer\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12\x1a\n" +
 	"\bretiring\x18\x02 \x01(\bR\bretiring\x12\x10\n" +
-	"\x03ack\x18\x03 \x01(\fR\x03ack\"\x8b\x01\n" +
+	"\x03ack\x18\x03 \x01(\fR\x03ack\"M\n" +
+	"\x15AcceptOperatorRequest\x12\x1e\n" +
+	"\n" +
+	"descriptor\x18\x01 \x01(\fR\n" +
+	"descriptor\x12\x14\n" +
+	"\x05older\x18\x02 \x03(\fR\x05older\"L\n" +
+	"\x14AcceptOperatorAnswer\x12\x1e\n" +
+	"\n" +
+	"descriptor\x18\x01 \x01(\fR\n" +
+	"descriptor\x12\x14\n" +
+	"\x05older\x18\x02 \x03(\fR\x05older\"\x8b\x01\n" +
 	"\vSignRequest\x12\x18\n" +
 	"\asigners\x18\x01 \x03(\rR\asigners\x12\x18\n" +
 	"\asession\x18\x02 \x01(\fR\asession\x120\n" +
@@ -5637,14 +5768,17 @@ const file_vigil_v1_wallet_proto_rawDesc = "" +
 	"\x1aCancelWalletDelegateAnswer\x12.\n" +
 	"\bdelegate\x18\x01 \x01(\v2\x12.vigil.v1.DelegateR\bdelegate\",\n" +
 	"\x10ListVtxosRequest\x12\x18\n" +
-	"\aprepare\x18\x01 \x01(\rR\aprepare\"\xfd\x01\n" +
+	"\aprepare\x18\x01 \x01(\rR\aprepare\"\x9d\x02\n" +
 	"\x0fListVtxosAnswer\x12$\n" +
 	"\x05vtxos\x18\x01 \x03(\v2\x0e.vigil.v1.VtxoR\x05vtxos\x12.\n" +
 	"\x13has_active_delegate\x18\x02 \x01(\bR\x11hasActiveDelegate\x12#\n" +
 	"\rcovered_until\x18\x03 \x01(\x03R\fcoveredUntil\x12\x19\n" +
 	"\bknown_at\x18\x04 \x01(\x03R\aknownAt\x12$\n" +
 	"\x0elast_safe_exit\x18\x05 \x01(\x03R\flastSafeExit\x12.\n" +
-	"\bprepared\x18\x06 \x03(\v2\x12.vigil.v1.PreparedR\bprepared\"\xe6\x03\n" +
+	"\bprepared\x18\x06 \x03(\v2\x12.vigil.v1.PreparedR\bprepared\x12\x1e\n" +
+	"\n" +
+	"descriptor\x18\a \x01(\fR\n" +
+	"descriptor\"\xe6\x03\n" +
 	"\x04Vtxo\x12\x1a\n" +
 	"\boutpoint\x18\x01 \x01(\tR\boutpoint\x12\x16\n" +
 	"\x06amount\x18\x02 \x01(\x03R\x06amount\x12\x1d\n" +
@@ -5777,7 +5911,7 @@ const file_vigil_v1_wallet_proto_rawDesc = "" +
 	"\bwithdraw\x18\x02 \x01(\bR\bwithdraw\"Q\n" +
 	"\x12DeleteWalletAnswer\x12\x18\n" +
 	"\adeleted\x18\x01 \x01(\bR\adeleted\x12!\n" +
-	"\fdelete_after\x18\x02 \x01(\x03R\vdeleteAfter2\x85\x19\n" +
+	"\fdelete_after\x18\x02 \x01(\x03R\vdeleteAfter2\xef\x19\n" +
 	"\rWalletService\x12^\n" +
 	"\tGetServer\x12\x17.vigil.v1.SignedRequest\x1a\x16.vigil.v1.SignedAnswer\" \x82\xd3\xe4\x93\x02\x1a:\x01*\"\x15/v1/wallet/get-server\x12b\n" +
 	"\vBeginKeygen\x12\x17.vigil.v1.SignedRequest\x1a\x16.vigil.v1.SignedAnswer\"\"\x82\xd3\xe4\x93\x02\x1c:\x01*\"\x17/v1/wallet/begin-keygen\x12W\n" +
@@ -5792,7 +5926,8 @@ const file_vigil_v1_wallet_proto_rawDesc = "" +
 	"\x12AcknowledgeRefresh\x12\x17.vigil.v1.SignedRequest\x1a\x16.vigil.v1.SignedAnswer\")\x82\xd3\xe4\x93\x02#:\x01*\"\x1e/v1/wallet/acknowledge-refresh\x12b\n" +
 	"\vVoidRefresh\x12\x17.vigil.v1.SignedRequest\x1a\x16.vigil.v1.SignedAnswer\"\"\x82\xd3\xe4\x93\x02\x1c:\x01*\"\x17/v1/wallet/void-refresh\x12`\n" +
 	"\n" +
-	"AdoptEpoch\x12\x17.vigil.v1.SignedRequest\x1a\x16.vigil.v1.SignedAnswer\"!\x82\xd3\xe4\x93\x02\x1b:\x01*\"\x16/v1/wallet/adopt-epoch\x12S\n" +
+	"AdoptEpoch\x12\x17.vigil.v1.SignedRequest\x1a\x16.vigil.v1.SignedAnswer\"!\x82\xd3\xe4\x93\x02\x1b:\x01*\"\x16/v1/wallet/adopt-epoch\x12h\n" +
+	"\x0eAcceptOperator\x12\x17.vigil.v1.SignedRequest\x1a\x16.vigil.v1.SignedAnswer\"%\x82\xd3\xe4\x93\x02\x1f:\x01*\"\x1a/v1/wallet/accept-operator\x12S\n" +
 	"\x04Sign\x12\x17.vigil.v1.SignedRequest\x1a\x16.vigil.v1.SignedAnswer\"\x1a\x82\xd3\xe4\x93\x02\x14:\x01*\"\x0f/v1/wallet/sign\x12l\n" +
 	"\x10PrepareDelegates\x12\x17.vigil.v1.SignedRequest\x1a\x16.vigil.v1.SignedAnswer\"'\x82\xd3\xe4\x93\x02!:\x01*\"\x1c/v1/wallet/prepare-delegates\x12h\n" +
 	"\x0eSubmitDelegate\x12\x17.vigil.v1.SignedRequest\x1a\x16.vigil.v1.SignedAnswer\"%\x82\xd3\xe4\x93\x02\x1f:\x01*\"\x1a/v1/wallet/submit-delegate\x12j\n" +
@@ -5825,7 +5960,7 @@ func file_vigil_v1_wallet_proto_rawDescGZIP() []byte {
 	return file_vigil_v1_wallet_proto_rawDescData
 }
 
-var file_vigil_v1_wallet_proto_msgTypes = make([]protoimpl.MessageInfo, 88)
+var file_vigil_v1_wallet_proto_msgTypes = make([]protoimpl.MessageInfo, 90)
 var file_vigil_v1_wallet_proto_goTypes = []any{
 	(*SignedRequest)(nil),               // 0: vigil.v1.SignedRequest
 	(*SignedAnswer)(nil),                // 1: vigil.v1.SignedAnswer
@@ -5858,104 +5993,106 @@ var file_vigil_v1_wallet_proto_goTypes = []any{
 	(*VoidRefreshAnswer)(nil),           // 28: vigil.v1.VoidRefreshAnswer
 	(*AdoptEpochRequest)(nil),           // 29: vigil.v1.AdoptEpochRequest
 	(*AdoptEpochAnswer)(nil),            // 30: vigil.v1.AdoptEpochAnswer
-	(*SignRequest)(nil),                 // 31: vigil.v1.SignRequest
-	(*SignAnswer)(nil),                  // 32: vigil.v1.SignAnswer
-	(*SignaturePart)(nil),               // 33: vigil.v1.SignaturePart
-	(*Document)(nil),                    // 34: vigil.v1.Document
-	(*IntentDocument)(nil),              // 35: vigil.v1.IntentDocument
-	(*ArkTxDocument)(nil),               // 36: vigil.v1.ArkTxDocument
-	(*CheckpointDocument)(nil),          // 37: vigil.v1.CheckpointDocument
-	(*DelegateForfeitDocument)(nil),     // 38: vigil.v1.DelegateForfeitDocument
-	(*BatchProof)(nil),                  // 39: vigil.v1.BatchProof
-	(*TreeNode)(nil),                    // 40: vigil.v1.TreeNode
-	(*TreeChild)(nil),                   // 41: vigil.v1.TreeChild
-	(*ForfeitDocument)(nil),             // 42: vigil.v1.ForfeitDocument
-	(*BoardingDocument)(nil),            // 43: vigil.v1.BoardingDocument
-	(*ExitDocument)(nil),                // 44: vigil.v1.ExitDocument
-	(*PrepareDelegatesRequest)(nil),     // 45: vigil.v1.PrepareDelegatesRequest
-	(*PrepareDelegatesAnswer)(nil),      // 46: vigil.v1.PrepareDelegatesAnswer
-	(*Prepared)(nil),                    // 47: vigil.v1.Prepared
-	(*SubmitDelegateRequest)(nil),       // 48: vigil.v1.SubmitDelegateRequest
-	(*SubmitDelegateAnswer)(nil),        // 49: vigil.v1.SubmitDelegateAnswer
-	(*WalletDelegatesRequest)(nil),      // 50: vigil.v1.WalletDelegatesRequest
-	(*WalletDelegatesAnswer)(nil),       // 51: vigil.v1.WalletDelegatesAnswer
-	(*CancelWalletDelegateRequest)(nil), // 52: vigil.v1.CancelWalletDelegateRequest
-	(*CancelWalletDelegateAnswer)(nil),  // 53: vigil.v1.CancelWalletDelegateAnswer
-	(*ListVtxosRequest)(nil),            // 54: vigil.v1.ListVtxosRequest
-	(*ListVtxosAnswer)(nil),             // 55: vigil.v1.ListVtxosAnswer
-	(*Vtxo)(nil),                        // 56: vigil.v1.Vtxo
-	(*AssetAmount)(nil),                 // 57: vigil.v1.AssetAmount
-	(*CoverageRequest)(nil),             // 58: vigil.v1.CoverageRequest
-	(*CoverageAnswer)(nil),              // 59: vigil.v1.CoverageAnswer
-	(*HistoryRequest)(nil),              // 60: vigil.v1.HistoryRequest
-	(*HistoryAnswer)(nil),               // 61: vigil.v1.HistoryAnswer
-	(*HistoryEntry)(nil),                // 62: vigil.v1.HistoryEntry
-	(*BranchesRequest)(nil),             // 63: vigil.v1.BranchesRequest
-	(*BranchesAnswer)(nil),              // 64: vigil.v1.BranchesAnswer
-	(*Branch)(nil),                      // 65: vigil.v1.Branch
-	(*AcknowledgeBranchesRequest)(nil),  // 66: vigil.v1.AcknowledgeBranchesRequest
-	(*AcknowledgeBranchesAnswer)(nil),   // 67: vigil.v1.AcknowledgeBranchesAnswer
-	(*WatchRequest)(nil),                // 68: vigil.v1.WatchRequest
-	(*Event)(nil),                       // 69: vigil.v1.Event
-	(*Identity)(nil),                    // 70: vigil.v1.Identity
-	(*DevicesRequest)(nil),              // 71: vigil.v1.DevicesRequest
-	(*DevicesAnswer)(nil),               // 72: vigil.v1.DevicesAnswer
-	(*AddDeviceRequest)(nil),            // 73: vigil.v1.AddDeviceRequest
-	(*AddDeviceAnswer)(nil),             // 74: vigil.v1.AddDeviceAnswer
-	(*RevokeDeviceRequest)(nil),         // 75: vigil.v1.RevokeDeviceRequest
-	(*RevokeDeviceAnswer)(nil),          // 76: vigil.v1.RevokeDeviceAnswer
-	(*SetTokenRequest)(nil),             // 77: vigil.v1.SetTokenRequest
-	(*SetTokenAnswer)(nil),              // 78: vigil.v1.SetTokenAnswer
-	(*DropTokenRequest)(nil),            // 79: vigil.v1.DropTokenRequest
-	(*DropTokenAnswer)(nil),             // 80: vigil.v1.DropTokenAnswer
-	(*Policy)(nil),                      // 81: vigil.v1.Policy
-	(*GetPolicyRequest)(nil),            // 82: vigil.v1.GetPolicyRequest
-	(*GetPolicyAnswer)(nil),             // 83: vigil.v1.GetPolicyAnswer
-	(*SetPolicyRequest)(nil),            // 84: vigil.v1.SetPolicyRequest
-	(*SetPolicyAnswer)(nil),             // 85: vigil.v1.SetPolicyAnswer
-	(*DeleteWalletRequest)(nil),         // 86: vigil.v1.DeleteWalletRequest
-	(*DeleteWalletAnswer)(nil),          // 87: vigil.v1.DeleteWalletAnswer
-	(*Delegate)(nil),                    // 88: vigil.v1.Delegate
+	(*AcceptOperatorRequest)(nil),       // 31: vigil.v1.AcceptOperatorRequest
+	(*AcceptOperatorAnswer)(nil),        // 32: vigil.v1.AcceptOperatorAnswer
+	(*SignRequest)(nil),                 // 33: vigil.v1.SignRequest
+	(*SignAnswer)(nil),                  // 34: vigil.v1.SignAnswer
+	(*SignaturePart)(nil),               // 35: vigil.v1.SignaturePart
+	(*Document)(nil),                    // 36: vigil.v1.Document
+	(*IntentDocument)(nil),              // 37: vigil.v1.IntentDocument
+	(*ArkTxDocument)(nil),               // 38: vigil.v1.ArkTxDocument
+	(*CheckpointDocument)(nil),          // 39: vigil.v1.CheckpointDocument
+	(*DelegateForfeitDocument)(nil),     // 40: vigil.v1.DelegateForfeitDocument
+	(*BatchProof)(nil),                  // 41: vigil.v1.BatchProof
+	(*TreeNode)(nil),                    // 42: vigil.v1.TreeNode
+	(*TreeChild)(nil),                   // 43: vigil.v1.TreeChild
+	(*ForfeitDocument)(nil),             // 44: vigil.v1.ForfeitDocument
+	(*BoardingDocument)(nil),            // 45: vigil.v1.BoardingDocument
+	(*ExitDocument)(nil),                // 46: vigil.v1.ExitDocument
+	(*PrepareDelegatesRequest)(nil),     // 47: vigil.v1.PrepareDelegatesRequest
+	(*PrepareDelegatesAnswer)(nil),      // 48: vigil.v1.PrepareDelegatesAnswer
+	(*Prepared)(nil),                    // 49: vigil.v1.Prepared
+	(*SubmitDelegateRequest)(nil),       // 50: vigil.v1.SubmitDelegateRequest
+	(*SubmitDelegateAnswer)(nil),        // 51: vigil.v1.SubmitDelegateAnswer
+	(*WalletDelegatesRequest)(nil),      // 52: vigil.v1.WalletDelegatesRequest
+	(*WalletDelegatesAnswer)(nil),       // 53: vigil.v1.WalletDelegatesAnswer
+	(*CancelWalletDelegateRequest)(nil), // 54: vigil.v1.CancelWalletDelegateRequest
+	(*CancelWalletDelegateAnswer)(nil),  // 55: vigil.v1.CancelWalletDelegateAnswer
+	(*ListVtxosRequest)(nil),            // 56: vigil.v1.ListVtxosRequest
+	(*ListVtxosAnswer)(nil),             // 57: vigil.v1.ListVtxosAnswer
+	(*Vtxo)(nil),                        // 58: vigil.v1.Vtxo
+	(*AssetAmount)(nil),                 // 59: vigil.v1.AssetAmount
+	(*CoverageRequest)(nil),             // 60: vigil.v1.CoverageRequest
+	(*CoverageAnswer)(nil),              // 61: vigil.v1.CoverageAnswer
+	(*HistoryRequest)(nil),              // 62: vigil.v1.HistoryRequest
+	(*HistoryAnswer)(nil),               // 63: vigil.v1.HistoryAnswer
+	(*HistoryEntry)(nil),                // 64: vigil.v1.HistoryEntry
+	(*BranchesRequest)(nil),             // 65: vigil.v1.BranchesRequest
+	(*BranchesAnswer)(nil),              // 66: vigil.v1.BranchesAnswer
+	(*Branch)(nil),                      // 67: vigil.v1.Branch
+	(*AcknowledgeBranchesRequest)(nil),  // 68: vigil.v1.AcknowledgeBranchesRequest
+	(*AcknowledgeBranchesAnswer)(nil),   // 69: vigil.v1.AcknowledgeBranchesAnswer
+	(*WatchRequest)(nil),                // 70: vigil.v1.WatchRequest
+	(*Event)(nil),                       // 71: vigil.v1.Event
+	(*Identity)(nil),                    // 72: vigil.v1.Identity
+	(*DevicesRequest)(nil),              // 73: vigil.v1.DevicesRequest
+	(*DevicesAnswer)(nil),               // 74: vigil.v1.DevicesAnswer
+	(*AddDeviceRequest)(nil),            // 75: vigil.v1.AddDeviceRequest
+	(*AddDeviceAnswer)(nil),             // 76: vigil.v1.AddDeviceAnswer
+	(*RevokeDeviceRequest)(nil),         // 77: vigil.v1.RevokeDeviceRequest
+	(*RevokeDeviceAnswer)(nil),          // 78: vigil.v1.RevokeDeviceAnswer
+	(*SetTokenRequest)(nil),             // 79: vigil.v1.SetTokenRequest
+	(*SetTokenAnswer)(nil),              // 80: vigil.v1.SetTokenAnswer
+	(*DropTokenRequest)(nil),            // 81: vigil.v1.DropTokenRequest
+	(*DropTokenAnswer)(nil),             // 82: vigil.v1.DropTokenAnswer
+	(*Policy)(nil),                      // 83: vigil.v1.Policy
+	(*GetPolicyRequest)(nil),            // 84: vigil.v1.GetPolicyRequest
+	(*GetPolicyAnswer)(nil),             // 85: vigil.v1.GetPolicyAnswer
+	(*SetPolicyRequest)(nil),            // 86: vigil.v1.SetPolicyRequest
+	(*SetPolicyAnswer)(nil),             // 87: vigil.v1.SetPolicyAnswer
+	(*DeleteWalletRequest)(nil),         // 88: vigil.v1.DeleteWalletRequest
+	(*DeleteWalletAnswer)(nil),          // 89: vigil.v1.DeleteWalletAnswer
+	(*Delegate)(nil),                    // 90: vigil.v1.Delegate
 }
 var file_vigil_v1_wallet_proto_depIdxs = []int32{
 	5,  // 0: vigil.v1.ServerInfo.limits:type_name -> vigil.v1.ServerLimits
 	16, // 1: vigil.v1.RecoverAnswer.epochs:type_name -> vigil.v1.WalletEpoch
-	70, // 2: vigil.v1.RecoverAnswer.identities:type_name -> vigil.v1.Identity
-	70, // 3: vigil.v1.ConfirmRecoveryAnswer.identities:type_name -> vigil.v1.Identity
-	34, // 4: vigil.v1.SignRequest.documents:type_name -> vigil.v1.Document
-	33, // 5: vigil.v1.SignAnswer.parts:type_name -> vigil.v1.SignaturePart
-	35, // 6: vigil.v1.Document.intent:type_name -> vigil.v1.IntentDocument
-	36, // 7: vigil.v1.Document.ark_tx:type_name -> vigil.v1.ArkTxDocument
-	37, // 8: vigil.v1.Document.checkpoint:type_name -> vigil.v1.CheckpointDocument
-	38, // 9: vigil.v1.Document.delegate_forfeit:type_name -> vigil.v1.DelegateForfeitDocument
-	42, // 10: vigil.v1.Document.forfeit:type_name -> vigil.v1.ForfeitDocument
-	43, // 11: vigil.v1.Document.boarding:type_name -> vigil.v1.BoardingDocument
-	44, // 12: vigil.v1.Document.exit:type_name -> vigil.v1.ExitDocument
-	40, // 13: vigil.v1.BatchProof.nodes:type_name -> vigil.v1.TreeNode
-	40, // 14: vigil.v1.BatchProof.connectors:type_name -> vigil.v1.TreeNode
-	35, // 15: vigil.v1.BatchProof.intent:type_name -> vigil.v1.IntentDocument
-	41, // 16: vigil.v1.TreeNode.children:type_name -> vigil.v1.TreeChild
-	39, // 17: vigil.v1.ForfeitDocument.batch:type_name -> vigil.v1.BatchProof
-	39, // 18: vigil.v1.BoardingDocument.batch:type_name -> vigil.v1.BatchProof
-	47, // 19: vigil.v1.PrepareDelegatesAnswer.prepared:type_name -> vigil.v1.Prepared
-	88, // 20: vigil.v1.SubmitDelegateAnswer.delegate:type_name -> vigil.v1.Delegate
-	47, // 21: vigil.v1.SubmitDelegateAnswer.prepared:type_name -> vigil.v1.Prepared
-	88, // 22: vigil.v1.WalletDelegatesAnswer.delegates:type_name -> vigil.v1.Delegate
-	88, // 23: vigil.v1.CancelWalletDelegateAnswer.delegate:type_name -> vigil.v1.Delegate
-	56, // 24: vigil.v1.ListVtxosAnswer.vtxos:type_name -> vigil.v1.Vtxo
-	47, // 25: vigil.v1.ListVtxosAnswer.prepared:type_name -> vigil.v1.Prepared
-	57, // 26: vigil.v1.Vtxo.assets:type_name -> vigil.v1.AssetAmount
-	47, // 27: vigil.v1.CoverageAnswer.prepared:type_name -> vigil.v1.Prepared
-	62, // 28: vigil.v1.HistoryAnswer.entries:type_name -> vigil.v1.HistoryEntry
-	65, // 29: vigil.v1.BranchesAnswer.branches:type_name -> vigil.v1.Branch
-	70, // 30: vigil.v1.DevicesAnswer.identities:type_name -> vigil.v1.Identity
-	70, // 31: vigil.v1.AddDeviceAnswer.identities:type_name -> vigil.v1.Identity
-	70, // 32: vigil.v1.RevokeDeviceAnswer.identities:type_name -> vigil.v1.Identity
-	81, // 33: vigil.v1.GetPolicyAnswer.policy:type_name -> vigil.v1.Policy
-	81, // 34: vigil.v1.GetPolicyAnswer.pending:type_name -> vigil.v1.Policy
-	81, // 35: vigil.v1.SetPolicyRequest.policy:type_name -> vigil.v1.Policy
-	81, // 36: vigil.v1.SetPolicyAnswer.policy:type_name -> vigil.v1.Policy
-	81, // 37: vigil.v1.SetPolicyAnswer.pending:type_name -> vigil.v1.Policy
+	72, // 2: vigil.v1.RecoverAnswer.identities:type_name -> vigil.v1.Identity
+	72, // 3: vigil.v1.ConfirmRecoveryAnswer.identities:type_name -> vigil.v1.Identity
+	36, // 4: vigil.v1.SignRequest.documents:type_name -> vigil.v1.Document
+	35, // 5: vigil.v1.SignAnswer.parts:type_name -> vigil.v1.SignaturePart
+	37, // 6: vigil.v1.Document.intent:type_name -> vigil.v1.IntentDocument
+	38, // 7: vigil.v1.Document.ark_tx:type_name -> vigil.v1.ArkTxDocument
+	39, // 8: vigil.v1.Document.checkpoint:type_name -> vigil.v1.CheckpointDocument
+	40, // 9: vigil.v1.Document.delegate_forfeit:type_name -> vigil.v1.DelegateForfeitDocument
+	44, // 10: vigil.v1.Document.forfeit:type_name -> vigil.v1.ForfeitDocument
+	45, // 11: vigil.v1.Document.boarding:type_name -> vigil.v1.BoardingDocument
+	46, // 12: vigil.v1.Document.exit:type_name -> vigil.v1.ExitDocument
+	42, // 13: vigil.v1.BatchProof.nodes:type_name -> vigil.v1.TreeNode
+	42, // 14: vigil.v1.BatchProof.connectors:type_name -> vigil.v1.TreeNode
+	37, // 15: vigil.v1.BatchProof.intent:type_name -> vigil.v1.IntentDocument
+	43, // 16: vigil.v1.TreeNode.children:type_name -> vigil.v1.TreeChild
+	41, // 17: vigil.v1.ForfeitDocument.batch:type_name -> vigil.v1.BatchProof
+	41, // 18: vigil.v1.BoardingDocument.batch:type_name -> vigil.v1.BatchProof
+	49, // 19: vigil.v1.PrepareDelegatesAnswer.prepared:type_name -> vigil.v1.Prepared
+	90, // 20: vigil.v1.SubmitDelegateAnswer.delegate:type_name -> vigil.v1.Delegate
+	49, // 21: vigil.v1.SubmitDelegateAnswer.prepared:type_name -> vigil.v1.Prepared
+	90, // 22: vigil.v1.WalletDelegatesAnswer.delegates:type_name -> vigil.v1.Delegate
+	90, // 23: vigil.v1.CancelWalletDelegateAnswer.delegate:type_name -> vigil.v1.Delegate
+	58, // 24: vigil.v1.ListVtxosAnswer.vtxos:type_name -> vigil.v1.Vtxo
+	49, // 25: vigil.v1.ListVtxosAnswer.prepared:type_name -> vigil.v1.Prepared
+	59, // 26: vigil.v1.Vtxo.assets:type_name -> vigil.v1.AssetAmount
+	49, // 27: vigil.v1.CoverageAnswer.prepared:type_name -> vigil.v1.Prepared
+	64, // 28: vigil.v1.HistoryAnswer.entries:type_name -> vigil.v1.HistoryEntry
+	67, // 29: vigil.v1.BranchesAnswer.branches:type_name -> vigil.v1.Branch
+	72, // 30: vigil.v1.DevicesAnswer.identities:type_name -> vigil.v1.Identity
+	72, // 31: vigil.v1.AddDeviceAnswer.identities:type_name -> vigil.v1.Identity
+	72, // 32: vigil.v1.RevokeDeviceAnswer.identities:type_name -> vigil.v1.Identity
+	83, // 33: vigil.v1.GetPolicyAnswer.policy:type_name -> vigil.v1.Policy
+	83, // 34: vigil.v1.GetPolicyAnswer.pending:type_name -> vigil.v1.Policy
+	83, // 35: vigil.v1.SetPolicyRequest.policy:type_name -> vigil.v1.Policy
+	83, // 36: vigil.v1.SetPolicyAnswer.policy:type_name -> vigil.v1.Policy
+	83, // 37: vigil.v1.SetPolicyAnswer.pending:type_name -> vigil.v1.Policy
 	0,  // 38: vigil.v1.WalletService.GetServer:input_type -> vigil.v1.SignedRequest
 	0,  // 39: vigil.v1.WalletService.BeginKeygen:input_type -> vigil.v1.SignedRequest
 	0,  // 40: vigil.v1.WalletService.Keygen:input_type -> vigil.v1.SignedRequest
@@ -5969,59 +6106,61 @@ var file_vigil_v1_wallet_proto_depIdxs = []int32{
 	0,  // 48: vigil.v1.WalletService.AcknowledgeRefresh:input_type -> vigil.v1.SignedRequest
 	0,  // 49: vigil.v1.WalletService.VoidRefresh:input_type -> vigil.v1.SignedRequest
 	0,  // 50: vigil.v1.WalletService.AdoptEpoch:input_type -> vigil.v1.SignedRequest
-	0,  // 51: vigil.v1.WalletService.Sign:input_type -> vigil.v1.SignedRequest
-	0,  // 52: vigil.v1.WalletService.PrepareDelegates:input_type -> vigil.v1.SignedRequest
-	0,  // 53: vigil.v1.WalletService.SubmitDelegate:input_type -> vigil.v1.SignedRequest
-	0,  // 54: vigil.v1.WalletService.WalletDelegates:input_type -> vigil.v1.SignedRequest
-	0,  // 55: vigil.v1.WalletService.CancelWalletDelegate:input_type -> vigil.v1.SignedRequest
-	0,  // 56: vigil.v1.WalletService.ListVtxos:input_type -> vigil.v1.SignedRequest
-	0,  // 57: vigil.v1.WalletService.Coverage:input_type -> vigil.v1.SignedRequest
-	0,  // 58: vigil.v1.WalletService.History:input_type -> vigil.v1.SignedRequest
-	0,  // 59: vigil.v1.WalletService.Branches:input_type -> vigil.v1.SignedRequest
-	0,  // 60: vigil.v1.WalletService.AcknowledgeBranches:input_type -> vigil.v1.SignedRequest
-	0,  // 61: vigil.v1.WalletService.Watch:input_type -> vigil.v1.SignedRequest
-	0,  // 62: vigil.v1.WalletService.Devices:input_type -> vigil.v1.SignedRequest
-	0,  // 63: vigil.v1.WalletService.AddDevice:input_type -> vigil.v1.SignedRequest
-	0,  // 64: vigil.v1.WalletService.RevokeDevice:input_type -> vigil.v1.SignedRequest
-	0,  // 65: vigil.v1.WalletService.SetToken:input_type -> vigil.v1.SignedRequest
-	0,  // 66: vigil.v1.WalletService.DropToken:input_type -> vigil.v1.SignedRequest
-	0,  // 67: vigil.v1.WalletService.GetPolicy:input_type -> vigil.v1.SignedRequest
-	0,  // 68: vigil.v1.WalletService.SetPolicy:input_type -> vigil.v1.SignedRequest
-	0,  // 69: vigil.v1.WalletService.DeleteWallet:input_type -> vigil.v1.SignedRequest
-	1,  // 70: vigil.v1.WalletService.GetServer:output_type -> vigil.v1.SignedAnswer
-	1,  // 71: vigil.v1.WalletService.BeginKeygen:output_type -> vigil.v1.SignedAnswer
-	1,  // 72: vigil.v1.WalletService.Keygen:output_type -> vigil.v1.SignedAnswer
-	1,  // 73: vigil.v1.WalletService.CertifyKeygen:output_type -> vigil.v1.SignedAnswer
-	1,  // 74: vigil.v1.WalletService.AcknowledgeKeygen:output_type -> vigil.v1.SignedAnswer
-	1,  // 75: vigil.v1.WalletService.Recover:output_type -> vigil.v1.SignedAnswer
-	1,  // 76: vigil.v1.WalletService.ConfirmRecovery:output_type -> vigil.v1.SignedAnswer
-	1,  // 77: vigil.v1.WalletService.BeginRefresh:output_type -> vigil.v1.SignedAnswer
-	1,  // 78: vigil.v1.WalletService.Refresh:output_type -> vigil.v1.SignedAnswer
-	1,  // 79: vigil.v1.WalletService.CertifyRefresh:output_type -> vigil.v1.SignedAnswer
-	1,  // 80: vigil.v1.WalletService.AcknowledgeRefresh:output_type -> vigil.v1.SignedAnswer
-	1,  // 81: vigil.v1.WalletService.VoidRefresh:output_type -> vigil.v1.SignedAnswer
-	1,  // 82: vigil.v1.WalletService.AdoptEpoch:output_type -> vigil.v1.SignedAnswer
-	1,  // 83: vigil.v1.WalletService.Sign:output_type -> vigil.v1.SignedAnswer
-	1,  // 84: vigil.v1.WalletService.PrepareDelegates:output_type -> vigil.v1.SignedAnswer
-	1,  // 85: vigil.v1.WalletService.SubmitDelegate:output_type -> vigil.v1.SignedAnswer
-	1,  // 86: vigil.v1.WalletService.WalletDelegates:output_type -> vigil.v1.SignedAnswer
-	1,  // 87: vigil.v1.WalletService.CancelWalletDelegate:output_type -> vigil.v1.SignedAnswer
-	1,  // 88: vigil.v1.WalletService.ListVtxos:output_type -> vigil.v1.SignedAnswer
-	1,  // 89: vigil.v1.WalletService.Coverage:output_type -> vigil.v1.SignedAnswer
-	1,  // 90: vigil.v1.WalletService.History:output_type -> vigil.v1.SignedAnswer
-	1,  // 91: vigil.v1.WalletService.Branches:output_type -> vigil.v1.SignedAnswer
-	1,  // 92: vigil.v1.WalletService.AcknowledgeBranches:output_type -> vigil.v1.SignedAnswer
-	1,  // 93: vigil.v1.WalletService.Watch:output_type -> vigil.v1.SignedAnswer
-	1,  // 94: vigil.v1.WalletService.Devices:output_type -> vigil.v1.SignedAnswer
-	1,  // 95: vigil.v1.WalletService.AddDevice:output_type -> vigil.v1.SignedAnswer
-	1,  // 96: vigil.v1.WalletService.RevokeDevice:output_type -> vigil.v1.SignedAnswer
-	1,  // 97: vigil.v1.WalletService.SetToken:output_type -> vigil.v1.SignedAnswer
-	1,  // 98: vigil.v1.WalletService.DropToken:output_type -> vigil.v1.SignedAnswer
-	1,  // 99: vigil.v1.WalletService.GetPolicy:output_type -> vigil.v1.SignedAnswer
-	1,  // 100: vigil.v1.WalletService.SetPolicy:output_type -> vigil.v1.SignedAnswer
-	1,  // 101: vigil.v1.WalletService.DeleteWallet:output_type -> vigil.v1.SignedAnswer
-	70, // [70:102] is the sub-list for method output_type
-	38, // [38:70] is the sub-list for method input_type
+	0,  // 51: vigil.v1.WalletService.AcceptOperator:input_type -> vigil.v1.SignedRequest
+	0,  // 52: vigil.v1.WalletService.Sign:input_type -> vigil.v1.SignedRequest
+	0,  // 53: vigil.v1.WalletService.PrepareDelegates:input_type -> vigil.v1.SignedRequest
+	0,  // 54: vigil.v1.WalletService.SubmitDelegate:input_type -> vigil.v1.SignedRequest
+	0,  // 55: vigil.v1.WalletService.WalletDelegates:input_type -> vigil.v1.SignedRequest
+	0,  // 56: vigil.v1.WalletService.CancelWalletDelegate:input_type -> vigil.v1.SignedRequest
+	0,  // 57: vigil.v1.WalletService.ListVtxos:input_type -> vigil.v1.SignedRequest
+	0,  // 58: vigil.v1.WalletService.Coverage:input_type -> vigil.v1.SignedRequest
+	0,  // 59: vigil.v1.WalletService.History:input_type -> vigil.v1.SignedRequest
+	0,  // 60: vigil.v1.WalletService.Branches:input_type -> vigil.v1.SignedRequest
+	0,  // 61: vigil.v1.WalletService.AcknowledgeBranches:input_type -> vigil.v1.SignedRequest
+	0,  // 62: vigil.v1.WalletService.Watch:input_type -> vigil.v1.SignedRequest
+	0,  // 63: vigil.v1.WalletService.Devices:input_type -> vigil.v1.SignedRequest
+	0,  // 64: vigil.v1.WalletService.AddDevice:input_type -> vigil.v1.SignedRequest
+	0,  // 65: vigil.v1.WalletService.RevokeDevice:input_type -> vigil.v1.SignedRequest
+	0,  // 66: vigil.v1.WalletService.SetToken:input_type -> vigil.v1.SignedRequest
+	0,  // 67: vigil.v1.WalletService.DropToken:input_type -> vigil.v1.SignedRequest
+	0,  // 68: vigil.v1.WalletService.GetPolicy:input_type -> vigil.v1.SignedRequest
+	0,  // 69: vigil.v1.WalletService.SetPolicy:input_type -> vigil.v1.SignedRequest
+	0,  // 70: vigil.v1.WalletService.DeleteWallet:input_type -> vigil.v1.SignedRequest
+	1,  // 71: vigil.v1.WalletService.GetServer:output_type -> vigil.v1.SignedAnswer
+	1,  // 72: vigil.v1.WalletService.BeginKeygen:output_type -> vigil.v1.SignedAnswer
+	1,  // 73: vigil.v1.WalletService.Keygen:output_type -> vigil.v1.SignedAnswer
+	1,  // 74: vigil.v1.WalletService.CertifyKeygen:output_type -> vigil.v1.SignedAnswer
+	1,  // 75: vigil.v1.WalletService.AcknowledgeKeygen:output_type -> vigil.v1.SignedAnswer
+	1,  // 76: vigil.v1.WalletService.Recover:output_type -> vigil.v1.SignedAnswer
+	1,  // 77: vigil.v1.WalletService.ConfirmRecovery:output_type -> vigil.v1.SignedAnswer
+	1,  // 78: vigil.v1.WalletService.BeginRefresh:output_type -> vigil.v1.SignedAnswer
+	1,  // 79: vigil.v1.WalletService.Refresh:output_type -> vigil.v1.SignedAnswer
+	1,  // 80: vigil.v1.WalletService.CertifyRefresh:output_type -> vigil.v1.SignedAnswer
+	1,  // 81: vigil.v1.WalletService.AcknowledgeRefresh:output_type -> vigil.v1.SignedAnswer
+	1,  // 82: vigil.v1.WalletService.VoidRefresh:output_type -> vigil.v1.SignedAnswer
+	1,  // 83: vigil.v1.WalletService.AdoptEpoch:output_type -> vigil.v1.SignedAnswer
+	1,  // 84: vigil.v1.WalletService.AcceptOperator:output_type -> vigil.v1.SignedAnswer
+	1,  // 85: vigil.v1.WalletService.Sign:output_type -> vigil.v1.SignedAnswer
+	1,  // 86: vigil.v1.WalletService.PrepareDelegates:output_type -> vigil.v1.SignedAnswer
+	1,  // 87: vigil.v1.WalletService.SubmitDelegate:output_type -> vigil.v1.SignedAnswer
+	1,  // 88: vigil.v1.WalletService.WalletDelegates:output_type -> vigil.v1.SignedAnswer
+	1,  // 89: vigil.v1.WalletService.CancelWalletDelegate:output_type -> vigil.v1.SignedAnswer
+	1,  // 90: vigil.v1.WalletService.ListVtxos:output_type -> vigil.v1.SignedAnswer
+	1,  // 91: vigil.v1.WalletService.Coverage:output_type -> vigil.v1.SignedAnswer
+	1,  // 92: vigil.v1.WalletService.History:output_type -> vigil.v1.SignedAnswer
+	1,  // 93: vigil.v1.WalletService.Branches:output_type -> vigil.v1.SignedAnswer
+	1,  // 94: vigil.v1.WalletService.AcknowledgeBranches:output_type -> vigil.v1.SignedAnswer
+	1,  // 95: vigil.v1.WalletService.Watch:output_type -> vigil.v1.SignedAnswer
+	1,  // 96: vigil.v1.WalletService.Devices:output_type -> vigil.v1.SignedAnswer
+	1,  // 97: vigil.v1.WalletService.AddDevice:output_type -> vigil.v1.SignedAnswer
+	1,  // 98: vigil.v1.WalletService.RevokeDevice:output_type -> vigil.v1.SignedAnswer
+	1,  // 99: vigil.v1.WalletService.SetToken:output_type -> vigil.v1.SignedAnswer
+	1,  // 100: vigil.v1.WalletService.DropToken:output_type -> vigil.v1.SignedAnswer
+	1,  // 101: vigil.v1.WalletService.GetPolicy:output_type -> vigil.v1.SignedAnswer
+	1,  // 102: vigil.v1.WalletService.SetPolicy:output_type -> vigil.v1.SignedAnswer
+	1,  // 103: vigil.v1.WalletService.DeleteWallet:output_type -> vigil.v1.SignedAnswer
+	71, // [71:104] is the sub-list for method output_type
+	38, // [38:71] is the sub-list for method input_type
 	38, // [38:38] is the sub-list for extension type_name
 	38, // [38:38] is the sub-list for extension extendee
 	0,  // [0:38] is the sub-list for field type_name
@@ -6033,7 +6172,7 @@ func file_vigil_v1_wallet_proto_init() {
 		return
 	}
 	file_vigil_v1_delegates_proto_init()
-	file_vigil_v1_wallet_proto_msgTypes[34].OneofWrappers = []any{
+	file_vigil_v1_wallet_proto_msgTypes[36].OneofWrappers = []any{
 		(*Document_Intent)(nil),
 		(*Document_ArkTx)(nil),
 		(*Document_Checkpoint)(nil),
@@ -6048,7 +6187,7 @@ func file_vigil_v1_wallet_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_vigil_v1_wallet_proto_rawDesc), len(file_vigil_v1_wallet_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   88,
+			NumMessages:   90,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

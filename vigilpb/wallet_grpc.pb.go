@@ -45,6 +45,7 @@ const (
 	WalletService_AcknowledgeRefresh_FullMethodName   = "/vigil.v1.WalletService/AcknowledgeRefresh"
 	WalletService_VoidRefresh_FullMethodName          = "/vigil.v1.WalletService/VoidRefresh"
 	WalletService_AdoptEpoch_FullMethodName           = "/vigil.v1.WalletService/AdoptEpoch"
+	WalletService_AcceptOperator_FullMethodName       = "/vigil.v1.WalletService/AcceptOperator"
 	WalletService_Sign_FullMethodName                 = "/vigil.v1.WalletService/Sign"
 	WalletService_PrepareDelegates_FullMethodName     = "/vigil.v1.WalletService/PrepareDelegates"
 	WalletService_SubmitDelegate_FullMethodName       = "/vigil.v1.WalletService/SubmitDelegate"
@@ -109,6 +110,11 @@ type WalletServiceClient interface {
 	// forward to the epoch that the device has. Host key of that epoch, or identity
 	// key.
 	AdoptEpoch(ctx context.Context, in *SignedRequest, opts ...grpc.CallOption) (*SignedAnswer, error)
+	// AcceptOperator begins a new generation of the wallet's scripts, once the
+	// operator changed its signer key or exit delays: what is paid goes there from
+	// then on, and coins of earlier generations stay the wallet's. Vigil's operator
+	// must have accepted the change too. Host key.
+	AcceptOperator(ctx context.Context, in *SignedRequest, opts ...grpc.CallOption) (*SignedAnswer, error)
 	// Sign asks for Vigil's part of signatures over transactions that Vigil reads
 	// and judges itself. Identity key.
 	Sign(ctx context.Context, in *SignedRequest, opts ...grpc.CallOption) (*SignedAnswer, error)
@@ -285,6 +291,16 @@ func (c *walletServiceClient) AdoptEpoch(ctx context.Context, in *SignedRequest,
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(SignedAnswer)
 	err := c.cc.Invoke(ctx, WalletService_AdoptEpoch_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *walletServiceClient) AcceptOperator(ctx context.Context, in *SignedRequest, opts ...grpc.CallOption) (*SignedAnswer, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SignedAnswer)
+	err := c.cc.Invoke(ctx, WalletService_AcceptOperator_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -533,6 +549,11 @@ type WalletServiceServer interface {
 	// forward to the epoch that the device has. Host key of that epoch, or identity
 	// key.
 	AdoptEpoch(context.Context, *SignedRequest) (*SignedAnswer, error)
+	// AcceptOperator begins a new generation of the wallet's scripts, once the
+	// operator changed its signer key or exit delays: what is paid goes there from
+	// then on, and coins of earlier generations stay the wallet's. Vigil's operator
+	// must have accepted the change too. Host key.
+	AcceptOperator(context.Context, *SignedRequest) (*SignedAnswer, error)
 	// Sign asks for Vigil's part of signatures over transactions that Vigil reads
 	// and judges itself. Identity key.
 	Sign(context.Context, *SignedRequest) (*SignedAnswer, error)
@@ -623,6 +644,9 @@ func (UnimplementedWalletServiceServer) VoidRefresh(context.Context, *SignedRequ
 }
 func (UnimplementedWalletServiceServer) AdoptEpoch(context.Context, *SignedRequest) (*SignedAnswer, error) {
 	return nil, status.Error(codes.Unimplemented, "method AdoptEpoch not implemented")
+}
+func (UnimplementedWalletServiceServer) AcceptOperator(context.Context, *SignedRequest) (*SignedAnswer, error) {
+	return nil, status.Error(codes.Unimplemented, "method AcceptOperator not implemented")
 }
 func (UnimplementedWalletServiceServer) Sign(context.Context, *SignedRequest) (*SignedAnswer, error) {
 	return nil, status.Error(codes.Unimplemented, "method Sign not implemented")
@@ -932,6 +956,24 @@ func _WalletService_AdoptEpoch_Handler(srv interface{}, ctx context.Context, dec
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(WalletServiceServer).AdoptEpoch(ctx, req.(*SignedRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _WalletService_AcceptOperator_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SignedRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WalletServiceServer).AcceptOperator(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: WalletService_AcceptOperator_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WalletServiceServer).AcceptOperator(ctx, req.(*SignedRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -1329,6 +1371,10 @@ var WalletService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "AdoptEpoch",
 			Handler:    _WalletService_AdoptEpoch_Handler,
+		},
+		{
+			MethodName: "AcceptOperator",
+			Handler:    _WalletService_AcceptOperator_Handler,
 		},
 		{
 			MethodName: "Sign",

@@ -9,7 +9,6 @@ import (
 	"github.com/btcsuite/btcd/wire/v2"
 
 	"github.com/vigil-ark/vigil"
-	"github.com/vigil-ark/vigil/ark/descriptor"
 	"github.com/vigil-ark/vigil/auth"
 	"github.com/vigil-ark/vigil/delegate"
 	"github.com/vigil-ark/vigil/ledger"
@@ -65,11 +64,11 @@ func (s *Service) signedSince(ctx context.Context, row *ledger.Wallet) (bool, er
 
 // sync asks and stores.
 func (s *Service) sync(ctx context.Context, row *ledger.Wallet) (*ledger.Wallet, error) {
-	d, err := descriptor.Decode(row.Descriptor)
+	gens, err := generations(row)
 	if err != nil {
-		return nil, unreadable("descriptor", err)
+		return nil, err
 	}
-	seen, err := s.op.VTXOsByScript(ctx, scripts(d), operator.AnyState)
+	seen, err := s.op.VTXOsByScript(ctx, gens.VTXOScripts(), operator.AnyState)
 	if err != nil {
 		return nil, operatorDown(err)
 	}
@@ -79,11 +78,6 @@ func (s *Service) sync(ctx context.Context, row *ledger.Wallet) (*ledger.Wallet,
 	}
 	s.announce(row.ID, out)
 	return out.Wallet, nil
-}
-
-// scripts are those at which a wallet's coins lie in Ark.
-func scripts(d descriptor.Descriptor) [][]byte {
-	return [][]byte{d.PkScript(), d.TwoLeaf().PkScript()}
 }
 
 // announce tells what a sync found.
@@ -117,9 +111,9 @@ func (s *Service) announce(id vigil.WalletID, out *ledger.Synced) {
 // view is the wallet's coins and delegates at one moment.
 type view struct {
 	*ledger.WalletSnapshot
-	now    int64
-	script []byte // the wallet's own
-	lives  map[vigil.DelegateID]*delegate.Record
+	now   int64
+	own   [][]byte // scripts of the wallet's that have its recovery leaf
+	lives map[vigil.DelegateID]*delegate.Record
 }
 
 func (s *Service) view(ctx context.Context, st *state) (*view, error) {
@@ -127,11 +121,19 @@ func (s *Service) view(ctx context.Context, st *state) (*view, error) {
 	if err != nil {
 		return nil, stored(err)
 	}
-	v := &view{WalletSnapshot: snap, now: s.now(), script: st.desc.PkScript(), lives: map[vigil.DelegateID]*delegate.Record{}}
+	v := &view{WalletSnapshot: snap, now: s.now(), lives: map[vigil.DelegateID]*delegate.Record{}}
+	for _, d := range st.gens {
+		v.own = append(v.own, d.PkScript())
+	}
 	for _, rec := range snap.Delegates {
 		v.lives[rec.ID] = rec
 	}
 	return v, nil
+}
+
+// recoverable says whether a coin's script has the recovery leaf.
+func (v *view) recoverable(h *ledger.Holding) bool {
+	return slices.ContainsFunc(v.own, func(s []byte) bool { return bytes.Equal(s, h.Script) })
 }
 
 // cover returns the live delegate over a coin, or why there is none that counts.
@@ -190,12 +192,13 @@ func (s *Service) ListVtxos(ctx context.Context, c auth.Call, r *vigilpb.ListVtx
 		cov := v.coverage()
 		a = &vigilpb.ListVtxosAnswer{
 			HasActiveDelegate: cov.active, CoveredUntil: cov.until, KnownAt: v.Wallet.SyncedAt, LastSafeExit: cov.lastExit,
+			Descriptor_: v.Wallet.Descriptor,
 		}
 		for _, h := range v.unspent() {
 			rec, why := v.cover(h)
 			coin := &vigilpb.Vtxo{
 				Outpoint: h.Outpoint.String(), Amount: h.Amount, ExpiresAt: h.ExpiresAt, Script: h.Script, State: coinState(h, v.now),
-				Covered: rec != nil, UncoveredWhy: why, Preconfirmed: h.Preconfirmed, RecoverableWithoutVigil: bytes.Equal(h.Script, v.script),
+				Covered: rec != nil, UncoveredWhy: why, Preconfirmed: h.Preconfirmed, RecoverableWithoutVigil: v.recoverable(h),
 				ExitDataOnDevice: h.ExitData, CreatedAt: h.CreatedAt,
 			}
 			if h.Cover != (vigil.DelegateID{}) {

@@ -180,7 +180,7 @@ func (s *Service) checkDelegate(ctx context.Context, st *state, plan *ledger.Pla
 			return nil, err
 		}
 		rec, err := delegate.CheckWallet(req, delegate.WalletTerms{
-			Params: p, Estimator: fees, Descriptor: st.desc, TreeKey: plan.TreeKey, VTXOs: vtxos,
+			Params: p, Estimator: fees, Descriptor: st.desc, Older: st.gens.Older(), TreeKey: plan.TreeKey, VTXOs: vtxos,
 			FeeSlack: st.policy.Effective(s.now()).FeeMargin, Now: s.now(),
 		})
 		if err == nil {
@@ -232,7 +232,7 @@ const page = 256
 // delegates reads all of the wallet's that are remembered.
 func (s *Service) delegates(ctx context.Context, st *state) ([]*delegate.Record, error) {
 	var all []*delegate.Record
-	for _, script := range scripts(st.desc) {
+	for _, script := range st.gens.VTXOScripts() {
 		var from ledger.Cursor
 		for {
 			list, next, err := s.ledger.List(ctx, ledger.Filter{Script: script}, page, from)

@@ -45,7 +45,8 @@ type device struct {
 
 	id      vigil.WalletID
 	desc    descriptor.Descriptor
-	keys    []bip340.PubKey // host public keys of the active epoch
+	older   []descriptor.Descriptor // of earlier generations
+	keys    []bip340.PubKey         // host public keys of the active epoch
 	epochs  map[uint32]*held
 	active  uint32
 	pending *lost // of a refresh whose certificate did not come
@@ -398,7 +399,17 @@ func (d *device) coins(n int) (list []ark.VTXO) {
 }
 
 func (d *device) input(v ark.VTXO) intent.Input {
-	return intent.Input{Outpoint: v.Outpoint, Out: wire.NewTxOut(v.Amount, v.Script), Sequence: wire.MaxTxInSequenceNum, Tree: d.desc.Tree(), Leaf: descriptor.LeafForfeit}
+	return intent.Input{Outpoint: v.Outpoint, Out: wire.NewTxOut(v.Amount, v.Script), Sequence: wire.MaxTxInSequenceNum, Tree: d.at(v).Tree(), Leaf: descriptor.LeafForfeit}
+}
+
+// at is the generation at whose script a coin lies.
+func (d *device) at(v ark.VTXO) descriptor.Descriptor {
+	for _, o := range d.older {
+		if bytes.Equal(o.PkScript(), v.Script) {
+			return o
+		}
+	}
+	return d.desc
 }
 
 func b64(t testing.TB, p *psbt.Packet) string {
@@ -469,7 +480,7 @@ type asking struct {
 // every signer of the owner's.
 func (d *device) ask(signers []int, docs ...*vigilpb.Document) *asking {
 	d.t.Helper()
-	spends, err := spend.Parse(docs, d.desc, spend.Terms{Params: d.w.op.params, Now: d.w.clock.now().Unix()})
+	spends, err := spend.Parse(docs, d.desc, spend.Terms{Params: d.w.op.params, Older: d.older, Now: d.w.clock.now().Unix()})
 	if err != nil {
 		d.t.Fatal(err)
 	}

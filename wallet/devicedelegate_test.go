@@ -62,9 +62,10 @@ func (d *device) drawUp(p *vigilpb.Prepared, validAt, fee int64, coins ...ark.VT
 	proof, doc := d.proof(message, []*wire.TxOut{wire.NewTxOut(sum-fee, d.desc.PkScript())}, coins...)
 	add(doc, proof)
 	for _, v := range coins {
+		from := d.at(v)
 		f, _, err := forfeit.Build(forfeit.Terms{
-			Outpoint: v.Outpoint, Amount: v.Amount, Tree: d.desc.Tree(), Dust: d.w.op.params.Dust, Script: d.w.op.params.ForfeitScript,
-			Delegate: d.desc.Delegate, Signers: []bip340.XOnly{d.desc.Signer},
+			Outpoint: v.Outpoint, Amount: v.Amount, Tree: from.Tree(), Dust: d.w.op.params.Dust, Script: d.w.op.params.ForfeitScript,
+			Delegate: from.Delegate, Signers: []bip340.XOnly{from.Signer},
 		}, descriptor.LeafDelegate)
 		if err != nil {
 			d.t.Fatal(err)
@@ -82,7 +83,7 @@ func (d *device) drawUp(p *vigilpb.Prepared, validAt, fee int64, coins ...ark.VT
 // signed signs all of it in one round and fills the request.
 func (d *device) signed(up *drawnUp) (*vigilpb.SubmitDelegateRequest, error) {
 	d.t.Helper()
-	spends, err := spend.Parse(up.docs, d.desc, spend.Terms{Params: d.w.op.params, Now: d.w.clock.now().Unix()})
+	spends, err := spend.Parse(up.docs, d.desc, spend.Terms{Params: d.w.op.params, Older: d.older, Now: d.w.clock.now().Unix()})
 	if err != nil {
 		return nil, err
 	}

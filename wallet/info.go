@@ -15,10 +15,10 @@ const dialect = "bip445/0.12.1"
 // Server tells what this Vigil is. The operator may be down: then its delays are
 // left out.
 func (s *Service) Server(ctx context.Context) (*vigilpb.ServerInfo, error) {
-	l := s.cfg.Limits
+	l, pin := s.cfg.Limits, s.pinnedTo()
 	key := s.host.PubKey()
 	info := &vigilpb.ServerInfo{
-		HostKey: key[:], Network: string(s.cfg.Pinned.Network), OperatorSigner: s.cfg.Pinned.Signer[:], OperatorUrl: s.cfg.OperatorURL,
+		HostKey: key[:], Network: string(pin.Network), OperatorSigner: pin.Signer[:], OperatorUrl: s.cfg.OperatorURL,
 		Now: s.now(), Registration: s.cfg.Registration.mode(), Version: s.cfg.Version, Dialects: []string{dialect},
 		RecoveryDelay: uint32(descriptor.DefaultRecovery),
 		Limits: &vigilpb.ServerLimits{

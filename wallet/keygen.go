@@ -235,7 +235,7 @@ func (s *Service) describe(p ark.Params, what founding, made signer.Made) (*ledg
 		Epochs: []ledger.Epoch{{
 			Hosts: made.Hosts, Info: made.Info.Encode(), Record: made.Recovery, Confirmed: true, Acked: make([]bool, what.seats),
 		}},
-		Descriptor: encoded, Scripts: [][]byte{d.PkScript(), d.TwoLeaf().PkScript(), d.BoardingPkScript()},
+		Descriptor: encoded, Scripts: descriptor.Generations{d}.Scripts(),
 		DelegateKey: made.DelegateKey, Secrets: slices.Clone(made.Names),
 		Identities: []ledger.Identity{{Key: what.identity, Name: what.name, AddedAt: s.now()}},
 	}

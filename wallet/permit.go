@@ -36,7 +36,7 @@ func roleOf(method string) role {
 	case "BeginKeygen", "Keygen", "CertifyKeygen", "Recover":
 		return founder
 	case "AcknowledgeKeygen", "ConfirmRecovery", "BeginRefresh", "Refresh", "CertifyRefresh", "AcknowledgeRefresh",
-		"VoidRefresh", "AddDevice", "RevokeDevice", "DeleteWallet":
+		"VoidRefresh", "AcceptOperator", "AddDevice", "RevokeDevice", "DeleteWallet":
 		return host
 	case "Sign", "PrepareDelegates", "SubmitDelegate", "WalletDelegates", "CancelWalletDelegate", "ListVtxos",
 		"Coverage", "History", "Branches", "AcknowledgeBranches", "Watch", "SetToken", "DropToken":

@@ -119,7 +119,7 @@ func identityKey(row *ledger.Wallet, b []byte, name string) (bip340.PubKey, erro
 // recovered is what Recover tells.
 func (s *Service) recovered(ctx context.Context, st *state, c auth.Call) (*vigilpb.RecoverAnswer, error) {
 	a := &vigilpb.RecoverAnswer{
-		Wallet: slices.Clone(st.row.ID[:]), Descriptor_: st.row.Descriptor, Active: st.row.Active, State: stateName(st.row), Identities: st.identities(c),
+		Wallet: slices.Clone(st.row.ID[:]), Descriptor_: st.row.Descriptor, Older: st.row.Older, Active: st.row.Active, State: stateName(st.row), Identities: st.identities(c),
 	}
 	for _, d := range st.row.Identities {
 		a.ConfirmAfter = max(a.ConfirmAfter, d.RemoveAt)

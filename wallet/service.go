@@ -164,6 +164,7 @@ type Service struct {
 	contexts  *musig2.Cache
 
 	mu       sync.Mutex
+	pin      ledger.Pinned
 	asked    time.Time      // when the parameters were last asked for
 	fees     *fee.Estimator // compiled from programs
 	programs ark.FeePrograms
@@ -185,6 +186,7 @@ func New(cfg Config, p Ports) *Service {
 		cfg: cfg.withDefaults(), ledger: p.Ledger, keys: p.Keys, ceremonies: p.Ceremonies, host: p.Host, op: p.Operator, hub: p.Hub,
 		contexts: musig2.NewCache(contexts),
 	}
+	s.pin = s.cfg.Pinned
 	l := s.cfg.Limits
 	s.founding = foundings{most: l.Ceremonies, perSource: l.PerSource}
 	s.admit = admissions{perSource: l.PerSource}
@@ -258,15 +260,29 @@ func (s *Service) params(ctx context.Context) (ark.Params, error) {
 }
 
 func (s *Service) pinned(p ark.Params, err error) (ark.Params, error) {
-	switch {
-	case err != nil:
+	if err != nil {
 		return ark.Params{}, operatorDown(err)
-	case p.SignerKey != s.cfg.Pinned.Signer:
+	}
+	if pin := s.pinnedTo().Signer; p.SignerKey != pin {
 		return ark.Params{}, vigil.Errorf(vigil.CodeOperatorKey,
 			"the Ark operator's signer key is %s now and this server was set up with %s; it takes nothing new until its operator has confirmed the change",
-			p.SignerKey, s.cfg.Pinned.Signer)
+			p.SignerKey, pin)
 	}
 	return p, nil
+}
+
+// Repin takes up another signer of the operator's, once whoever runs this Vigil
+// accepted it.
+func (s *Service) Repin(p ledger.Pinned) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pin, s.asked = p, time.Time{}
+}
+
+func (s *Service) pinnedTo() ledger.Pinned {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.pin
 }
 
 // estimator compiles the operator's fee programs once for as long as they stay

@@ -128,7 +128,7 @@ func (s *Service) terms(ctx context.Context) (spend.Terms, error) {
 // read finds in documents what is to be signed.
 func (s *Service) read(ctx context.Context, st *state, terms spend.Terms, docs []*vigilpb.Document) ([]*spend.Spend, error) {
 	parse := func() ([]*spend.Spend, error) {
-		terms.VTXOs, terms.Now = slices.Collect(maps.Values(st.coins)), s.now()
+		terms.VTXOs, terms.Now, terms.Older = slices.Collect(maps.Values(st.coins)), s.now(), st.gens.Older()
 		return spend.Parse(docs, st.desc, terms)
 	}
 	spends, err := parse()

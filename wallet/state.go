@@ -23,7 +23,8 @@ import (
 // engine's too, so that of coins only what never changes is used from here.
 type state struct {
 	row    *ledger.Wallet
-	desc   descriptor.Descriptor
+	gens   descriptor.Generations // of its scripts
+	desc   descriptor.Descriptor  // the current one
 	policy policy.State
 	infos  map[uint32]*frost.Info // by epoch
 	coins  map[wire.OutPoint]ark.VTXO
@@ -48,9 +49,9 @@ func newState(snap *ledger.WalletSnapshot) (*state, error) {
 
 // adopt takes a row as the one that the wallet has now.
 func (st *state) adopt(row *ledger.Wallet) error {
-	d, err := descriptor.Decode(row.Descriptor)
+	gens, err := generations(row)
 	if err != nil {
-		return unreadable("descriptor", err)
+		return err
 	}
 	infos := map[uint32]*frost.Info{}
 	for _, e := range row.Epochs {
@@ -58,7 +59,7 @@ func (st *state) adopt(row *ledger.Wallet) error {
 			return unreadable(fmt.Sprintf("epoch %d", e.Number), err)
 		}
 	}
-	st.row, st.desc, st.infos = row, d, infos
+	st.row, st.gens, st.desc, st.infos = row, gens, gens.Current(), infos
 	return nil
 }
 

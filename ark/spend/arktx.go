@@ -46,12 +46,16 @@ func (p *parser) checkpoints(doc *vigilpb.CheckpointDocument) (*Spend, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := p.signedBy(pay.tx, "the ark transaction", p.Group.XOnly(), p.Signer); err != nil {
+	signers := make([][]bip340.XOnly, len(pay.coins))
+	for i, own := range pay.coins {
+		signers[i] = []bip340.XOnly{p.Group.XOnly(), own.desc.Signer}
+	}
+	if err := p.signedBy(pay.tx, "the ark transaction", signers...); err != nil {
 		return nil, err
 	}
 	s.Kind, s.Sighashes = Checkpoints, nil
 	for i, c := range pay.checkpoints {
-		if err := p.signedBy(c, "a checkpoint", p.Signer); err != nil {
+		if err := p.signedBy(c, "a checkpoint", signers[i][1:]); err != nil {
 			return nil, err
 		}
 		if err := p.sighashes(s, c, i); err != nil {
@@ -179,14 +183,14 @@ func (p *parser) checkpoint(pay *payment, i int, b64 string) (Input, error) {
 
 // between is the script of a checkpoint's output, kept per script of ours.
 func (p *parser) between(own owned) (script.Tree, error) {
-	if t, ok := p.middles[own.kind]; ok {
+	if t, ok := p.middles[string(own.pkScript)]; ok {
 		return t, nil
 	}
 	t, err := CheckpointTree(p.Params, own.tree)
 	if err != nil {
 		return script.Tree{}, err
 	}
-	p.middles[own.kind] = t
+	p.middles[string(own.pkScript)] = t
 	return t, nil
 }
 
@@ -273,8 +277,8 @@ func payee(pkScript []byte) []byte {
 }
 
 // signedBy verifies that every input of a packet carries a valid signature of
-// each key, with SIGHASH_DEFAULT.
-func (p *parser) signedBy(packet *psbt.Packet, what string, keys ...bip340.XOnly) error {
+// each of its keys, with SIGHASH_DEFAULT.
+func (p *parser) signedBy(packet *psbt.Packet, what string, keys ...[]bip340.XOnly) error {
 	outs := make([]*wire.TxOut, len(packet.Inputs))
 	for i := range packet.Inputs {
 		outs[i] = packet.Inputs[i].WitnessUtxo
@@ -291,7 +295,7 @@ func (p *parser) signedBy(packet *psbt.Packet, what string, keys ...bip340.XOnly
 		if err != nil {
 			return vigil.Errorf(vigil.CodeSignatureInvalid, "%s: input %d: %w", what, i, err)
 		}
-		for _, key := range keys {
+		for _, key := range keys[i] {
 			if !s.Signed(key) {
 				return vigil.Errorf(vigil.CodeSignatureInvalid, "%s: input %d lacks the signature of %s", what, i, key)
 			}

@@ -45,7 +45,7 @@ type batchView struct {
 // decided on; its leaf hangs, fully signed, from output 0 of this commitment
 // transaction; and its on-chain outputs are there.
 func (p *parser) readBatch(doc *vigilpb.BatchProof) (*batchView, *Spend, error) {
-	packet, s, err := p.readIntent(doc.GetIntent(), []bip340.XOnly{p.Signer})
+	packet, s, err := p.readIntent(doc.GetIntent(), p.operators())
 	if err != nil {
 		return nil, nil, err
 	}

@@ -46,9 +46,9 @@ func (p *parser) exit(doc *vigilpb.ExitDocument) (*Spend, error) {
 		if err := onlyDefault(i, spent.Signatures); err != nil {
 			return nil, err
 		}
-		delay := p.ExitDelay
+		delay := own.desc.ExitDelay
 		if in.Script == BoardingScript {
-			delay = p.BoardingDelay
+			delay = own.desc.BoardingDelay
 		}
 		if txIn.Sequence != delay.Sequence() {
 			return nil, vigil.Errorf(vigil.CodeExitLeafSequence, "input %d has the sequence %#x, its leaf wants %#x", i, txIn.Sequence, delay.Sequence())

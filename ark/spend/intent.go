@@ -35,7 +35,7 @@ func (p *parser) intent(doc *vigilpb.IntentDocument) (*Spend, error) {
 }
 
 // everybody are the keys whose signatures an unsigned proof may lack.
-func (p *parser) everybody() []bip340.XOnly { return []bip340.XOnly{p.Group.XOnly(), p.Signer} }
+func (p *parser) everybody() []bip340.XOnly { return append(p.operators(), p.Group.XOnly()) }
 
 // readIntent verifies a proof, whose signatures may be missing by the keys of
 // skip, and finds what it moves. Sighashes and Key are left to the caller.

@@ -3,6 +3,7 @@ package spend
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/btcsuite/btcd/wire/v2"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/vigil-ark/vigil/ark/descriptor"
 	"github.com/vigil-ark/vigil/ark/fee"
 	"github.com/vigil-ark/vigil/ark/script"
+	"github.com/vigil-ark/vigil/bip340"
 	"github.com/vigil-ark/vigil/musig2"
 	"github.com/vigil-ark/vigil/vigilpb"
 )
@@ -28,8 +30,8 @@ const (
 	contexts = 64
 )
 
-// Parse reads all documents of one request against the wallet's descriptor and
-// the operator's terms: what is to be signed, and every fact that a decision
+// Parse reads all documents of one request against the wallet's current descriptor
+// and the operator's terms: what is to be signed, and every fact that a decision
 // needs. The order of its sighashes is that of the documents, and in each that
 // which its kind says; both sides compute the same. Nothing is believed that the
 // sighashes do not commit to, but what Terms.VTXOs say of assets and fees. The
@@ -89,6 +91,7 @@ func invalid(format string, args ...any) *vigil.Error {
 
 // owned is one of the wallet's scripts.
 type owned struct {
+	desc     descriptor.Descriptor // of the generation that it is of
 	kind     Script
 	tree     script.Tree
 	pkScript []byte
@@ -99,10 +102,10 @@ type parser struct {
 	Terms
 	descriptor.Descriptor
 	reader  *script.Reader
-	scripts []owned // by Script, as far as they were looked for
+	scripts []owned // of every generation by Script, the current one's first, as far as they were looked for
 	sub     []byte  // the wallet's own script for amounts below dust
 	known   map[wire.OutPoint]ark.VTXO
-	middles map[Script]script.Tree // of checkpoints, by the script that they spend
+	middles map[string]script.Tree // of checkpoints, by the script that they spend
 
 	cosigners int                        // in the branches so far
 	claimed   map[wire.OutPoint][32]byte // leaves and on-chain outputs of batches, by the Key of the intent that they are for
@@ -123,11 +126,11 @@ func newParser(d descriptor.Descriptor, t Terms) (*parser, error) {
 	}
 	p := &parser{
 		Terms: t, Descriptor: d, reader: script.NewReader(),
-		known: make(map[wire.OutPoint]ark.VTXO, len(t.VTXOs)), middles: map[Script]script.Tree{},
+		known: make(map[wire.OutPoint]ark.VTXO, len(t.VTXOs)), middles: map[string]script.Tree{},
 		claimed: map[wire.OutPoint][32]byte{},
 	}
 	tree := d.Tree()
-	p.scripts = []owned{{VTXOScript, tree, tree.PkScript()}}
+	p.scripts = []owned{{d, VTXOScript, tree, tree.PkScript()}}
 	p.sub = ark.SubDust(tree.OutputKey())
 	for _, v := range t.VTXOs {
 		p.known[v.Outpoint] = v
@@ -175,16 +178,34 @@ func (p *parser) coin(op wire.OutPoint, out *wire.TxOut) (owned, Input, error) {
 // owner finds the script of the wallet's that an output has. Those that are seldom
 // spent are made when they are looked for: each costs a multiplication.
 func (p *parser) owner(pkScript []byte) (owned, bool) {
-	for k, tree := range []func() script.Tree{p.Descriptor.Tree, p.Descriptor.Boarding, p.Descriptor.TwoLeaf} {
-		if k == len(p.scripts) {
-			t := tree()
-			p.scripts = append(p.scripts, owned{Script(k), t, t.PkScript()})
+	for g := range 1 + len(p.Older) {
+		d := p.Descriptor
+		if g > 0 {
+			d = p.Older[len(p.Older)-g]
 		}
-		if own := p.scripts[k]; string(own.pkScript) == string(pkScript) {
-			return own, true
+		for k, tree := range []func() script.Tree{d.Tree, d.Boarding, d.TwoLeaf} {
+			at := 3*g + k
+			if at == len(p.scripts) {
+				t := tree()
+				p.scripts = append(p.scripts, owned{d, Script(k), t, t.PkScript()})
+			}
+			if own := p.scripts[at]; string(own.pkScript) == string(pkScript) {
+				return own, true
+			}
 		}
 	}
 	return owned{}, false
+}
+
+// operators are the keys of the operator in the scripts of all generations.
+func (p *parser) operators() []bip340.XOnly {
+	keys := []bip340.XOnly{p.Signer}
+	for _, d := range p.Older {
+		if !slices.Contains(keys, d.Signer) {
+			keys = append(keys, d.Signer)
+		}
+	}
+	return keys
 }
 
 // conserved says whether the outputs of a transaction pass on to the wallet every

@@ -10,6 +10,7 @@ import (
 	"github.com/btcsuite/btcd/wire/v2"
 
 	"github.com/vigil-ark/vigil/ark"
+	"github.com/vigil-ark/vigil/ark/descriptor"
 	"github.com/vigil-ark/vigil/ark/fee"
 	"github.com/vigil-ark/vigil/ark/intent"
 	"github.com/vigil-ark/vigil/musig2"
@@ -68,6 +69,9 @@ type Terms struct {
 	// sighash commits to, and its assets by the document's packet.
 	VTXOs []ark.VTXO
 	Now   int64 // unix seconds
+	// Older are the wallet's descriptors of before: coins at their scripts are its
+	// own, and what is paid to them is not. The newest of them comes last.
+	Older []descriptor.Descriptor
 	// Contexts keeps the keys of tree nodes between calls; nil for none.
 	Contexts *musig2.Cache
 }
@@ -82,8 +86,8 @@ type Spend struct {
 	Sighashes []Sighash // in the order of signing
 	Txid      chainhash.Hash
 	Inputs    []Input
-	// Own are outputs to the wallet's own script in Ark, Foreign those to anybody
-	// else's there, Onchain those that leave Ark, whoever gets them.
+	// Own are outputs to the wallet's current script in Ark, Foreign those to any
+	// other there, Onchain those that leave Ark, whoever gets them.
 	Own, Foreign, Onchain []Output
 	// Fee is inputs minus outputs. FeeDue is the most that the operator's programs
 	// ask for a register intent at its time, for live or for recoverable inputs.

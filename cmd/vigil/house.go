@@ -161,6 +161,13 @@ func (h *house) changed(ctx context.Context) error {
 		return err
 	}
 	h.intake.current.Store(service)
+	if h.wallets != nil {
+		pinned, err := h.stores.ledger.Operator(ctx)
+		if err != nil {
+			return err
+		}
+		h.wallets.Repin(pinned)
+	}
 	return h.settle(ctx)
 }
 
