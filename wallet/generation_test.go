@@ -215,6 +215,8 @@ func TestNoOtherGeneration(t *testing.T) {
 	if err != nil || len(row.Older) != 0 || !bytes.Equal(row.Descriptor, d.desc.Encode()) {
 		t.Fatalf("%+v, %v", row, err)
 	}
+	_, err = d.accept(0, other.following())
+	refusedWith(t, err, vigil.CodeGeneration)
 	w.audited("AcceptOperator", vigil.CodeGeneration)
 	if err := d.move(); err != nil {
 		t.Fatal(err)
