@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"slices"
 	"time"
 
@@ -98,6 +99,9 @@ type Config struct {
 	Addr, EsploraAddr string
 	// NoEsplora leaves the Esplora port closed.
 	NoEsplora bool
+	// Listen opens those addresses; nil is TCP. A network in memory lets the
+	// operator run inside testing/synctest.
+	Listen func(addr string) (net.Listener, error)
 	// SignerKey, ForfeitKey are random when nil.
 	SignerKey, ForfeitKey *btcec.PrivateKey
 	// Liquidity is what the operator's wallet holds at the start, in satoshis;
@@ -121,6 +125,9 @@ func (c Config) withDefaults() (Config, error) {
 	manual := c.Clock != nil
 	if c.Clock == nil {
 		c.Clock = SystemClock{}
+	}
+	if c.Listen == nil {
+		c.Listen = func(addr string) (net.Listener, error) { return net.Listen("tcp", addr) }
 	}
 	or(&c.Addr, "127.0.0.1:0")
 	or(&c.EsploraAddr, "127.0.0.1:0")

@@ -33,7 +33,7 @@ type frontend struct {
 
 // serve opens the port and starts answering for p.
 func serve(op *Operator, p *process, addr string) (*frontend, error) {
-	lis, err := net.Listen("tcp", addr)
+	lis, err := op.cfg.Listen(addr)
 	if err != nil {
 		return nil, fmt.Errorf("listening for the operator: %w", err)
 	}
@@ -129,7 +129,7 @@ func (f *frontend) gateway(ctx context.Context) (http.Handler, error) {
 }
 
 func (op *Operator) openEsplora(addr string) error {
-	lis, err := net.Listen("tcp", addr)
+	lis, err := op.cfg.Listen(addr)
 	if err != nil {
 		return fmt.Errorf("listening for esplora: %w", err)
 	}

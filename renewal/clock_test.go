@@ -2,6 +2,7 @@ package renewal_test
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/vigil-ark/vigil/ark"
@@ -34,7 +35,7 @@ func newSkewed(t *testing.T, off time.Duration, set arktest.Settings) *rig {
 // owner makes a device that shares the operator's clock, and gives it a coin.
 func (r *rig) owner(sats int64) (*wallet.Wallet, ark.VTXO) {
 	r.t.Helper()
-	c, err := operator.Dial(operator.Config{URL: r.op.URL()})
+	c, err := operator.Dial(operator.Config{URL: r.op.URL(), DialContext: r.net.DialContext})
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -65,6 +66,7 @@ func (r *rig) until(at time.Time) {
 // takes it for live and without if it takes it for expired, whatever Vigil
 // thinks of it.
 func TestClockOff(t *testing.T) {
+	t.Parallel()
 	short := arktest.Settings{TreeExpiry: 30, ExitDelay: 2, BoardingDelay: 300, CheckpointDelay: 2, SessionDuration: 3 * time.Second}
 	shorter := short
 	shorter.TreeExpiry = 6
@@ -85,21 +87,23 @@ func TestClockOff(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			r := newSkewed(t, c.off, c.set)
-			d, coin := r.owner(100_000)
-			rec := r.submit(d, wallet.DelegateOptions{ValidAt: r.op.Now().Add(c.validIn)}, coin)
-			if len(rec.Inputs[0].Forfeit) == 0 {
-				t.Fatal("no forfeit was signed")
-			}
-			if c.expired {
-				r.until(time.Unix(coin.ExpiresAt+1, 0))
-			}
-			r.start()
-			done := r.awaitState(rec.ID, delegate.Settled)
-			r.halt()
-			r.renewed(done, coin)
-			r.forfeited(c.forfeits, coin)
-			r.clean()
+			synctest.Test(t, func(t *testing.T) {
+				r := newSkewed(t, c.off, c.set)
+				d, coin := r.owner(100_000)
+				rec := r.submit(d, wallet.DelegateOptions{ValidAt: r.op.Now().Add(c.validIn)}, coin)
+				if len(rec.Inputs[0].Forfeit) == 0 {
+					t.Fatal("no forfeit was signed")
+				}
+				if c.expired {
+					r.until(time.Unix(coin.ExpiresAt+1, 0))
+				}
+				r.start()
+				done := r.awaitState(rec.ID, delegate.Settled)
+				r.halt()
+				r.renewed(done, coin)
+				r.forfeited(c.forfeits, coin)
+				r.clean()
+			})
 		})
 	}
 }
@@ -107,6 +111,7 @@ func TestClockOff(t *testing.T) {
 // TestClockSetWhileDown: the clock is set forward or back while Vigil is away,
 // in the states whose end is told by the clock.
 func TestClockSetWhileDown(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name  string
 		state delegate.State
@@ -121,23 +126,25 @@ func TestClockSetWhileDown(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			r := newRig(t, arktest.Settings{SessionDuration: 3 * time.Second})
-			r.chain = onChain{r.op.Chain()}
-			alice := r.device()
-			coin := r.mint([]*wallet.Wallet{alice}, 100_000)[0]
-			rec := r.submit(alice, wallet.DelegateOptions{}, coin)
-			r.op.Fault(c.fault)
-			r.start()
-			r.awaitState(rec.ID, c.state)
-			r.crash()
-			r.op.ClearFaults()
-			r.now = shifted(c.off).Now
-			r.start()
-			done := r.awaitState(rec.ID, delegate.Settled)
-			r.halt()
-			r.renewed(done, coin)
-			r.once(done, coin)
-			r.clean()
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, arktest.Settings{SessionDuration: 3 * time.Second})
+				r.chain = onChain{r.op.Chain()}
+				alice := r.device()
+				coin := r.mint([]*wallet.Wallet{alice}, 100_000)[0]
+				rec := r.submit(alice, wallet.DelegateOptions{}, coin)
+				r.op.Fault(c.fault)
+				r.start()
+				r.awaitState(rec.ID, c.state)
+				r.crash()
+				r.op.ClearFaults()
+				r.now = shifted(c.off).Now
+				r.start()
+				done := r.awaitState(rec.ID, delegate.Settled)
+				r.halt()
+				r.renewed(done, coin)
+				r.once(done, coin)
+				r.clean()
+			})
 		})
 	}
 }

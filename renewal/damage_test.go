@@ -3,6 +3,7 @@ package renewal_test
 import (
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/vigil-ark/vigil/arktest"
@@ -74,48 +75,51 @@ func (r *rig) unread() (rows []string) {
 // marked and not carried out, a newer one that waited for it takes over, and the
 // sound ones are renewed.
 func TestRottenRowsAreMarkedAndHarmNobody(t *testing.T) {
+	t.Parallel()
 	for name, running := range map[string]bool{"found at the start": false, "found later": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := newRig(t, arktest.Settings{})
-			devices := []*wallet.Wallet{r.device(), r.device(), r.device()}
-			coins := r.mint(devices, 50_000)
-			flying, sound := r.submit(devices[0], wallet.DelegateOptions{}, coins[0]), r.submit(devices[1], wallet.DelegateOptions{}, coins[1])
-			r.alone(4)
-			r.start()
-			r.awaitState(flying.ID, delegate.Registered)
-			r.awaitState(sound.ID, delegate.Registered)
-			newer := r.submit(devices[0], wallet.DelegateOptions{ValidAt: time.Now().Add(-5 * time.Second)}, coins[0])
-			if newer.State != delegate.Pending {
-				t.Fatalf("the newer is %s", newer.State)
-			}
-			if !running {
-				r.crash()
-			}
-			r.rot("delegate_sessions", flying.ID[:])
-			r.rot("in_flight", sound.ID[:]) // its record vouches for it
-			due := r.submit(devices[2], wallet.DelegateOptions{ValidAt: time.Now().Add(2 * time.Second)}, coins[2])
-			r.rot("delegate_sessions", due.ID[:])
-			r.alone(1)
-			if !running {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, arktest.Settings{})
+				devices := []*wallet.Wallet{r.device(), r.device(), r.device()}
+				coins := r.mint(devices, 50_000)
+				flying, sound := r.submit(devices[0], wallet.DelegateOptions{}, coins[0]), r.submit(devices[1], wallet.DelegateOptions{}, coins[1])
+				r.alone(4)
 				r.start()
-			}
-			r.renewed(r.awaitState(sound.ID, delegate.Settled), coins[1])
-			// Nothing more will come of the older: who waited for it takes over.
-			r.renewed(r.awaitState(newer.ID, delegate.Settled), coins[0])
-			r.awaitMarks("delegate_sessions/"+string(flying.ID[:]), "delegate_sessions/"+string(due.ID[:]))
-			if !running { // else the row goes without having been read
-				r.awaitMarks("in_flight/" + string(sound.ID[:]))
-			}
-			r.halt()
-			r.forfeited(1, coins[0], coins[1])
-			r.forfeited(0, coins[2])
-			if rows, _, err := r.ledger.Due(r.ctx, time.Now().Add(time.Hour), 10, nil); err != nil || len(rows) > 0 {
-				t.Errorf("still due: %v, %v", rows, err)
-			}
-			if rows := r.unread(); len(rows) != 2 {
-				t.Errorf("fsck finds %q", rows)
-			}
+				r.awaitState(flying.ID, delegate.Registered)
+				r.awaitState(sound.ID, delegate.Registered)
+				newer := r.submit(devices[0], wallet.DelegateOptions{ValidAt: time.Now().Add(-5 * time.Second)}, coins[0])
+				if newer.State != delegate.Pending {
+					t.Fatalf("the newer is %s", newer.State)
+				}
+				if !running {
+					r.crash()
+				}
+				r.rot("delegate_sessions", flying.ID[:])
+				r.rot("in_flight", sound.ID[:]) // its record vouches for it
+				due := r.submit(devices[2], wallet.DelegateOptions{ValidAt: time.Now().Add(2 * time.Second)}, coins[2])
+				r.rot("delegate_sessions", due.ID[:])
+				r.alone(1)
+				if !running {
+					r.start()
+				}
+				r.renewed(r.awaitState(sound.ID, delegate.Settled), coins[1])
+				// Nothing more will come of the older: who waited for it takes over.
+				r.renewed(r.awaitState(newer.ID, delegate.Settled), coins[0])
+				r.awaitMarks("delegate_sessions/"+string(flying.ID[:]), "delegate_sessions/"+string(due.ID[:]))
+				if !running { // else the row goes without having been read
+					r.awaitMarks("in_flight/" + string(sound.ID[:]))
+				}
+				r.halt()
+				r.forfeited(1, coins[0], coins[1])
+				r.forfeited(0, coins[2])
+				if rows, _, err := r.ledger.Due(r.ctx, time.Now().Add(time.Hour), 10, nil); err != nil || len(rows) > 0 {
+					t.Errorf("still due: %v, %v", rows, err)
+				}
+				if rows := r.unread(); len(rows) != 2 {
+					t.Errorf("fsck finds %q", rows)
+				}
+			})
 		})
 	}
 }

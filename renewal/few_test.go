@@ -2,6 +2,7 @@ package renewal_test
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/vigil-ark/vigil/arktest"
@@ -15,25 +16,27 @@ import (
 // keep its id, or the two would lose it in turn for ever.
 func TestTooFewConfirmed(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, arktest.Settings{MinParticipants: 2})
-	devices := []*wallet.Wallet{r.device(), r.device()}
-	coins := r.mint(devices, 50_000)
-	var recs []*delegate.Record
-	for i, d := range devices {
-		recs = append(recs, r.submit(d, wallet.DelegateOptions{}, coins[i]))
-	}
-	r.op.Fault(arktest.Fault{Method: "RegisterIntent", LoseAnswer: true, Times: 1})
-	r.start()
-	for i, rec := range recs {
-		done := r.awaitState(rec.ID, delegate.Settled)
-		r.renewed(done, coins[i])
-		if done.Attempts != 1 {
-			t.Errorf("%s took %d attempts", rec.ID, done.Attempts)
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, arktest.Settings{MinParticipants: 2})
+		devices := []*wallet.Wallet{r.device(), r.device()}
+		coins := r.mint(devices, 50_000)
+		var recs []*delegate.Record
+		for i, d := range devices {
+			recs = append(recs, r.submit(d, wallet.DelegateOptions{}, coins[i]))
 		}
-	}
-	r.halt()
-	r.forfeited(1, coins...)
-	r.clean()
+		r.op.Fault(arktest.Fault{Method: "RegisterIntent", LoseAnswer: true, Times: 1})
+		r.start()
+		for i, rec := range recs {
+			done := r.awaitState(rec.ID, delegate.Settled)
+			r.renewed(done, coins[i])
+			if done.Attempts != 1 {
+				t.Errorf("%s took %d attempts", rec.ID, done.Attempts)
+			}
+		}
+		r.halt()
+		r.forfeited(1, coins...)
+		r.clean()
+	})
 }
 
 // TestLostIDIsNotAnOlderOne: when an answer to a registration is lost, the id
@@ -41,6 +44,7 @@ func TestTooFewConfirmed(t *testing.T) {
 // holds now. Taken for it, two delegates that fill the operator's batches with
 // intents whose ids nobody knows would wait for each other.
 func TestLostIDIsNotAnOlderOne(t *testing.T) {
+	t.Parallel()
 	lost := arktest.Fault{Method: "RegisterIntent", LoseAnswer: true, Times: 2}
 	for _, c := range []struct {
 		name  string
@@ -67,26 +71,28 @@ func TestLostIDIsNotAnOlderOne(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			r := newRig(t, arktest.Settings{SessionDuration: 3 * time.Second, MinParticipants: 2, BanThreshold: -1})
-			devices := []*wallet.Wallet{r.device(), r.device()}
-			coins := r.mint(devices, 50_000)
-			var recs []*delegate.Record
-			for i, d := range devices {
-				recs = append(recs, r.submit(d, wallet.DelegateOptions{}, coins[i]))
-			}
-			c.hold(r)
-			r.start()
-			for _, rec := range recs {
-				r.awaitState(rec.ID, c.until)
-			}
-			c.then(r)
-			for i, rec := range recs {
-				done := r.awaitState(rec.ID, delegate.Settled)
-				r.renewed(done, coins[i])
-				r.once(done, coins[i])
-			}
-			r.halt()
-			r.clean()
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, arktest.Settings{SessionDuration: 3 * time.Second, MinParticipants: 2, BanThreshold: -1})
+				devices := []*wallet.Wallet{r.device(), r.device()}
+				coins := r.mint(devices, 50_000)
+				var recs []*delegate.Record
+				for i, d := range devices {
+					recs = append(recs, r.submit(d, wallet.DelegateOptions{}, coins[i]))
+				}
+				c.hold(r)
+				r.start()
+				for _, rec := range recs {
+					r.awaitState(rec.ID, c.until)
+				}
+				c.then(r)
+				for i, rec := range recs {
+					done := r.awaitState(rec.ID, delegate.Settled)
+					r.renewed(done, coins[i])
+					r.once(done, coins[i])
+				}
+				r.halt()
+				r.clean()
+			})
 		})
 	}
 }

@@ -3,6 +3,7 @@ package renewal_test
 import (
 	"context"
 	"testing"
+	"testing/synctest"
 
 	"github.com/vigil-ark/vigil/ark/batch"
 	"github.com/vigil-ark/vigil/arktest"
@@ -54,44 +55,46 @@ func (s *telling) forward() {
 // still being written down. None is known at that moment, and all must join.
 func TestLateIdsJoin(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, arktest.Settings{})
-	const n = 5
-	devices := make([]*wallet.Wallet, n)
-	for i := range devices {
-		devices[i] = r.device()
-	}
-	coins := r.boardAll(devices, 50_000)
-	var recs []*delegate.Record
-	for i, d := range devices {
-		recs = append(recs, r.submit(d, wallet.DelegateOptions{}, coins[i]))
-	}
-	r.alone(n)
-	client, err := operator.Dial(operator.Config{URL: r.op.URL(), Log: r.log})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = client.Close() }()
-	ctx, stop := context.WithCancel(r.ctx)
-	defer stop()
-	stream, err := client.Events(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &telling{Stream: stream, out: make(chan operator.Event), told: make(chan struct{})}
-	go s.forward()
-	led := &slow{Ledger: r.ledger, released: s.told}
-	engine := renewal.New(renewal.Config{Pace: r.pace, Log: r.log}, client, s, led, sessions{r.signer}, nil, nil)
-	ended := make(chan error, 1)
-	go func() { ended <- engine.Run(ctx) }()
-	for _, rec := range recs {
-		r.awaitState(rec.ID, delegate.Settled)
-	}
-	stop()
-	<-ended
-	first := r.op.Stats().Batches
-	b := first[len(first)-1]
-	if len(b.Joined) != n || len(b.Intents) != n {
-		t.Errorf("%d of %d joined the batch", len(b.Joined), len(b.Intents))
-	}
-	r.forfeited(1, coins...)
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, arktest.Settings{})
+		const n = 5
+		devices := make([]*wallet.Wallet, n)
+		for i := range devices {
+			devices[i] = r.device()
+		}
+		coins := r.boardAll(devices, 50_000)
+		var recs []*delegate.Record
+		for i, d := range devices {
+			recs = append(recs, r.submit(d, wallet.DelegateOptions{}, coins[i]))
+		}
+		r.alone(n)
+		client, err := operator.Dial(operator.Config{URL: r.op.URL(), DialContext: r.net.DialContext, Log: r.log})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = client.Close() }()
+		ctx, stop := context.WithCancel(r.ctx)
+		defer stop()
+		stream, err := client.Events(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := &telling{Stream: stream, out: make(chan operator.Event), told: make(chan struct{})}
+		go s.forward()
+		led := &slow{Ledger: r.ledger, released: s.told}
+		engine := renewal.New(renewal.Config{Pace: r.pace, Log: r.log}, client, s, led, sessions{r.signer}, nil, nil)
+		ended := make(chan error, 1)
+		go func() { ended <- engine.Run(ctx) }()
+		for _, rec := range recs {
+			r.awaitState(rec.ID, delegate.Settled)
+		}
+		stop()
+		<-ended
+		first := r.op.Stats().Batches
+		b := first[len(first)-1]
+		if len(b.Joined) != n || len(b.Intents) != n {
+			t.Errorf("%d of %d joined the batch", len(b.Joined), len(b.Intents))
+		}
+		r.forfeited(1, coins...)
+	})
 }

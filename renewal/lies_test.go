@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/vigil-ark/vigil/ark"
@@ -39,9 +40,11 @@ func lies(t *testing.T, every int, liar func(*testing.T, lie.Spec) *liar) {
 			t.Run(string(spec.Name), func(t *testing.T) {
 				t.Parallel()
 				told.Add(1)
-				l := liar(t, spec)
-				l.run()
-				seen.Add(int64(l.seen))
+				synctest.Test(t, func(t *testing.T) {
+					l := liar(t, spec)
+					l.run()
+					seen.Add(int64(l.seen))
+				})
 				if !t.Failed() {
 					caught.Add(1)
 				}

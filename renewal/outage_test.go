@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/vigil-ark/vigil"
@@ -167,38 +168,44 @@ func (r *rig) whole(recs []*delegate.Record, w *watchful) {
 // each of them and what follows for a while, and wants the coins renewed once when
 // the store is back, without a restart.
 func TestStoreFailsAtEveryWrite(t *testing.T) {
-	r, store, w, recs := newOutage(t, 2)
-	r.start()
-	for _, rec := range recs {
-		r.awaitState(rec.ID, delegate.Settled)
-	}
-	r.halt()
-	r.whole(recs, w)
-	writes, _ := store.tally()
+	t.Parallel()
+	writes := 0
+	synctest.Test(t, func(t *testing.T) {
+		r, store, w, recs := newOutage(t, 2)
+		r.start()
+		for _, rec := range recs {
+			r.awaitState(rec.ID, delegate.Settled)
+		}
+		r.halt()
+		r.whole(recs, w)
+		writes, _ = store.tally()
+	})
 	if writes < 6 { // registering, registered, joining, submitted, unconfirmed, settled
 		t.Fatalf("only %d writes", writes)
 	}
 	for at := 1; at <= writes; at++ {
 		t.Run(strconv.Itoa(at), func(t *testing.T) {
 			t.Parallel()
-			r, store, w, recs := newOutage(t, 2)
-			left := 3
-			store.down = func() bool {
-				if store.updates < at || left == 0 {
-					return false
+			synctest.Test(t, func(t *testing.T) {
+				r, store, w, recs := newOutage(t, 2)
+				left := 3
+				store.down = func() bool {
+					if store.updates < at || left == 0 {
+						return false
+					}
+					left--
+					return true
 				}
-				left--
-				return true
-			}
-			r.start()
-			for _, rec := range recs {
-				r.awaitState(rec.ID, delegate.Settled)
-			}
-			r.halt()
-			r.whole(recs, w)
-			if _, failed := store.tally(); failed == 0 {
-				t.Log("the write was not reached")
-			}
+				r.start()
+				for _, rec := range recs {
+					r.awaitState(rec.ID, delegate.Settled)
+				}
+				r.halt()
+				r.whole(recs, w)
+				if _, failed := store.tally(); failed == 0 {
+					t.Log("the write was not reached")
+				}
+			})
 		})
 	}
 }
@@ -207,54 +214,56 @@ func TestStoreFailsAtEveryWrite(t *testing.T) {
 // owners' delegates are carried through batches. VIGIL_SEED repeats a run.
 func TestStoreFailsAtRandom(t *testing.T) {
 	t.Parallel()
-	seed := rand.Uint64()
-	if text := os.Getenv("VIGIL_SEED"); text != "" {
-		var err error
-		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Logf("VIGIL_SEED=%d", seed)
-	r, store, w, recs := newOutage(t, 6)
-	random := rand.New(rand.NewPCG(seed, 0))
-	// One outage is sure to come before the renewals are through.
-	outages, left, first := 25, 0, 1+random.IntN(6)
-	store.down = func() bool {
-		if left == 0 && outages > 0 && (random.IntN(4) == 0 || store.failed == 0 && store.updates >= first) {
-			outages--
-			left = 1 + random.IntN(6)
-		}
-		if left == 0 {
-			return false
-		}
-		left--
-		return true
-	}
-	// An engine that cannot read its store at the start says so; whoever runs it
-	// starts it again.
-	settled := r.settled(recs)
-	for {
-		r.start()
-		select {
-		case err := <-r.stopped:
-			if err == nil {
-				t.Fatal("the engine stopped by itself")
+	synctest.Test(t, func(t *testing.T) {
+		seed := rand.Uint64()
+		if text := os.Getenv("VIGIL_SEED"); text != "" {
+			var err error
+			if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
+				t.Fatal(err)
 			}
-			r.stopped <- err
-			r.halt()
-			continue
-		case <-settled:
 		}
-		break
-	}
-	r.halt()
-	store.mu.Lock()
-	store.down = nil
-	store.mu.Unlock()
-	r.whole(recs, w)
-	if _, failed := store.tally(); failed == 0 {
-		t.Error("no call failed")
-	}
+		t.Logf("VIGIL_SEED=%d", seed)
+		r, store, w, recs := newOutage(t, 6)
+		random := rand.New(rand.NewPCG(seed, 0))
+		// One outage is sure to come before the renewals are through.
+		outages, left, first := 25, 0, 1+random.IntN(6)
+		store.down = func() bool {
+			if left == 0 && outages > 0 && (random.IntN(4) == 0 || store.failed == 0 && store.updates >= first) {
+				outages--
+				left = 1 + random.IntN(6)
+			}
+			if left == 0 {
+				return false
+			}
+			left--
+			return true
+		}
+		// An engine that cannot read its store at the start says so; whoever runs it
+		// starts it again.
+		settled := r.settled(recs)
+		for {
+			r.start()
+			select {
+			case err := <-r.stopped:
+				if err == nil {
+					t.Fatal("the engine stopped by itself")
+				}
+				r.stopped <- err
+				r.halt()
+				continue
+			case <-settled:
+			}
+			break
+		}
+		r.halt()
+		store.mu.Lock()
+		store.down = nil
+		store.mu.Unlock()
+		r.whole(recs, w)
+		if _, failed := store.tally(); failed == 0 {
+			t.Error("no call failed")
+		}
+	})
 }
 
 // settled is closed when every delegate is.

@@ -2,6 +2,7 @@ package renewal_test
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -52,49 +53,54 @@ func (r *rig) forfeited(want int, coins ...ark.VTXO) {
 // TestRenewsOneCoin is the main job at its smallest.
 func TestRenewsOneCoin(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, arktest.Settings{})
-	alice := r.device()
-	coin := r.board(alice, 100_000)
-	rec := r.submit(alice, wallet.DelegateOptions{}, coin)
-	r.start()
-	done := r.awaitState(rec.ID, delegate.Settled)
-	r.halt()
-	r.renewed(done, coin)
-	r.forfeited(1, coin)
-	r.clean()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, arktest.Settings{})
+		alice := r.device()
+		coin := r.board(alice, 100_000)
+		rec := r.submit(alice, wallet.DelegateOptions{}, coin)
+		r.start()
+		done := r.awaitState(rec.ID, delegate.Settled)
+		r.halt()
+		r.renewed(done, coin)
+		r.forfeited(1, coin)
+		r.clean()
+	})
 }
 
 // TestManyWalletsShareABatch renews coins of many owners, who all name one
 // service key, in one batch.
 func TestManyWalletsShareABatch(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, arktest.Settings{SessionDuration: 6 * time.Second})
-	devices := make([]*wallet.Wallet, 12)
-	for i := range devices {
-		devices[i] = r.device()
-	}
-	coins := r.boardAll(devices, 50_000)
-	recs := make([]*delegate.Record, len(devices))
-	for i, d := range devices {
-		recs[i] = r.submit(d, wallet.DelegateOptions{}, coins[i])
-	}
-	before := len(r.op.Stats().Finalized())
-	r.start()
-	for i, rec := range recs {
-		r.renewed(r.awaitState(rec.ID, delegate.Settled), coins[i])
-	}
-	r.halt()
-	r.forfeited(1, coins...)
-	if n := len(r.op.Stats().Finalized()) - before; n > 2 {
-		t.Errorf("%d batches for %d delegates", n, len(recs))
-	}
-	r.clean()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, arktest.Settings{SessionDuration: 6 * time.Second})
+		devices := make([]*wallet.Wallet, 12)
+		for i := range devices {
+			devices[i] = r.device()
+		}
+		coins := r.boardAll(devices, 50_000)
+		recs := make([]*delegate.Record, len(devices))
+		for i, d := range devices {
+			recs[i] = r.submit(d, wallet.DelegateOptions{}, coins[i])
+		}
+		before := len(r.op.Stats().Finalized())
+		r.start()
+		for i, rec := range recs {
+			r.renewed(r.awaitState(rec.ID, delegate.Settled), coins[i])
+		}
+		r.halt()
+		r.forfeited(1, coins...)
+		if n := len(r.op.Stats().Finalized()) - before; n > 2 {
+			t.Errorf("%d batches for %d delegates", n, len(recs))
+		}
+		r.clean()
+	})
 }
 
 // TestRestartInEveryState kills the engine while the operator holds the
 // delegate in a state, starts another over the same stores, and wants the coin
 // renewed once.
 func TestRestartInEveryState(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		state delegate.State
 		hold  func(r *rig)
@@ -112,25 +118,27 @@ func TestRestartInEveryState(t *testing.T) {
 	} {
 		t.Run(c.state.String(), func(t *testing.T) {
 			t.Parallel()
-			r := newRig(t, arktest.Settings{})
-			alice := r.device()
-			coin := r.board(alice, 100_000)
-			opt := wallet.DelegateOptions{}
-			if c.state == delegate.Armed {
-				opt.ValidAt = time.Now().Add(2 * time.Second)
-			}
-			rec := r.submit(alice, opt, coin)
-			c.hold(r)
-			r.start()
-			r.awaitState(rec.ID, c.state)
-			r.crash()
-			r.op.ClearFaults()
-			r.alone(1)
-			r.start()
-			done := r.awaitState(rec.ID, delegate.Settled)
-			r.halt()
-			r.renewed(done, coin)
-			r.clean()
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, arktest.Settings{})
+				alice := r.device()
+				coin := r.board(alice, 100_000)
+				opt := wallet.DelegateOptions{}
+				if c.state == delegate.Armed {
+					opt.ValidAt = time.Now().Add(2 * time.Second)
+				}
+				rec := r.submit(alice, opt, coin)
+				c.hold(r)
+				r.start()
+				r.awaitState(rec.ID, c.state)
+				r.crash()
+				r.op.ClearFaults()
+				r.alone(1)
+				r.start()
+				done := r.awaitState(rec.ID, delegate.Settled)
+				r.halt()
+				r.renewed(done, coin)
+				r.clean()
+			})
 		})
 	}
 }
@@ -154,158 +162,172 @@ func (r *rig) alone(least int) {
 // TestSpentInputEndsIt: a coin that its owner spent is not renewed any more.
 func TestSpentInputEndsIt(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, arktest.Settings{})
-	alice, bob := r.device(), r.device()
-	coin := r.board(alice, 100_000)
-	rec := r.submit(alice, wallet.DelegateOptions{}, coin)
-	to, err := bob.Address(r.ctx, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := alice.Send(r.ctx, to, 40_000); err != nil {
-		t.Fatal(err)
-	}
-	r.start()
-	r.awaitState(rec.ID, delegate.Spent)
-	r.halt()
-	r.forfeited(0, coin)
-	r.clean()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, arktest.Settings{})
+		alice, bob := r.device(), r.device()
+		coin := r.board(alice, 100_000)
+		rec := r.submit(alice, wallet.DelegateOptions{}, coin)
+		to, err := bob.Address(r.ctx, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := alice.Send(r.ctx, to, 40_000); err != nil {
+			t.Fatal(err)
+		}
+		r.start()
+		r.awaitState(rec.ID, delegate.Spent)
+		r.halt()
+		r.forfeited(0, coin)
+		r.clean()
+	})
 }
 
 // TestUnrolledInputEndsIt: anybody may unroll a coin; it is then no VTXO.
 func TestUnrolledInputEndsIt(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, arktest.Settings{})
-	alice := r.device()
-	coin := r.board(alice, 100_000)
-	rec := r.submit(alice, wallet.DelegateOptions{}, coin)
-	if err := alice.Unroll(r.ctx, coin.Outpoint, r.op.Chain().Broadcast); err != nil {
-		t.Fatal(err)
-	}
-	if err := r.op.Mine(1); err != nil {
-		t.Fatal(err)
-	}
-	r.start()
-	r.awaitState(rec.ID, delegate.Broken)
-	r.halt()
-	r.clean()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, arktest.Settings{})
+		alice := r.device()
+		coin := r.board(alice, 100_000)
+		rec := r.submit(alice, wallet.DelegateOptions{}, coin)
+		if err := alice.Unroll(r.ctx, coin.Outpoint, r.op.Chain().Broadcast); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.op.Mine(1); err != nil {
+			t.Fatal(err)
+		}
+		r.start()
+		r.awaitState(rec.ID, delegate.Broken)
+		r.halt()
+		r.clean()
+	})
 }
 
 // TestRecoverableIsRenewedWithoutForfeit: expiry ends nothing.
 func TestRecoverableIsRenewedWithoutForfeit(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, arktest.Settings{TreeExpiry: 6, ExitDelay: 2, BoardingDelay: 30, CheckpointDelay: 2})
-	alice := r.device()
-	coin := r.board(alice, 100_000)
-	rec := r.submit(alice, wallet.DelegateOptions{ValidAt: time.Now().Add(time.Second)}, coin)
-	// Nobody is there until the coin has expired.
-	wait := time.NewTimer(time.Until(time.Unix(coin.ExpiresAt+1, 0)))
-	defer wait.Stop()
-	select {
-	case <-wait.C:
-	case <-r.ctx.Done():
-	}
-	r.start()
-	done := r.awaitState(rec.ID, delegate.Settled)
-	r.halt()
-	r.renewed(done, coin)
-	r.forfeited(0, coin)
-	r.clean()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, arktest.Settings{TreeExpiry: 6, ExitDelay: 2, BoardingDelay: 30, CheckpointDelay: 2})
+		alice := r.device()
+		coin := r.board(alice, 100_000)
+		rec := r.submit(alice, wallet.DelegateOptions{ValidAt: time.Now().Add(time.Second)}, coin)
+		// Nobody is there until the coin has expired.
+		wait := time.NewTimer(time.Until(time.Unix(coin.ExpiresAt+1, 0)))
+		defer wait.Stop()
+		select {
+		case <-wait.C:
+		case <-r.ctx.Done():
+		}
+		r.start()
+		done := r.awaitState(rec.ID, delegate.Settled)
+		r.halt()
+		r.renewed(done, coin)
+		r.forfeited(0, coin)
+		r.clean()
+	})
 }
 
 // TestMissingSecretQuarantines: a delegate whose key is gone is kept, and
 // carried out once the key is back.
 func TestMissingSecretQuarantines(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, arktest.Settings{})
-	alice := r.device()
-	coin := r.board(alice, 100_000)
-	rec := r.submit(alice, wallet.DelegateOptions{}, coin)
-	kept, err := r.secrets.Get(r.ctx, signer.ServiceName(1))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := r.secrets.Delete(r.ctx, signer.ServiceName(1)); err != nil {
-		t.Fatal(err)
-	}
-	r.start()
-	held := r.awaitState(rec.ID, delegate.Quarantined)
-	if held.LastError.Code != "SECRET_MISSING" {
-		t.Errorf("last error %+v", held.LastError)
-	}
-	if err := r.secrets.Put(r.ctx, signer.ServiceName(1), kept); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := r.ledger.Transition(r.ctx, held, delegate.Release, func(r *delegate.Record) { r.NextAttempt = time.Now().Unix() }); err != nil {
-		t.Fatal(err)
-	}
-	r.engine.Wake()
-	r.renewed(r.awaitState(rec.ID, delegate.Settled), coin)
-	r.halt()
-	r.clean()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, arktest.Settings{})
+		alice := r.device()
+		coin := r.board(alice, 100_000)
+		rec := r.submit(alice, wallet.DelegateOptions{}, coin)
+		kept, err := r.secrets.Get(r.ctx, signer.ServiceName(1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := r.secrets.Delete(r.ctx, signer.ServiceName(1)); err != nil {
+			t.Fatal(err)
+		}
+		r.start()
+		held := r.awaitState(rec.ID, delegate.Quarantined)
+		if held.LastError.Code != "SECRET_MISSING" {
+			t.Errorf("last error %+v", held.LastError)
+		}
+		if err := r.secrets.Put(r.ctx, signer.ServiceName(1), kept); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.ledger.Transition(r.ctx, held, delegate.Release, func(r *delegate.Record) { r.NextAttempt = time.Now().Unix() }); err != nil {
+			t.Fatal(err)
+		}
+		r.engine.Wake()
+		r.renewed(r.awaitState(rec.ID, delegate.Settled), coin)
+		r.halt()
+		r.clean()
+	})
 }
 
 // TestSecretStoreDownIsNotMissing: it is tried again.
 func TestSecretStoreDownIsNotMissing(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, arktest.Settings{})
-	alice := r.device()
-	coin := r.board(alice, 100_000)
-	rec := r.submit(alice, wallet.DelegateOptions{}, coin)
-	r.secrets.Fail(secret.ErrUnavailable)
-	r.start()
-	r.await(rec.ID, "a failed attempt", func(rec *delegate.Record) bool { return rec.LastError.Code == "SECRET_STORE_UNAVAILABLE" })
-	r.secrets.Fail(nil)
-	r.renewed(r.awaitState(rec.ID, delegate.Settled), coin)
-	r.halt()
-	r.clean()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, arktest.Settings{})
+		alice := r.device()
+		coin := r.board(alice, 100_000)
+		rec := r.submit(alice, wallet.DelegateOptions{}, coin)
+		r.secrets.Fail(secret.ErrUnavailable)
+		r.start()
+		r.await(rec.ID, "a failed attempt", func(rec *delegate.Record) bool { return rec.LastError.Code == "SECRET_STORE_UNAVAILABLE" })
+		r.secrets.Fail(nil)
+		r.renewed(r.awaitState(rec.ID, delegate.Settled), coin)
+		r.halt()
+		r.clean()
+	})
 }
 
 // TestOperatorAway: an operator that is down at the hour costs time, not the
 // renewal; one that loses its queue is registered at again.
 func TestOperatorAway(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, arktest.Settings{})
-	alice := r.device()
-	coin := r.board(alice, 100_000)
-	rec := r.submit(alice, wallet.DelegateOptions{}, coin)
-	r.alone(2)
-	r.start()
-	r.awaitState(rec.ID, delegate.Registered)
-	r.op.Down()
-	r.alone(1)
-	if err := r.op.Up(); err != nil {
-		t.Fatal(err)
-	}
-	// The queue is gone with the process. Another's batches pass the lost intent
-	// over until it counts as dropped.
-	others := make([]*wallet.Wallet, 3)
-	for i := range others {
-		others[i] = r.device()
-		r.board(others[i], 20_000)
-	}
-	r.renewed(r.awaitState(rec.ID, delegate.Settled), coin)
-	r.halt()
-	r.clean()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, arktest.Settings{})
+		alice := r.device()
+		coin := r.board(alice, 100_000)
+		rec := r.submit(alice, wallet.DelegateOptions{}, coin)
+		r.alone(2)
+		r.start()
+		r.awaitState(rec.ID, delegate.Registered)
+		r.op.Down()
+		r.alone(1)
+		if err := r.op.Up(); err != nil {
+			t.Fatal(err)
+		}
+		// The queue is gone with the process. Another's batches pass the lost intent
+		// over until it counts as dropped.
+		others := make([]*wallet.Wallet, 3)
+		for i := range others {
+			others[i] = r.device()
+			r.board(others[i], 20_000)
+		}
+		r.renewed(r.awaitState(rec.ID, delegate.Settled), coin)
+		r.halt()
+		r.clean()
+	})
 }
 
 // TestCancelled: a delegate that its owner took back in time never fires.
 func TestCancelledNeverFires(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, arktest.Settings{})
-	alice, bob := r.device(), r.device()
-	coins := r.boardAll([]*wallet.Wallet{alice, bob}, 100_000)
-	taken := r.submit(alice, wallet.DelegateOptions{}, coins[0])
-	other := r.submit(bob, wallet.DelegateOptions{}, coins[1])
-	if _, err := r.ledger.Cancel(r.ctx, taken, false); err != nil {
-		t.Fatal(err)
-	}
-	r.start()
-	r.renewed(r.awaitState(other.ID, delegate.Settled), coins[1])
-	r.halt()
-	if rec, err := r.ledger.Delegate(r.ctx, taken.ID); err != nil || rec.State != delegate.Cancelled {
-		t.Errorf("the cancelled one is %v, %v", rec, err)
-	}
-	r.forfeited(0, coins[0])
-	r.clean()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, arktest.Settings{})
+		alice, bob := r.device(), r.device()
+		coins := r.boardAll([]*wallet.Wallet{alice, bob}, 100_000)
+		taken := r.submit(alice, wallet.DelegateOptions{}, coins[0])
+		other := r.submit(bob, wallet.DelegateOptions{}, coins[1])
+		if _, err := r.ledger.Cancel(r.ctx, taken, false); err != nil {
+			t.Fatal(err)
+		}
+		r.start()
+		r.renewed(r.awaitState(other.ID, delegate.Settled), coins[1])
+		r.halt()
+		if rec, err := r.ledger.Delegate(r.ctx, taken.ID); err != nil || rec.State != delegate.Cancelled {
+			t.Errorf("the cancelled one is %v, %v", rec, err)
+		}
+		r.forfeited(0, coins[0])
+		r.clean()
+	})
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/vigil-ark/vigil/bip340"
 	"github.com/vigil-ark/vigil/delegate"
 	"github.com/vigil-ark/vigil/fsck"
+	"github.com/vigil-ark/vigil/internal/memnet"
 	"github.com/vigil-ark/vigil/kv"
 	"github.com/vigil-ark/vigil/kv/kvtest"
 	"github.com/vigil-ark/vigil/ledger"
@@ -30,11 +31,14 @@ import (
 	"github.com/vigil-ark/vigil/signer"
 )
 
-// rig is an operator, a Vigil without its edge, and devices, in one process on
-// real time, with sessions as short as the operator has them.
+// rig is an operator, a Vigil without its edge, and devices, in one process and
+// inside a bubble of testing/synctest: they talk over a network in memory, and the
+// clock moves on when all of them wait. So a session of seconds takes none, and a
+// busy machine misses no window.
 type rig struct {
 	t       *testing.T
 	ctx     context.Context
+	net     *memnet.Net
 	op      *arktest.Operator
 	kv      *kvtest.Memory
 	secrets *secrettest.Memory
@@ -73,7 +77,8 @@ func newRig(t *testing.T, set arktest.Settings, adjust ...func(*arktest.Config))
 	logs := &testLog{t: t}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	t.Cleanup(func() { cancel(); logs.close() })
-	cfg := arktest.Config{Settings: set}
+	wire := &memnet.Net{}
+	cfg := arktest.Config{Settings: set, Listen: wire.Listen}
 	for _, f := range adjust {
 		f(&cfg)
 	}
@@ -83,7 +88,7 @@ func newRig(t *testing.T, set arktest.Settings, adjust ...func(*arktest.Config))
 	}
 	t.Cleanup(op.Close)
 	r := &rig{
-		t: t, ctx: ctx, op: op, kv: kvtest.NewMemory(), secrets: secrettest.NewMemory(),
+		t: t, ctx: ctx, net: wire, op: op, kv: kvtest.NewMemory(), secrets: secrettest.NewMemory(),
 		log: slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	r.grace = time.Millisecond
@@ -108,7 +113,7 @@ func newRig(t *testing.T, set arktest.Settings, adjust ...func(*arktest.Config))
 // start runs an engine over what the stores hold.
 func (r *rig) start() {
 	r.t.Helper()
-	client, err := operator.Dial(operator.Config{URL: r.op.URL(), Log: r.log})
+	client, err := operator.Dial(operator.Config{URL: r.op.URL(), DialContext: r.net.DialContext, Log: r.log})
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -147,7 +152,7 @@ func (r *rig) halt() {
 // device makes a wallet with a client of its own.
 func (r *rig) device() *wallet.Wallet {
 	r.t.Helper()
-	c, err := operator.Dial(operator.Config{URL: r.op.URL()})
+	c, err := operator.Dial(operator.Config{URL: r.op.URL(), DialContext: r.net.DialContext})
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -255,7 +260,7 @@ func (r *rig) crash() {
 }
 
 func (r *rig) vtxos(ops ...wire.OutPoint) ([]ark.VTXO, error) {
-	c, err := operator.Dial(operator.Config{URL: r.op.URL()})
+	c, err := operator.Dial(operator.Config{URL: r.op.URL(), DialContext: r.net.DialContext})
 	if err != nil {
 		return nil, err
 	}
@@ -278,7 +283,7 @@ func (r *rig) submit(d *wallet.Wallet, opt wallet.DelegateOptions, coins ...ark.
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	c, err := operator.Dial(operator.Config{URL: r.op.URL()})
+	c, err := operator.Dial(operator.Config{URL: r.op.URL(), DialContext: r.net.DialContext})
 	if err != nil {
 		r.t.Fatal(err)
 	}

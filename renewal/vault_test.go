@@ -72,7 +72,7 @@ func (r *rig) key() *bip340.Key {
 
 func (r *rig) params() ark.Params {
 	r.t.Helper()
-	c, err := operator.Dial(operator.Config{URL: r.op.URL()})
+	c, err := operator.Dial(operator.Config{URL: r.op.URL(), DialContext: r.net.DialContext})
 	r.must(err)
 	defer func() { _ = c.Close() }()
 	p, err := c.Info(r.ctx)

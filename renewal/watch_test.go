@@ -186,31 +186,33 @@ func TestWatchedWithoutAChain(t *testing.T) {
 // may joins no batch, until it is known that they can never confirm.
 func TestFullWatchListGivesNoMore(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, arktest.Settings{})
-	alice := r.device()
-	coin := r.mint([]*wallet.Wallet{alice}, 100_000)[0]
-	rec := r.submit(alice, wallet.DelegateOptions{}, coin)
-	for n := range delegate.MaxWatched {
-		rec, _, _ = gave(t, r.ledger, rec, byte(n))
-	}
-	r.chain = &blocks{depth: map[chainhash.Hash]int64{}, spends: map[wire.OutPoint]chainhash.Hash{}}
-	r.start()
-	r.await(rec.ID, "a refusal", func(rec *delegate.Record) bool { return rec.LastError.Code == "WATCH_LIST_FULL" })
-	r.halt()
-	r.forfeited(0, coin)
-	// Another transaction spent what they all need.
-	all := &blocks{depth: map[chainhash.Hash]int64{}, spends: map[wire.OutPoint]chainhash.Hash{}}
-	for n := range delegate.MaxWatched {
-		_, _, ins := commitment(t, byte(n))
-		all.confirm(chainhash.Hash{9, 9}, 6, ins...)
-	}
-	r.chain = both{all, onChain{r.op.Chain()}}
-	r.pace.Watch = 100 * time.Millisecond
-	r.start()
-	r.renewed(r.awaitState(rec.ID, delegate.Settled), coin)
-	r.halt()
-	r.forfeited(1, coin)
-	r.clean()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, arktest.Settings{})
+		alice := r.device()
+		coin := r.mint([]*wallet.Wallet{alice}, 100_000)[0]
+		rec := r.submit(alice, wallet.DelegateOptions{}, coin)
+		for n := range delegate.MaxWatched {
+			rec, _, _ = gave(t, r.ledger, rec, byte(n))
+		}
+		r.chain = &blocks{depth: map[chainhash.Hash]int64{}, spends: map[wire.OutPoint]chainhash.Hash{}}
+		r.start()
+		r.await(rec.ID, "a refusal", func(rec *delegate.Record) bool { return rec.LastError.Code == "WATCH_LIST_FULL" })
+		r.halt()
+		r.forfeited(0, coin)
+		// Another transaction spent what they all need.
+		all := &blocks{depth: map[chainhash.Hash]int64{}, spends: map[wire.OutPoint]chainhash.Hash{}}
+		for n := range delegate.MaxWatched {
+			_, _, ins := commitment(t, byte(n))
+			all.confirm(chainhash.Hash{9, 9}, 6, ins...)
+		}
+		r.chain = both{all, onChain{r.op.Chain()}}
+		r.pace.Watch = 100 * time.Millisecond
+		r.start()
+		r.renewed(r.awaitState(rec.ID, delegate.Settled), coin)
+		r.halt()
+		r.forfeited(1, coin)
+		r.clean()
+	})
 }
 
 // both is what either of two chains knows.
