@@ -22,6 +22,11 @@ const (
 	// furthest bounds valid_at: no VTXO lives as long.
 	furthest = 10 * 365 * 86_400
 
+	// LongestPause bounds how far ahead the next attempt of a due delegate lies:
+	// refusals and bans are waited out within hours. What is further was written by a
+	// clock that ran ahead, and nobody would look at the delegate until then.
+	LongestPause = 86_400
+
 	minLead = 30 * 60
 	maxLead = 3 * 86_400
 	// day is the least batch expiry outside regtest, as the SDKs have it.

@@ -210,14 +210,18 @@ func (l *Ledger) Wallets(ctx context.Context, limit int, from Cursor) ([]vigil.W
 }
 
 // Unsynced returns the ids of at most limit active wallets of whose VTXOs the
-// operator has not told since a time, the longest first, and the cursor to go on
-// with, nil when there are no more. It reads no others.
+// operator told last before since, the longest ago first, and the cursor to go on
+// with: nil when there are no more. Last come those that were asked about by a clock
+// which ran ahead and was set back: nobody knows when that was. It reads no other
+// rows.
 func (l *Ledger) Unsynced(ctx context.Context, since time.Time, limit int, from Cursor) ([]vigil.WalletID, Cursor, error) {
 	var ids []vigil.WalletID
 	var rest Cursor
+	before := syncedKey(since.Unix(), vigil.WalletID{})
+	ahead := syncedKey(max(since.Unix(), l.now().Unix()+60), vigil.WalletID{})
 	err := l.view(ctx, func(r reader) error {
 		ids, rest = nil, nil
-		return r.Scan(treeSynced, from, syncedKey(since.Unix(), vigil.WalletID{}), func(key, _ []byte, damage error) error {
+		take := func(key, _ []byte, damage error) error {
 			if len(ids) == max(limit, 1) {
 				rest = bytes.Clone(key)
 				return kv.ErrStop
@@ -226,7 +230,16 @@ func (l *Ledger) Unsynced(ctx context.Context, since time.Time, limit int, from 
 				ids = append(ids, vigil.WalletID(key[8:]))
 			}
 			return nil
-		})
+		}
+		if bytes.Compare(from, before) < 0 {
+			if err := r.Scan(treeSynced, from, before, take); err != nil || rest != nil {
+				return err
+			}
+		}
+		if bytes.Compare(from, ahead) > 0 {
+			ahead = from
+		}
+		return r.Scan(treeSynced, ahead, nil, take)
 	})
 	return ids, rest, err
 }

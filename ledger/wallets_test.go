@@ -197,6 +197,16 @@ func TestUnsyncedAreFoundWithoutTheOthers(t *testing.T) {
 			t.Errorf("since %d: %v, want %v", since-start, got, want)
 		}
 	}
+	// What a clock said that is set back by now is not believed.
+	x.at -= 45
+	for _, n := range []int{3, 4} { // by the clock that ran ahead
+		x.at += 10_000
+		x.sync(n)
+		x.at -= 10_000
+	}
+	if got, want := unsynced(start+11), []vigil.WalletID{walletID(5), walletID(3), walletID(4)}; !slices.Equal(got, want) {
+		t.Errorf("after a clock that ran ahead: %v, want %v", got, want)
+	}
 }
 
 // TestRefreshMovesTheAlias: a pending epoch's host key finds the wallet at once, the

@@ -1,6 +1,7 @@
 package renewal_test
 
 import (
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/vigil-ark/vigil/bip340"
 	"github.com/vigil-ark/vigil/delegate"
 	"github.com/vigil-ark/vigil/operator"
+	"github.com/vigil-ark/vigil/upkeep"
 )
 
 // shifted is the wall clock, set wrong.
@@ -121,6 +123,8 @@ func TestClockSetWhileDown(t *testing.T) {
 		{"joining, a minute forward", delegate.Joining, arktest.Fault{Method: "SubmitTreeNonces", Hang: true}, time.Minute},
 		{"joining, back", delegate.Joining, arktest.Fault{Method: "SubmitTreeNonces", Hang: true}, -10 * time.Second},
 		{"submitted, a minute forward", delegate.Submitted, arktest.Fault{Method: "SubmitSignedForfeitTxs", LoseAnswer: true}, time.Minute},
+		{"joining, two days back", delegate.Joining, arktest.Fault{Method: "SubmitTreeNonces", Hang: true}, -48 * time.Hour},
+		{"submitted, two days back", delegate.Submitted, arktest.Fault{Method: "SubmitSignedForfeitTxs", LoseAnswer: true}, -48 * time.Hour},
 		{"submitted, back", delegate.Submitted, arktest.Fault{Method: "SubmitSignedForfeitTxs", LoseAnswer: true}, -10 * time.Second},
 		{"registering, a minute forward", delegate.Registering, arktest.Fault{Method: "RegisterIntent", LoseAnswer: true}, time.Minute},
 	} {
@@ -147,6 +151,55 @@ func TestClockSetWhileDown(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestClockRanAhead: a clock that ran two days ahead for a moment, and was set
+// right under a running engine, leaves nobody waiting for the days that it
+// invented.
+func TestClockRanAhead(t *testing.T) {
+	r := newRig(t, arktest.Settings{SessionDuration: 3 * time.Second})
+	var ahead atomic.Bool
+	ahead.Store(true)
+	r.now = func() time.Time {
+		now := time.Now().Round(0) // as the wall has it
+		if ahead.Load() {
+			now = now.Add(48 * time.Hour)
+		}
+		return now
+	}
+	client, err := operator.Dial(operator.Config{URL: r.op.URL(), Log: r.log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	fit := &upkeep.Fit{Records: r.ledger, Operator: client, Log: r.log, Now: r.now, Hurry: func() { r.engine.Wake() }}
+	if err := fit.Run(r.ctx); err != nil { // what the start does
+		t.Fatal(err)
+	}
+	told := make(chan struct{}, 1)
+	r.setBack = func() {
+		fit.Again()
+		told <- struct{}{}
+	}
+	alice := r.device()
+	coin := r.mint([]*wallet.Wallet{alice}, 100_000)[0]
+	early := r.submit(alice, wallet.DelegateOptions{ValidAt: time.Now().Add(8 * time.Second)}, coin)
+	r.start()
+	r.await(early.ID, "refused", func(rec *delegate.Record) bool { return rec.LastError.Code == "OPERATOR_NOT_YET" })
+	ahead.Store(false)
+	r.engine.Wake() // in a minute at the latest it looks by itself
+	select {
+	case <-told:
+	case <-r.ctx.Done():
+		t.Fatal("nobody was told that the clock was set back")
+	}
+	if err := fit.Run(r.ctx); err != nil {
+		t.Fatal(err)
+	}
+	done := r.awaitState(early.ID, delegate.Settled)
+	r.halt()
+	r.renewed(done, coin)
+	r.clean()
 }
 
 // once holds that one broadcast commitment alone took the coins, each forfeited

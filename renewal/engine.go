@@ -31,6 +31,7 @@ type Engine struct {
 	withdrawals chan vigil.DelegateID // to be taken back at the operator
 	lost        lost                  // whose answers may have been lost
 	posts       chan func()           // results of workers, run by the loop
+	clock       *wall                 // cfg.Now's
 	work        sync.WaitGroup        // every worker
 	mixed       atomic.Uint64         // batches that listed sound and isolated delegates of ours
 
@@ -57,8 +58,11 @@ func New(cfg Config, op Operator, stream Stream, led Ledger, sessions Sessions, 
 	if observer == nil {
 		observer = silent{}
 	}
+	cfg = cfg.withDefaults()
+	clock := &wall{now: cfg.Now}
+	cfg.Now = clock.Now
 	return &Engine{
-		cfg: cfg.withDefaults(), op: op, stream: stream, ledger: led, sessions: sessions, chain: chain, observer: observer,
+		cfg: cfg, clock: clock, op: op, stream: stream, ledger: led, sessions: sessions, chain: chain, observer: observer,
 		wake: make(chan struct{}, 1), withdrawals: make(chan vigil.DelegateID, 256), posts: make(chan func(), 64),
 		flights: newFlights(), parties: map[string]*party{},
 	}
@@ -171,7 +175,7 @@ func (e *Engine) load(ctx context.Context) error {
 			e.flights.wait(f, e.cfg.Now())
 		case delegate.Joining, delegate.Submitted:
 			// The batch goes on without us until its session ends.
-			e.flights.wait(f, time.Unix(rec.BatchEnd, 0).Add(e.cfg.Pace.Margin))
+			e.flights.wait(f, e.sessionEnd(rec, e.cfg.Now()))
 		}
 	}
 	if len(recs) > 0 {
@@ -191,7 +195,7 @@ func (e *Engine) track(rec *delegate.Record) *flight {
 	case known && f.busy() && rec.State == delegate.Registered:
 		e.passed(f)
 	}
-	next := time.Unix(rec.NextAttempt, 0)
+	next := e.near(time.Unix(rec.NextAttempt, 0), e.cfg.Now())
 	if rec.State == delegate.Registered && e.session > 0 {
 		next = earlier(next, e.cfg.Now().Add(e.session))
 	}
@@ -249,6 +253,9 @@ func (e *Engine) plan(ctx context.Context) time.Duration {
 	next := now.Add(idle)
 	if e.stopped {
 		return idle
+	}
+	if e.clock.setBack() {
+		e.rightClock(now)
 	}
 	soonest := func(at time.Time) {
 		if !at.IsZero() {
@@ -380,7 +387,7 @@ func (e *Engine) event(ctx context.Context, ev operator.Event) (replan bool) {
 		for _, f := range slices.Clone(e.flights.watched) {
 			// What happened meanwhile is unknown: look as soon as the session is over.
 			if s := f.rec.State; s == delegate.Joining || s == delegate.Submitted {
-				e.flights.wait(f, earlier(f.next, time.Unix(f.rec.BatchEnd, 0).Add(e.cfg.Pace.Margin)))
+				e.flights.wait(f, earlier(f.next, e.sessionEnd(f.rec, e.cfg.Now())))
 			}
 		}
 		return true

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/btcsuite/btcd/chainhash/v2"
 	"github.com/btcsuite/btcd/wire/v2"
@@ -100,8 +99,8 @@ func (e *Engine) waitOn(ctx context.Context, recs []*delegate.Record) {
 				continue
 			}
 			at := now.Add(e.cfg.Pace.Confirm)
-			if end := time.Unix(rec.BatchEnd, 0).Add(e.cfg.Pace.Margin); rec.State == delegate.Submitted && now.Before(end) {
-				at = end
+			if rec.State == delegate.Submitted && !e.sessionOver(rec, now) {
+				at = e.sessionEnd(rec, now)
 			}
 			e.flights.wait(f, at)
 		}
@@ -199,7 +198,7 @@ func (e *Engine) resolveSubmitted(ctx context.Context, rec *delegate.Record, fou
 	if seen {
 		return finalized, nil
 	}
-	if now.Before(time.Unix(rec.BatchEnd, 0).Add(e.cfg.Pace.Margin)) {
+	if !e.sessionOver(rec, now) {
 		return wait(rec), nil
 	}
 	return change{Prev: rec, Event: delegate.NotFinalized, Mutate: func(r *delegate.Record) {
@@ -216,7 +215,7 @@ func (e *Engine) resolveUnconfirmed(ctx context.Context, rec *delegate.Record, f
 		if err != nil {
 			return change{}, err
 		}
-		if leaves == nil && e.chain != nil && e.cfg.Now().After(time.Unix(rec.BatchEnd, 0).Add(e.cfg.Pace.Margin)) {
+		if leaves == nil && e.chain != nil && e.sessionOver(rec, e.cfg.Now()) {
 			// The chain has the commitment and the operator does not know its tree: it
 			// broadcasts before it stores. The branch is ours, and so is the coin.
 			if leaves, err = e.stored(ctx, rec); err != nil {
@@ -261,7 +260,7 @@ func (e *Engine) resolveUnconfirmed(ctx context.Context, rec *delegate.Record, f
 // nothing shows: once its session is over, the coin is renewed again, and the
 // commitment watched in case it appears after all.
 func (e *Engine) unsettled(ctx context.Context, rec *delegate.Record, depth map[chainhash.Hash]int64) (change, error) {
-	if e.cfg.Now().Before(time.Unix(rec.BatchEnd, 0).Add(e.cfg.Pace.Margin)) {
+	if !e.sessionOver(rec, e.cfg.Now()) {
 		return wait(rec), nil
 	}
 	seen, err := e.seen(ctx, rec.Commitment, depth)

@@ -122,7 +122,11 @@ type Config struct {
 	// Tell hears of every delegate that ended, was quarantined or met a new failure,
 	// as it is stored now. It must not block. Nil: nobody.
 	Tell func(rec *delegate.Record)
-	Log  *slog.Logger
+	// SetBack hears that the clock was set back by minutes or more, so that attempts
+	// which were noted while it ran ahead lie too far off. It must not block. Nil:
+	// nobody.
+	SetBack func()
+	Log     *slog.Logger
 	// Now is the clock; default time.Now.
 	Now func() time.Time
 }
@@ -142,6 +146,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Grace <= 0 {
 		c.Grace = 30 * time.Second
+	}
+	if c.SetBack == nil {
+		c.SetBack = func() {}
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/vigil-ark/vigil"
@@ -27,8 +28,8 @@ type Announcer interface {
 	Info(ctx context.Context) (ark.Params, error)
 }
 
-// Fit holds every waiting record to the operator's parameters: at the first run
-// and whenever they changed. What no longer fits is noted in the record, where
+// Fit holds every waiting record to the operator's parameters, and its next attempt
+// to the clock: at the first run, whenever the parameters changed, and after Again. What no longer fits is noted in the record, where
 // its owner sees it; the record stays armed, since parameters may be set back
 // and an expired coin needs no forfeit. What is in flight is the engine's.
 type Fit struct {
@@ -36,11 +37,19 @@ type Fit struct {
 	Operator Announcer
 	// Observe is told how many records have each misfit; nil: nobody is.
 	Observe func(misfits map[string]int)
-	Log     *slog.Logger
-	Now     func() time.Time
+	// Hurry is told that attempts were brought forward; nil: nobody is.
+	Hurry func()
+	Log   *slog.Logger
+	Now   func() time.Time
 
 	checked string // the digest that every record was held to
+	again   atomic.Bool
 }
+
+// Again has the next run look at every record, also when the parameters are those
+// that were seen: the clock was set back, and what was noted while it ran ahead
+// lies too far off. It may be called at any time.
+func (f *Fit) Again() { f.again.Store(true) }
 
 // stint is how many records are looked at, and written in one go, between two
 // rests. Each rest is as long as the stint took, so that at most half of one
@@ -50,17 +59,24 @@ const stint = 256
 // sweep is one look at every record.
 type sweep struct {
 	*Fit
-	params ark.Params
-	fees   *fee.Estimator
-	counts map[string]int
+	params  ark.Params
+	fees    *fee.Estimator
+	counts  map[string]int
+	hurried bool // an attempt was brought forward
 }
 
 // Run asks for the parameters and, when they are new, looks at every record. It
 // must not run twice at a time.
 func (f *Fit) Run(ctx context.Context) error {
 	p, err := f.Operator.Info(ctx)
-	if err != nil || p.Digest == f.checked && f.checked != "" {
+	if err != nil {
 		return err
+	}
+	if f.again.Swap(false) {
+		f.checked = ""
+	}
+	if p.Digest == f.checked && f.checked != "" {
+		return nil
 	}
 	fees, err := fee.Compile(p.Fees)
 	if err != nil {
@@ -79,6 +95,9 @@ func (f *Fit) Run(ctx context.Context) error {
 		f.Observe(s.counts)
 	}
 	f.checked = p.Digest
+	if s.hurried && f.Hurry != nil {
+		f.Hurry()
+	}
 	return nil
 }
 
@@ -164,10 +183,20 @@ func (s *sweep) one(rec *delegate.Record) ([]delegate.Misfit, *ledger.Change, er
 		return nil, nil, err
 	}
 	note, news := remark(rec, misfits)
-	if !news || rec.State.InFlight() {
+	// No pause is as long: the attempt was put off by a clock that ran ahead, and
+	// until it comes nobody would look at the delegate.
+	late := rec.State == delegate.Due && rec.NextAttempt > now+delegate.LongestPause
+	if !news && !late || rec.State.InFlight() {
 		return misfits, nil, nil
 	}
+	s.hurried = s.hurried || late
 	return misfits, &ledger.Change{Prev: rec, Event: delegate.Note, Mutate: func(r *delegate.Record) {
+		if late {
+			r.NextAttempt = now
+		}
+		if !news {
+			return
+		}
 		r.LastError = delegate.Failure{}
 		if note.Code != "" {
 			r.Fail(note.Code, note.Text, now)

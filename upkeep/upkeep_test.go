@@ -13,6 +13,7 @@ import (
 	"github.com/btcsuite/btcd/chainhash/v2"
 	"github.com/btcsuite/btcd/wire/v2"
 
+	"github.com/vigil-ark/vigil"
 	"github.com/vigil-ark/vigil/ark"
 	"github.com/vigil-ark/vigil/bip340"
 	"github.com/vigil-ark/vigil/delegate"
@@ -259,6 +260,62 @@ func TestFitLeavesOtherFailures(t *testing.T) {
 	}
 	if got, err := l.Delegate(t.Context(), rec.ID); err != nil || got.LastError.Code != "BATCH_FAILED" || got.Version != rec.Version {
 		t.Fatalf("%+v, %v", got.LastError, err)
+	}
+}
+
+// TestFitHoldsAttemptsToTheClock: what a clock that ran ahead put off for longer
+// than anything waits is due now; what waits as it should is left alone, and so is
+// who waits for a far valid_at.
+func TestFitHoldsAttemptsToTheClock(t *testing.T) {
+	l := newLedger(t)
+	op := &announcer{ark.Params{Network: ark.Regtest, SignerKey: key(1), Dust: 330, ForfeitScript: []byte("forfeit"), VtxoMax: -1, Digest: "one"}}
+	hurried := 0
+	fit := &upkeep.Fit{
+		Records: l, Operator: op, Hurry: func() { hurried++ }, Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return time.Unix(now, 0) },
+	}
+	due := func(n int, next int64) vigil.DelegateID {
+		rec, err := l.Transition(t.Context(), submit(t, l, n), delegate.Ripe, func(r *delegate.Record) {
+			r.NextAttempt = next
+			r.Fail("OPERATOR_NOT_YET", "not yet", now)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return rec.ID
+	}
+	next := func(id vigil.DelegateID) int64 {
+		rec, err := l.Delegate(t.Context(), id)
+		if err != nil || rec.LastError.Code != "OPERATOR_NOT_YET" {
+			t.Fatalf("%+v, %v", rec, err)
+		}
+		return rec.NextAttempt
+	}
+	far, waits := due(1, now+delegate.LongestPause+1), due(2, now+delegate.LongestPause)
+	armed, err := l.Transition(t.Context(), submit(t, l, 3), delegate.Note, func(r *delegate.Record) { r.NextAttempt = now + 10*delegate.LongestPause })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := fit.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if next(far) != now || next(waits) != now+delegate.LongestPause || hurried != 1 {
+		t.Fatalf("attempts at %d and %d after now; hurried %d times", next(far)-now, next(waits)-now, hurried)
+	}
+	if got, err := l.Delegate(t.Context(), armed.ID); err != nil || got.Version != armed.Version {
+		t.Fatalf("an armed delegate was touched: %+v, %v", got, err)
+	}
+	later := due(4, now+9*delegate.LongestPause)
+	for _, want := range []int64{now + 9*delegate.LongestPause, now} { // nothing new; then the clock was set back
+		if err := fit.Run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := next(later); got != want {
+			t.Fatalf("the next attempt is %d s after now, want %d", got-now, want-now)
+		}
+		fit.Again()
+	}
+	if hurried != 2 {
+		t.Fatalf("hurried %d times", hurried)
 	}
 }
 

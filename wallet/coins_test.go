@@ -116,6 +116,36 @@ func TestASpendThatVigilHadNoPartInIsForeign(t *testing.T) {
 	}
 }
 
+// A clock that ran ahead for a moment keeps no wallet from being looked at.
+func TestARoundBelievesNoClockThatRanAhead(t *testing.T) {
+	w := newWorld(t)
+	d := made(w, 2, 2)
+	coin := d.coin(100_000)
+	w.clock.add(48 * time.Hour)
+	if _, err := d.list(); err != nil {
+		t.Fatal(err)
+	}
+	w.clock.add(-48 * time.Hour)
+	watch, err := w.hub.Watch(t.Context(), d.id, d.identity.PubKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer watch.Close()
+	coin.Spent = true
+	w.op.set(func(o *fakeOperator) { o.coins[coin.Outpoint] = coin })
+	if err := w.local().Round(t.Context(), time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case e := <-watch.C():
+		if e.Kind != notify.ForeignIntent {
+			t.Fatalf("told %+v", e)
+		}
+	default:
+		t.Fatal("nobody was told of a coin that was spent")
+	}
+}
+
 // What happens to delegates is told with the time left, and once.
 func TestWhatTheEngineDoesIsTold(t *testing.T) {
 	w := newWorld(t)

@@ -61,7 +61,10 @@ func (s *Service) look(ctx context.Context, id vigil.WalletID, age time.Duration
 		return false, nil
 	case err != nil:
 		return false, err
-	case row.State != ledger.WalletActive || s.cfg.Now().Sub(time.Unix(row.SyncedAt, 0)) < age:
+	case row.State != ledger.WalletActive:
+		return false, nil
+	}
+	if ago := s.cfg.Now().Sub(time.Unix(row.SyncedAt, 0)); ago >= 0 && ago < age { // it asked meanwhile
 		return false, nil
 	}
 	if row.Active > 0 && !row.Retiring {

@@ -47,6 +47,7 @@ type house struct {
 
 	client   *operator.Client
 	intake   intake
+	fit      *upkeep.Fit // records held to the operator's parameters, and to the clock
 	checks   []rpc.Check
 	address  string
 	engine   atomic.Pointer[renewal.Engine]
@@ -116,6 +117,9 @@ func (h *house) run() (err error) {
 		return err
 	}
 	defer h.closeWallets()
+	h.fit = &upkeep.Fit{
+		Records: tellingRecords{h.stores.ledger, h.moved}, Operator: h.client, Observe: h.metrics.Misfits, Hurry: h.wake, Log: h.env.log, Now: time.Now,
+	}
 	service, err := h.newService(ctx)
 	if err != nil {
 		return err
@@ -295,7 +299,9 @@ func (h *house) renew(ctx context.Context) error {
 	led := &armedLedger{Ledger: h.stores.ledger, armed: func() {
 		h.env.log.Info("armed", "seconds", time.Since(h.since).Seconds())
 	}}
-	engine := renewal.New(h.c.engineConfig(h.env, h.pinned, func(rec *delegate.Record) { h.moved(nil, rec) }), h.client, stream, led, sessions{h.signer}, h.chain, &h.stream)
+	cfg := h.c.engineConfig(h.env, h.pinned, func(rec *delegate.Record) { h.moved(nil, rec) })
+	cfg.SetBack = h.fit.Again
+	engine := renewal.New(cfg, h.client, stream, led, sessions{h.signer}, h.chain, &h.stream)
 	h.engine.Store(engine)
 	return engine.Run(ctx)
 }
@@ -303,10 +309,9 @@ func (h *house) renew(ctx context.Context) error {
 // jobs are the background work. Nothing of it runs while a hold lasts: a record
 // that may be of yesterday is not to be acted upon.
 func (h *house) jobs() []upkeep.Job {
-	fit := &upkeep.Fit{Records: tellingRecords{h.stores.ledger, h.moved}, Operator: h.client, Observe: h.metrics.Misfits, Log: h.env.log, Now: time.Now}
 	jobs := []upkeep.Job{
 		{Name: "secrets", Every: time.Minute, Run: upkeep.Secrets(h.stores.ledger, h.stores.secrets)},
-		{Name: "parameters", Every: 20 * time.Second, Run: fit.Run},
+		{Name: "parameters", Every: 20 * time.Second, Run: h.fit.Run},
 		{Name: "tombstones", Every: time.Hour, Run: upkeep.Tombstones(h.stores.ledger, h.client)},
 		{Name: "ended", Every: time.Hour, Run: upkeep.Prune(h.stores.ledger, h.c.KeepEnded, time.Now)},
 	}
