@@ -203,6 +203,7 @@ type Cover struct {
 	KnownAt      int64    // when Vigil last asked the operator
 	LastSafeExit int64    // when to begin to leave without Vigil, at the latest; 0: no coins
 	Uncovered    []string // outpoints
+	Dust         []string // outpoints of uncovered coins too small to be renewed even together; Until leaves them out
 	Active       bool     // whether there is a delegate at all
 }
 
@@ -212,7 +213,7 @@ func (w *Wallet) Coverage(ctx context.Context) (Cover, error) {
 	if err := w.ask(ctx, "Coverage", &vigilpb.CoverageRequest{}, &a); err != nil {
 		return Cover{}, err
 	}
-	return Cover{Until: a.CoveredUntil, KnownAt: a.KnownAt, LastSafeExit: a.LastSafeExit, Uncovered: a.Uncovered, Active: a.HasActiveDelegate}, nil
+	return Cover{Until: a.CoveredUntil, KnownAt: a.KnownAt, LastSafeExit: a.LastSafeExit, Uncovered: a.Uncovered, Dust: a.Dust, Active: a.HasActiveDelegate}, nil
 }
 
 // Deletion is how far the end of the wallet at Vigil is.

@@ -14,6 +14,7 @@ import (
 	"github.com/vigil-ark/vigil"
 	"github.com/vigil-ark/vigil/ark"
 	"github.com/vigil-ark/vigil/ark/descriptor"
+	"github.com/vigil-ark/vigil/ark/fee"
 	"github.com/vigil-ark/vigil/ark/forfeit"
 	"github.com/vigil-ark/vigil/ark/intent"
 	"github.com/vigil-ark/vigil/bip340"
@@ -92,10 +93,20 @@ func (w *Wallet) Delegate(ctx context.Context, opt DelegateOptions) ([]Delegated
 		}
 		chosen = append(chosen, own)
 	}
+	if len(opt.Coins) == 0 {
+		if chosen, err = worthwhile(chosen, p, now); err != nil {
+			return nil, err
+		}
+	}
 	groups := group(chosen, p, now, opt.Single)
 	var done []Delegated
-	for i, g := range groups {
+	for i := 0; i < len(groups); i++ {
+		g := groups[i]
 		d, err := w.delegate(ctx, p, g, opt, len(groups)-i)
+		if errors.Is(err, errHeavy) {
+			groups = append(groups, g[:len(g)/2], g[len(g)/2:])
+			continue
+		}
 		if errors.Is(err, ErrDust) || errors.Is(err, ErrFunds) {
 			continue
 		}
@@ -105,6 +116,31 @@ func (w *Wallet) Delegate(ctx context.Context, opt DelegateOptions) ([]Delegated
 		done = append(done, d)
 	}
 	return done, nil
+}
+
+// worthwhile leaves out the dust that costs as much as it is worth to renew: anybody
+// may send some, and it must not be at the others' cost.
+func worthwhile(coins []coin, p ark.Params, now int64) ([]coin, error) {
+	if !slices.ContainsFunc(coins, func(c coin) bool { return c.SubDust(p.Dust) }) {
+		return coins, nil
+	}
+	e, err := fee.Compile(p.Fees)
+	if err != nil {
+		return nil, err
+	}
+	var worth []coin
+	for _, c := range coins {
+		cost := int64(0)
+		if c.SubDust(p.Dust) {
+			if cost, err = charge(e, []coin{c}, nil, nil, now, true); err != nil {
+				return nil, err
+			}
+		}
+		if cost < c.Amount {
+			worth = append(worth, c)
+		}
+	}
+	return worth, nil
 }
 
 // group parts coins by expiry, so that no coin of a group loses much of its life
@@ -169,6 +205,9 @@ func (w *Wallet) delegate(ctx context.Context, p ark.Params, coins []coin, opt D
 	if err != nil {
 		return Delegated{}, err
 	}
+	if len(coins) > 1 && weighs(coins, outs) > p.MaxTxWeight/2 {
+		return Delegated{}, errHeavy
+	}
 	id, err := w.takePrepared(ctx, more)
 	if err != nil {
 		return Delegated{}, err
@@ -197,6 +236,18 @@ func (w *Wallet) delegate(ctx context.Context, p ark.Params, coins []coin, opt D
 		d.Coins = append(d.Coins, c.Outpoint)
 	}
 	return d, w.keepPrepared(ctx, a.Prepared)
+}
+
+// errHeavy is of a group whose assets make its proof too heavy.
+var errHeavy = errors.New("client: the proof would weigh more than half of what the operator takes")
+
+// weighs is what a finished proof over coins weighs at most.
+func weighs(coins []coin, outs []*wire.TxOut) int64 {
+	weight := int64(proofWeight + inputWeight*len(coins))
+	for _, o := range outs[1:] { // the first is counted
+		weight += 4 * int64(o.SerializeSize())
+	}
+	return weight
 }
 
 // signedAhead is a delegate as the device builds it.

@@ -521,6 +521,9 @@ func (h *history) coverage(ctx context.Context, p *phone) error {
 	if some && c.Until > until {
 		return fmt.Errorf("%s is told to be safe until %d; by what was known at %d it is until %d", p.name, c.Until, c.KnownAt, until)
 	}
+	if some && c.Until == 0 && !h.book.bare(h, p.account, h.clock.Now().Unix()) {
+		return fmt.Errorf("%s is told that a coin is in danger, and dust is all that could be", p.name)
+	}
 	if c.Until > 0 {
 		h.covers++
 		h.watch = append(h.watch, pledge{p.account, c.Until})

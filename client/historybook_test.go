@@ -445,6 +445,21 @@ func (b *book) stores(ctx context.Context, h *history) error {
 	return nil
 }
 
+// bare says whether something that matters is in danger at a time: a coin that has
+// expired or was swept, or dust of which a batch would make a coin.
+func (b *book) bare(h *history, a *account, now int64) bool {
+	dust := int64(0)
+	for op, sats := range a.coins {
+		v, is := h.op.VTXO(op)
+		if sats < b.dust {
+			dust += sats
+		} else if !is || v.Swept || v.ExpiresAt <= now {
+			return true
+		}
+	}
+	return dust >= b.dust
+}
+
 // safe is until when nothing can happen to the account's coins that were there at
 // a time, if nobody does anything: those below dust apart, which nobody counts on.
 // known says of a coin when it was made.

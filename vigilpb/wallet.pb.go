@@ -3918,8 +3918,12 @@ type CoverageAnswer struct {
 	LastSafeExit      int64                  `protobuf:"varint,4,opt,name=last_safe_exit,json=lastSafeExit,proto3" json:"last_safe_exit,omitempty"`
 	Prepared          []*Prepared            `protobuf:"bytes,5,rep,name=prepared,proto3" json:"prepared,omitempty"`
 	HasActiveDelegate bool                   `protobuf:"varint,6,opt,name=has_active_delegate,json=hasActiveDelegate,proto3" json:"has_active_delegate,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// Outpoints below the operator's dust that no delegate covers and that could not be
+	// renewed even together: they are not in uncovered, and covered_until leaves them
+	// out.
+	Dust          []string `protobuf:"bytes,7,rep,name=dust,proto3" json:"dust,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CoverageAnswer) Reset() {
@@ -3992,6 +3996,13 @@ func (x *CoverageAnswer) GetHasActiveDelegate() bool {
 		return x.HasActiveDelegate
 	}
 	return false
+}
+
+func (x *CoverageAnswer) GetDust() []string {
+	if x != nil {
+		return x.Dust
+	}
+	return nil
 }
 
 type HistoryRequest struct {
@@ -5802,14 +5813,15 @@ const file_vigil_v1_wallet_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06amount\x18\x02 \x01(\x04R\x06amount\"+\n" +
 	"\x0fCoverageRequest\x12\x18\n" +
-	"\aprepare\x18\x01 \x01(\rR\aprepare\"\xf4\x01\n" +
+	"\aprepare\x18\x01 \x01(\rR\aprepare\"\x88\x02\n" +
 	"\x0eCoverageAnswer\x12#\n" +
 	"\rcovered_until\x18\x01 \x01(\x03R\fcoveredUntil\x12\x19\n" +
 	"\bknown_at\x18\x02 \x01(\x03R\aknownAt\x12\x1c\n" +
 	"\tuncovered\x18\x03 \x03(\tR\tuncovered\x12$\n" +
 	"\x0elast_safe_exit\x18\x04 \x01(\x03R\flastSafeExit\x12.\n" +
 	"\bprepared\x18\x05 \x03(\v2\x12.vigil.v1.PreparedR\bprepared\x12.\n" +
-	"\x13has_active_delegate\x18\x06 \x01(\bR\x11hasActiveDelegate\":\n" +
+	"\x13has_active_delegate\x18\x06 \x01(\bR\x11hasActiveDelegate\x12\x12\n" +
+	"\x04dust\x18\a \x03(\tR\x04dust\":\n" +
 	"\x0eHistoryRequest\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\fR\x04from\x12\x14\n" +
 	"\x05limit\x18\x02 \x01(\rR\x05limit\"U\n" +

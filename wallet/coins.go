@@ -184,12 +184,13 @@ func (s *Service) ListVtxos(ctx context.Context, c auth.Call, r *vigilpb.ListVtx
 	if err := s.synced(ctx, c); err != nil {
 		return nil, err
 	}
+	small := s.smallness(ctx)
 	err = s.do(ctx, c, func(ctx context.Context, st *state) error {
 		v, err := s.view(ctx, st)
 		if err != nil {
 			return err
 		}
-		cov := v.coverage()
+		cov := v.coverage(small)
 		a = &vigilpb.ListVtxosAnswer{
 			HasActiveDelegate: cov.active, CoveredUntil: cov.until, KnownAt: v.Wallet.SyncedAt, LastSafeExit: cov.lastExit,
 			Descriptor_: v.Wallet.Descriptor,
@@ -223,17 +224,21 @@ func (s *Service) Coverage(ctx context.Context, c auth.Call, r *vigilpb.Coverage
 	if err := s.synced(ctx, c); err != nil {
 		return nil, err
 	}
+	small := s.smallness(ctx)
 	err = s.do(ctx, c, func(ctx context.Context, st *state) error {
 		v, err := s.view(ctx, st)
 		if err != nil {
 			return err
 		}
-		cov := v.coverage()
+		cov := v.coverage(small)
 		a = &vigilpb.CoverageAnswer{
 			CoveredUntil: cov.until, KnownAt: v.Wallet.SyncedAt, LastSafeExit: cov.lastExit, HasActiveDelegate: cov.active,
 		}
 		for _, op := range cov.uncovered {
 			a.Uncovered = append(a.Uncovered, op.String())
+		}
+		for _, op := range cov.dust {
+			a.Dust = append(a.Dust, op.String())
 		}
 		a.Prepared, err = s.prepareToo(ctx, st, c, r.GetPrepare())
 		return err

@@ -3,10 +3,12 @@ package wallet_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/vigil-ark/vigil"
+	"github.com/vigil-ark/vigil/ark"
 	"github.com/vigil-ark/vigil/auth"
 	"github.com/vigil-ark/vigil/delegate"
 	"github.com/vigil-ark/vigil/notify"
@@ -67,6 +69,60 @@ func TestCoverageSaysUntilWhenAndHowOld(t *testing.T) {
 	a, err := d.list()
 	if err != nil || a.GetVtxos()[0].GetState() != "recoverable" {
 		t.Fatalf("%v, %v", a, err)
+	}
+}
+
+// A stranger's dust, which nobody can renew alone, makes no covered wallet look
+// bare: it is told apart. As much of it as could be renewed together is money, and
+// counts, and so does all of it where nobody knows what dust is.
+func TestDustIsToldApart(t *testing.T) {
+	w := newWorld(t)
+	d := made(w, 2, 2)
+	v := d.coin(100_000)
+	if _, err := d.delegate(validAt, v); err != nil {
+		t.Fatal(err)
+	}
+	small := func(sats int64) ark.VTXO {
+		coin := d.coin(sats)
+		coin.Swept = true // as the operator keeps what is below dust
+		w.op.set(func(o *fakeOperator) { o.coins[coin.Outpoint] = coin })
+		w.clock.add(time.Minute)
+		return coin
+	}
+	first := small(1)
+	c := d.coverage()
+	safe := c.GetCoveredUntil()
+	if safe <= v.ExpiresAt || len(c.GetUncovered()) != 0 || !slices.Equal(c.GetDust(), []string{first.Outpoint.String()}) {
+		t.Fatalf("with a stranger's dust: %v", c)
+	}
+	small(328)
+	if c = d.coverage(); c.GetCoveredUntil() != safe || len(c.GetDust()) != 2 || len(c.GetUncovered()) != 0 {
+		t.Fatalf("with 329 sats of it: %v", c)
+	}
+	last := small(1)
+	if c = d.coverage(); c.GetCoveredUntil() != 0 || len(c.GetDust()) != 0 || len(c.GetUncovered()) != 3 {
+		t.Fatalf("with 330 sats of it: %v", c)
+	}
+	// A batch takes more for it than it is worth.
+	w.op.set(func(o *fakeOperator) { o.params.Fees.OffchainInput = "1.0" })
+	w.clock.add(2 * time.Minute)
+	if c = d.coverage(); c.GetCoveredUntil() != safe || len(c.GetDust()) != 3 {
+		t.Fatalf("with a fee for each: %v", c)
+	}
+	w.op.set(func(o *fakeOperator) { o.params.Fees.OffchainInput = "0.0" })
+	w.clock.add(2 * time.Minute)
+	if c = d.coverage(); c.GetCoveredUntil() != 0 {
+		t.Fatalf("without it: %v", c)
+	}
+	w.op.set(func(o *fakeOperator) { o.down = errors.New("down") })
+	last.Spent = true
+	if c = d.coverage(); c.GetCoveredUntil() != 0 || len(c.GetDust()) != 0 {
+		t.Fatalf("while nobody knows what dust is: %v", c)
+	}
+	w.op.set(func(o *fakeOperator) { o.down, o.coins[last.Outpoint] = nil, last })
+	w.clock.add(2 * time.Minute)
+	if c = d.coverage(); c.GetCoveredUntil() != safe || len(c.GetDust()) != 2 {
+		t.Fatalf("with 329 sats again: %v", c)
 	}
 }
 

@@ -1,9 +1,12 @@
 package wallet
 
 import (
+	"context"
+
 	"github.com/btcsuite/btcd/wire/v2"
 
 	"github.com/vigil-ark/vigil/ark"
+	"github.com/vigil-ark/vigil/ark/fee"
 	"github.com/vigil-ark/vigil/delegate"
 	"github.com/vigil-ark/vigil/ledger"
 )
@@ -13,22 +16,74 @@ type coverage struct {
 	active    bool  // some coin has a delegate that counts
 	until     int64 // unix seconds until which no coin is in danger; 0: one is now, or there is none
 	uncovered []wire.OutPoint
-	lastExit  int64 // when to begin to leave without anybody's help, at the latest; 0: no coin could
+	dust      []wire.OutPoint // uncovered, and of no account
+	lastExit  int64           // when to begin to leave without anybody's help, at the latest; 0: no coin could
+}
+
+// smallness is what makes a coin too small: the operator's dust, and what a batch
+// takes for it. The zero value finds none too small.
+type smallness struct {
+	dust int64
+	fees *fee.Estimator // nil: a batch takes nothing
+}
+
+// smallness asks for it. Without an answer every coin counts, so that nothing is
+// called safe that is not.
+func (s *Service) smallness(ctx context.Context) smallness {
+	p, err := s.params(ctx)
+	if err != nil {
+		return smallness{}
+	}
+	small := smallness{dust: p.Dust}
+	if small.fees, err = s.estimator(p.Fees); err != nil {
+		small.fees = nil
+	}
+	return small
+}
+
+// alone says whether coins that are each below dust cannot be renewed without
+// another: what a batch would leave of them together is below dust as well. Such
+// coins anybody can send, and no device can do anything about them.
+func (t smallness) alone(coins []*ledger.Holding, now int64) bool {
+	var left float64
+	for _, h := range coins {
+		rest := float64(h.Amount)
+		if t.fees != nil {
+			cost, err := t.fees.Sum([]fee.InputArg{{Amount: h.Amount, Expiry: h.ExpiresAt, Birth: h.CreatedAt, Type: fee.Recoverable}}, nil, now)
+			if err == nil {
+				rest -= cost
+			}
+		}
+		left += max(rest, 0)
+	}
+	return left < float64(t.dust)
 }
 
 // coverage reckons it. A coin is safe until its expiry; one with a delegate until
 // the batch that renews it would expire at the earliest: as late as the delegate
 // accepts no shorter one, counted from when it may run, since a coin's life counts
 // from its confirmation. One that has expired is at the operator's mercy whatever
-// was signed, and one on chain is its owner's to fetch.
-func (v *view) coverage() coverage {
+// was signed, and one on chain is its owner's to fetch. One below dust was never on
+// any chain and is the operator's word from its birth, so that no hour changes
+// anything about it: under a delegate it is renewed with the others, and bare ones
+// count only if together they could be renewed.
+func (v *view) coverage(t smallness) coverage {
 	var c coverage
+	var small []*ledger.Holding
 	coins := v.unspent()
 	for _, h := range coins {
 		if h.Fate == ledger.Unrolled {
 			continue
 		}
 		rec, _ := v.cover(h)
+		if h.Amount < t.dust {
+			if rec == nil {
+				small = append(small, h)
+			} else {
+				c.active = true
+			}
+			continue
+		}
 		safe := int64(0)
 		if !h.Recoverable(v.now) {
 			safe = h.ExpiresAt
@@ -50,6 +105,12 @@ func (v *view) coverage() coverage {
 		if exit := lastExit(h, v.now); exit > 0 && (c.lastExit == 0 || exit < c.lastExit) {
 			c.lastExit = exit
 		}
+	}
+	for _, h := range small {
+		c.dust = append(c.dust, h.Outpoint)
+	}
+	if len(small) > 0 && !t.alone(small, v.now) {
+		c.uncovered, c.dust, c.until = append(c.uncovered, c.dust...), nil, 0
 	}
 	c.until = max(c.until, 0)
 	return c

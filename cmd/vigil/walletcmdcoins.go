@@ -305,11 +305,12 @@ func (c *walletCoverageCmd) Run(env *environment) error {
 			KnownAt      int64    `json:"known_at"`
 			LastSafeExit int64    `json:"last_safe_exit"`
 			Uncovered    []string `json:"uncovered"`
+			Dust         []string `json:"dust"`
 			Active       bool     `json:"has_active_delegate"`
-		}{s.Until, s.KnownAt, s.LastSafeExit, append([]string{}, s.Uncovered...), s.Active}
+		}{s.Until, s.KnownAt, s.LastSafeExit, append([]string{}, s.Uncovered...), append([]string{}, s.Dust...), s.Active}
 		now := time.Now()
-		return env.print(out, "Covered until:              %s\nUncovered coins:            %d\nLeave without Vigil before: %s\nAs known at:                %s\n",
-			until(s.Until, now), len(s.Uncovered), until(s.LastSafeExit, now), stamp(s.KnownAt))
+		return env.print(out, "Covered until:              %s\nUncovered coins:            %d\nToo small to be renewed:    %d\nLeave without Vigil before: %s\nAs known at:                %s\n",
+			until(s.Until, now), len(s.Uncovered), len(s.Dust), until(s.LastSafeExit, now), stamp(s.KnownAt))
 	})
 }
 
