@@ -229,10 +229,11 @@ func TestRoundTrips(t *testing.T) {
 }
 
 // TestAssets carries what a coin holds beside its sats through a renewal and a
-// delegate, and pays nobody with it.
+// delegate, and pays nobody with it. What it adds to a proof parts a group that would
+// weigh more than half of what the operator takes.
 func TestAssets(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, arktest.Config{})
+	w := newWorld(t, arktest.Config{Settings: arktest.Settings{MaxTxWeight: 4_000}}) // two coins, and nothing else
 	d, _, _ := w.create(client.CreateOptions{})
 	c, err := operator.Dial(operator.Config{URL: w.op.URL()})
 	if err != nil {
@@ -270,6 +271,10 @@ func TestAssets(t *testing.T) {
 	}
 	if _, err := d.Send(w.ctx, theirs, 21_000); !errors.Is(err, client.ErrFunds) {
 		t.Fatalf("assets were spent: %v", err)
+	}
+	list, err := d.Delegate(w.ctx, client.DelegateOptions{At: time.Now().Add(time.Minute)})
+	if err != nil || len(list) != 2 || len(list[0].Coins) != 1 || len(list[1].Coins) != 1 {
+		t.Fatalf("parted: %+v, %v", list, err)
 	}
 	if _, err := d.Renew(w.ctx); err != nil {
 		t.Fatal(err)

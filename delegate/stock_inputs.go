@@ -79,7 +79,7 @@ func (c *intake) checkVTXOs() error {
 // checkProof: shape, weight, and every signature over its recomputed sighash.
 // Only the operator's signatures and ours may be missing.
 func (c *stockCheck) checkProof() error {
-	if err := c.verifyProof(append(c.signers(), c.key.XOnly())); err != nil {
+	if err := c.verifyProof(append(c.signers(), c.key.XOnly()), c.params.MaxTxWeight); err != nil {
 		return err
 	}
 	for i, in := range append([]intent.ProofInput{c.proven.Message}, c.proven.Inputs...) {
@@ -90,10 +90,10 @@ func (c *stockCheck) checkProof() error {
 	return nil
 }
 
-// verifyProof: shape, weight and signatures, of which only those of skip may be
-// missing.
-func (c *intake) verifyProof(skip []bip340.XOnly) (err error) {
-	c.proven, err = intent.Verify(c.proof, c.text, intent.Options{Skip: skip, MaxWeight: c.params.MaxTxWeight, Reader: c.reader})
+// verifyProof: shape, weight of at most so many units, and signatures, of which
+// only those of skip may be missing.
+func (c *intake) verifyProof(skip []bip340.XOnly, weight int64) (err error) {
+	c.proven, err = intent.Verify(c.proof, c.text, intent.Options{Skip: skip, MaxWeight: weight, Reader: c.reader})
 	if err != nil {
 		return proofRefusal(err)
 	}

@@ -180,7 +180,7 @@ func (c *walletCheck) checkOwned() error {
 // checkProof: every input, the message's too, is signed by the group alone, on the
 // forfeit leaf and with SIGHASH_DEFAULT, and reveals the wallet's script.
 func (c *walletCheck) checkProof() error {
-	if err := c.verifyProof(c.signers()); err != nil {
+	if err := c.verifyProof(c.signers(), c.heaviest()); err != nil {
 		return err
 	}
 	for i, in := range append([]intent.ProofInput{c.proven.Message}, c.proven.Inputs...) {
@@ -193,6 +193,17 @@ func (c *walletCheck) checkProof() error {
 		c.signed = append(c.signed, Sighash{Input: uint16(i), LeafHash: in.LeafHash})
 	}
 	return nil
+}
+
+// heaviest is what the proof may weigh: half of the operator's limit, so that an
+// operator that lowers it disarms few delegates, and one coin that fails takes few
+// others along (spec section 6, Many per wallet). What is over one coin cannot be
+// parted.
+func (c *walletCheck) heaviest() int64 {
+	if len(c.vtxos) == 1 {
+		return c.params.MaxTxWeight
+	}
+	return max(c.params.MaxTxWeight/2, 1)
 }
 
 // checkSpend is checkProof for one input of the proof or the delete proof.

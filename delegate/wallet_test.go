@@ -162,6 +162,41 @@ func TestAcceptedOfAWallet(t *testing.T) {
 	}
 }
 
+// weight is what the finished proof weighs.
+func (o *owned) weight() int64 {
+	o.t.Helper()
+	b := o.body()
+	req, err := parse(b.Message, b.Proof, b.Forfeits, o.limits)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	proof, err := intent.Verify(req.proof, req.text, intent.Options{Skip: []bip340.XOnly{o.desc.Signer}})
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	return proof.Weight
+}
+
+// TestHalfTheWeight: a group may weigh half of what the operator takes, and a coin
+// alone, which cannot be parted, all of it.
+func TestHalfTheWeight(t *testing.T) {
+	o := newOwned(t, 10_000, 20_000)
+	o.terms.Params.MaxTxWeight = 2 * o.weight()
+	if _, err := o.check(); err != nil {
+		t.Error(err)
+	}
+	o = newOwned(t, 10_000)
+	whole := o.weight()
+	o.terms.Params.MaxTxWeight = whole
+	if _, err := o.check(); err != nil {
+		t.Error(err)
+	}
+	o.terms.Params.MaxTxWeight = whole - 1
+	if _, err := o.check(); vigil.CodeOf(err) != vigil.CodeProofTooHeavy {
+		t.Errorf("over the operator's limit: %v", err)
+	}
+}
+
 func (o *owned) split() {
 	o.outputs = []*wire.TxOut{wire.NewTxOut(15_000, o.tree.PkScript()), wire.NewTxOut(15_000, o.tree.PkScript())}
 }
@@ -295,6 +330,7 @@ func (o *owned) countersign(p *psbt.Packet, key *bip340.Key) {
 
 func deletionRules() []walletRule {
 	return []walletRule{
+		{"a proof over half of the operator's limit", vigil.CodeProofTooHeavy, func(o *owned) { o.terms.Params.MaxTxWeight = 2*o.weight() - 1 }},
 		{"no delete proof", vigil.CodeInvalidProof, func(o *owned) { o.spoilDeleted = func(b *WalletBody) { b.DeleteProof = "" } }},
 		{"no delete message", vigil.CodeInvalidMessage, func(o *owned) { o.spoilDeleted = func(b *WalletBody) { b.DeleteMessage = "" } }},
 		{"delete message too long", vigil.CodeInvalidMessage, func(o *owned) {
