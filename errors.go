@@ -75,6 +75,7 @@ const (
 	CodeDiskLow        Code = "DISK_LOW"
 	CodeOnHold         Code = "ON_HOLD"
 	CodeOperatorDown   Code = "OPERATOR_UNAVAILABLE"
+	CodeChainDown      Code = "CHAIN_UNAVAILABLE"
 	CodeOperatorKey    Code = "OPERATOR_KEY_CHANGED"
 	CodeNotFound       Code = "NOT_FOUND"
 	CodeMalformed      Code = "MALFORMED_REQUEST"
@@ -172,6 +173,7 @@ var Table = []Entry{
 	{CodeBodyTooLarge, KindLimit, false, "The request is larger than the server accepts. Send fewer inputs in one request."},
 	{CodeCeremonyFailed, KindInvalid, false, "A message of a key ceremony is wrong. The sentence says whose; begin a new ceremony."},
 	{CodeCeremonyUnknown, KindState, false, "There is no such key ceremony: it ended, it expired, or the server restarted. Begin a new one; what was already stored is given by BeginKeygen and Recover."},
+	{CodeChainDown, KindUnavailable, true, "The server could not ask its Esplora what the wallet has on chain, and does nothing on a guess. Retry later."},
 	{CodeClockSkew, KindInvalid, false, "The request's time, or the time at which its message expires, is too far from the server's. Set the clock and sign anew; the sentence says the server's time, and for a wallet's request the details hold it signed (vigil.v1.ServerClock)."},
 	{CodeCoinsRemain, KindState, false, "The wallet still has coins. Move them first, or force the deletion and repeat it after the cool-down."},
 	{CodeCoolDown, KindState, true, "The change was announced and its cool-down is not over. The sentence says when it may be confirmed."},

@@ -176,7 +176,7 @@ func (w *Wallet) pick(ctx context.Context, ops []wire.OutPoint) ([]coin, error) 
 // Entry is a line of the wallet's history.
 type Entry struct {
 	At        int64  // unix seconds
-	Kind      string // receive, send, settle, …
+	Kind      string // receive, send, settle, exit, unroll
 	Txid      string
 	Amount    int64 // satoshis, negative for what left
 	Fee       int64 // satoshis that did not come back
@@ -224,8 +224,19 @@ type Deletion struct {
 
 // Delete ends the wallet at Vigil: every secret and record of it goes. Vigil
 // refuses while coins remain, unless forced, which takes a cool-down that it
-// announces; a second call after that deletes. The device's own store stays.
+// announces; a second call after that deletes. What was paid to the address for
+// boarding counts too, and not every Vigil can see it: this device asks the chain, if
+// it can. The device's own store stays.
 func (w *Wallet) Delete(ctx context.Context, force bool) (Deletion, error) {
+	if w.chain != nil && !force {
+		utxos, err := w.chain.UTXOs(ctx, w.desc.BoardingAddress())
+		if err != nil {
+			return Deletion{}, err
+		}
+		if len(utxos) > 0 {
+			return Deletion{}, vigil.Errorf(vigil.CodeCoinsRemain, "%d coins are at the address for boarding; board them first, or force the deletion", len(utxos))
+		}
+	}
 	var a vigilpb.DeleteWalletAnswer
 	if err := w.askHost(ctx, "DeleteWallet", &vigilpb.DeleteWalletRequest{Force: force}, &a); err != nil {
 		return Deletion{}, err

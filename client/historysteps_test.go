@@ -356,8 +356,46 @@ func (h *history) exit(ctx context.Context, r *rand.Rand) error {
 	}
 	h.say("   %s leaves with %d", p.name, sats)
 	p.leaving = true
-	_, err := p.w.Exit(ctx, somewhere, sats)
-	return h.excused("exit", err)
+	inArk := int64(0)
+	for _, has := range p.coins {
+		inArk += has
+	}
+	s, err := p.w.Exit(ctx, somewhere, sats)
+	if err != nil || h.rough {
+		return h.excused("exit", err)
+	}
+	return h.exited(ctx, p, s, inArk)
+}
+
+// exited holds the history to an exit: it is told as one, with what left and what
+// the operator took.
+func (h *history) exited(ctx context.Context, p *phone, s client.Settled, before int64) error {
+	if err := h.check(ctx); err != nil {
+		return err
+	}
+	after := int64(0)
+	for _, has := range p.coins {
+		after += has
+	}
+	var from []byte
+	for {
+		lines, next, err := p.w.History(ctx, from, 0)
+		if err != nil {
+			return err
+		}
+		for _, l := range lines {
+			if l.Txid != s.Commitment.String() {
+				continue
+			}
+			if l.Kind == "exit" && -l.Amount+l.Fee == before-after && l.Fee == s.Fee {
+				return nil
+			}
+			return fmt.Errorf("%s left with %d of %d sats for a fee of %d, and its history says %+v", p.name, before-after, before, s.Fee, l)
+		}
+		if from = next; len(next) == 0 {
+			return fmt.Errorf("%s's history does not tell of its exit in %s", p.name, s.Commitment)
+		}
+	}
 }
 
 // rush makes a delegate due and calls while it is carried out.

@@ -20,6 +20,7 @@ const (
 	LineSettle  = "settle"  // VTXOs became others in a batch; the fee is what did not come back
 	LineReceive = "receive" // the amount came
 	LineSend    = "send"    // the amount went, without what came back
+	LineExit    = "exit"    // the amount left Ark on chain, out of a batch that the wallet joined for that
 	LineUnroll  = "unroll"  // the amount is on chain, under the wallet's own script
 )
 
@@ -198,8 +199,12 @@ func (m *members) line(g group) *Entry {
 	e := &Entry{Delegate: g.id(), Commitment: g.tx, At: m.at, Type: LineReceive}
 	var in, out int64
 	batch := false
+	leaving, staying := int64(0), int64(-1)
 	for _, h := range m.ins {
 		in += h.Amount
+		if h.Leaving > 0 {
+			leaving, staying = h.Leaving, h.Staying
+		}
 		if len(e.Inputs) < delegate.MaxInputs {
 			e.Inputs = append(e.Inputs, h.Outpoint)
 		}
@@ -214,6 +219,8 @@ func (m *members) line(g group) *Entry {
 	switch {
 	case g.unroll:
 		e.Type, e.Amount = LineUnroll, in
+	case staying == out && in-out >= leaving: // no other intent over these coins leaves the same
+		e.Type, e.Amount, e.Fee = LineExit, leaving, in-out-leaving
 	case in == 0 || !batch && out > in:
 		e.Amount = out - in
 	case batch:

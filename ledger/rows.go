@@ -40,7 +40,7 @@ type VTXO struct {
 
 // Entry is one line of a wallet's history.
 type Entry struct {
-	Type       string // "settle"
+	Type       string // one of Line…
 	Delegate   vigil.DelegateID
 	Commitment chainhash.Hash
 	Inputs     []wire.OutPoint
@@ -60,7 +60,7 @@ type Garbage struct {
 
 const (
 	rowFormat = 1
-	// grownFormat is that of a wallet's row with older descriptors; one without them
+	// grownFormat is that of a wallet's row with older descriptors and of a VTXO that leaves; one without them
 	// is as it always was.
 	grownFormat = 2
 	maxRow      = 64 << 10
@@ -107,16 +107,23 @@ func (u *Unreadable) fields(c *canon.Coder) {
 // row is a value of a tree that is not a record of its own package.
 type row interface{ fields(*canon.Coder) }
 
+// grower is a row that is written in the next format when it has something that the
+// first has no place for, and in the first one otherwise.
+type grower interface {
+	grew() bool
+	grown(*canon.Coder) // the fields of that format
+}
+
 func encodeRow(r row) ([]byte, error) {
-	if w, ok := r.(*Wallet); ok && len(w.Older) > 0 {
-		return canon.Encode(grownFormat, maxRow, w.grown)
+	if g, ok := r.(grower); ok && g.grew() {
+		return canon.Encode(grownFormat, maxRow, g.grown)
 	}
 	return canon.Encode(rowFormat, maxRow, r.fields)
 }
 
 func decodeRow(b []byte, r row) error {
-	if w, ok := r.(*Wallet); ok && len(b) > 0 && b[0] >= grownFormat {
-		return canon.Decode(b, grownFormat, maxRow, w.grown)
+	if g, ok := r.(grower); ok && len(b) > 0 && b[0] >= grownFormat {
+		return canon.Decode(b, grownFormat, maxRow, g.grown)
 	}
 	return canon.Decode(b, rowFormat, maxRow, r.fields)
 }

@@ -34,6 +34,14 @@ type Verdict struct {
 	Audit  []Link
 	Spends []Spend         // one whose sighash is there already costs nothing twice
 	Signed []wire.OutPoint // VTXOs of the wallet that something signed now may spend
+	Leaves []Leaving
+}
+
+// Leaving is an intent signed now that pays on chain: for the history, in which the
+// payment would pass for a fee.
+type Leaving struct {
+	Inputs        []wire.OutPoint
+	Paid, Staying int64 // satoshis that leave Ark, without what comes into it at the same time, and that come back
 }
 
 const (
@@ -96,8 +104,13 @@ func (l *Ledger) Decide(ctx context.Context, id vigil.WalletID, since int64, jud
 				return err
 			}
 		}
-		if err := noteSigned(w, id, verdict.Signed, at); err != nil {
+		if err := noteSigned(w, id, verdict.Signed, func(h *Holding) { h.SignedAt = at }); err != nil {
 			return err
+		}
+		for _, l := range verdict.Leaves {
+			if err := noteSigned(w, id, l.Inputs, func(h *Holding) { h.Leaving, h.Staying = l.Paid, l.Staying }); err != nil {
+				return err
+			}
 		}
 		if err := dropSpends(w, id, min(since, at)-late); err != nil {
 			return err
@@ -106,8 +119,8 @@ func (l *Ledger) Decide(ctx context.Context, id vigil.WalletID, since int64, jud
 	})
 }
 
-// noteSigned notes on the VTXOs that are known that something may spend them.
-func noteSigned(w writer, id vigil.WalletID, outpoints []wire.OutPoint, at int64) error {
+// noteSigned notes on the VTXOs that are known what was signed that may spend them.
+func noteSigned(w writer, id vigil.WalletID, outpoints []wire.OutPoint, note func(*Holding)) error {
 	for _, op := range outpoints {
 		h, err := loadHolding(w, id, op)
 		if err != nil {
@@ -116,7 +129,7 @@ func noteSigned(w writer, id vigil.WalletID, outpoints []wire.OutPoint, at int64
 		if h == nil {
 			continue
 		}
-		h.SignedAt = at
+		note(h)
 		if err := putRow(w, treeHoldings, holdingKey(id, op), h); err != nil {
 			return err
 		}

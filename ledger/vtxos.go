@@ -28,6 +28,10 @@ type Holding struct {
 	Batch        chainhash.Hash   // the commitment whose leaf it is; zero for a preconfirmed one
 	Renewed      vigil.DelegateID // the delegate whose renewal spent it; zero: none of ours
 
+	// What an intent that Vigil signed last, and that pays on chain, does with the
+	// VTXOs that it spends: so many satoshis leave, and so many come back.
+	Leaving, Staying int64
+
 	came int64 // the time of the line of history that tells of it; 0: none yet
 	went int64 // and of the line that tells where it went
 }
@@ -39,6 +43,18 @@ func (h *Holding) Recoverable(now int64) bool {
 }
 
 const maxAssets = 256
+
+func (h *Holding) grew() bool { return h.Leaving != 0 }
+
+// grown are the fields of a row with Leaving and Staying.
+func (h *Holding) grown(c *canon.Coder) {
+	h.fields(c)
+	c.Amount(&h.Leaving, "leaving")
+	c.Amount(&h.Staying, "staying")
+	if h.Leaving == 0 {
+		c.Fail("nothing leaves in a row of a format for what does")
+	}
+}
 
 // fields are those of the row in the wallet_vtxos tree; the VTXO has its own.
 func (h *Holding) fields(c *canon.Coder) {

@@ -123,6 +123,51 @@ func TestSyncTellsWhatCameAndWent(t *testing.T) {
 	}
 }
 
+// TestAnExitIsNoFee: what an intent of the wallet's paid on chain is told as that, once
+// exactly what it left came back; and what became of the coins otherwise, as always.
+func TestAnExitIsNoFee(t *testing.T) {
+	leaving := func(x *town, paid, staying int64, coins ...ark.VTXO) {
+		x.t.Helper()
+		l := ledger.Leaving{Paid: paid, Staying: staying}
+		for _, v := range append(coins, coin(1, 99)) { // and one that nobody knows yet
+			l.Inputs = append(l.Inputs, v.Outpoint)
+		}
+		x.must(x.l.Decide(t.Context(), walletID(1), 0, func(ledger.Spending) (ledger.Verdict, error) {
+			return ledger.Verdict{Leaves: []ledger.Leaving{l}}, nil
+		}))
+	}
+	for name, c := range map[string]struct {
+		paid, staying, back int64
+		want                string
+	}{
+		"part":                  {700, 290, 290, "exit 700/10 in 1 out 1 at 10"},
+		"all":                   {1000, 0, 0, "exit 1000/0 in 1 out 0 at 10"},
+		"all but the fee":       {950, 0, 0, "exit 950/50 in 1 out 0 at 10"},
+		"renewed instead":       {700, 290, 990, "settle 1000/10 in 1 out 1 at 10"},
+		"more than there was":   {1001, 290, 290, "settle 1000/710 in 1 out 1 at 10"},
+		"left by another share": {700, 290, 280, "settle 1000/720 in 1 out 1 at 10"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			x := newTown(t, nil)
+			x.create(1)
+			a := inBatch(coin(1, 1), 7)
+			x.sync(1, a)
+			leaving(x, 1, 2, a) // an attempt before
+			leaving(x, c.paid, c.staying, a)
+			x.reopen()
+			x.at += 10
+			seen := []ark.VTXO{settledBy(a, 8)}
+			if c.back > 0 {
+				rest := inBatch(coin(1, 5), 8)
+				rest.Amount = c.back
+				seen = append(seen, rest)
+			}
+			x.sync(1, seen...)
+			x.wantLines(1, "receive 1000/0 in 0 out 1 at 0", c.want)
+		})
+	}
+}
+
 // TestSyncLearnsInPieces: what is learned later of a transaction that is told of
 // goes into the same line.
 func TestSyncLearnsInPieces(t *testing.T) {

@@ -93,6 +93,8 @@ const (
 // own, so that what changes often is short.
 func (w *Wallet) fields(c *canon.Coder) { w.layout(c, maxScripts) }
 
+func (w *Wallet) grew() bool { return len(w.Older) > 0 }
+
 // grown is the layout of a wallet with older descriptors, which earlier versions do
 // not read: they know it to be newer than they are, and leave it alone.
 func (w *Wallet) grown(c *canon.Coder) {

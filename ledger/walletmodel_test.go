@@ -459,6 +459,8 @@ func (x *walletMachine) checkHistory(t *rapid.T, w int) {
 			want += e.Amount
 		case ledger.LineSend, ledger.LineUnroll:
 			want -= e.Amount
+		case ledger.LineExit:
+			want -= e.Amount + e.Fee
 		case ledger.LineSettle:
 			want -= e.Fee
 		}

@@ -28,6 +28,7 @@ type Metrics struct {
 	violations *prometheus.CounterVec
 	refusals   *prometheus.CounterVec
 	misfits    *prometheus.GaugeVec
+	dropped    *prometheus.CounterVec
 	commits    prometheus.Histogram
 }
 
@@ -58,6 +59,9 @@ func New(reg prometheus.Registerer) (*Metrics, error) {
 		misfits: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "vigil_misfits", Help: "Delegates that the operator's parameters no longer fit, by what changed; only their owners can mend that.",
 		}, []string{"code"}),
+		dropped: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "vigil_webhook_drops_total", Help: "Events that did not reach the webhook and are forgotten, by why: queue_full or gave_up.",
+		}, []string{"reason"}),
 		commits: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "vigil_commit_seconds", Help: "Time that a durable commit of the key-value store took.",
 			// From a fast NVMe flush to a disk about to be given up.
@@ -72,7 +76,10 @@ func New(reg prometheus.Registerer) (*Metrics, error) {
 	for _, r := range results() {
 		m.renewals.WithLabelValues(r)
 	}
-	return m, register(reg, m.streamUp, m.lastBatch, m.batches, m.joined, m.renewals, m.violations, m.refusals, m.misfits, m.commits)
+	for _, r := range []string{queueFull, gaveUp} {
+		m.dropped.WithLabelValues(r)
+	}
+	return m, register(reg, m.streamUp, m.lastBatch, m.batches, m.joined, m.renewals, m.violations, m.refusals, m.misfits, m.dropped, m.commits)
 }
 
 func register(reg prometheus.Registerer, cs ...prometheus.Collector) error {
@@ -86,9 +93,19 @@ func register(reg prometheus.Registerer, cs ...prometheus.Collector) error {
 	return nil
 }
 
+// Why the webhook lost an event.
+const (
+	queueFull = "queue_full"
+	gaveUp    = "gave_up"
+)
+
+// watchFull is how an attempt ends whose delegate gives no forfeits any more, since
+// too many commitments of earlier ones may still confirm.
+const watchFull = "watch_full"
+
 // results are those ends of an attempt that are known beforehand.
 func results() []string {
-	ended := []string{"failed"}
+	ended := []string{"failed", watchFull}
 	for _, s := range delegate.States() {
 		if s.Ended() && s != delegate.Replaced && s != delegate.Cancelled {
 			ended = append(ended, s.String())
@@ -97,8 +114,8 @@ func results() []string {
 	return ended
 }
 
-// Renewal counts an attempt that ended: in a state of the delegate's, or as
-// "failed", to be tried again.
+// Renewal counts an attempt that ended: in a state of the delegate's, as "failed",
+// to be tried again, or as "watch_full", when that waits for the chain.
 func (m *Metrics) Renewal(result string) { m.renewals.WithLabelValues(result).Inc() }
 
 // StreamUp notes whether the operator's event stream is open.
@@ -137,6 +154,15 @@ func (m *Metrics) Misfits(counts map[string]int) {
 	}
 }
 
+// Dropped counts an event that the webhook lost: before it was tried, or after.
+func (m *Metrics) Dropped(untried bool) {
+	if untried {
+		m.dropped.WithLabelValues(queueFull).Inc()
+		return
+	}
+	m.dropped.WithLabelValues(gaveUp).Inc()
+}
+
 // Committed notes how long a durable commit took.
 func (m *Metrics) Committed(d time.Duration) { m.commits.Observe(d.Seconds()) }
 
@@ -161,6 +187,18 @@ func Watch(reg prometheus.Registerer, led Ledger, now func() time.Time) error {
 			"Stored rows that were met and are damaged or cannot be read; kept as they are, and told until a day after they are whole again.", nil, nil),
 		up: prometheus.NewDesc("vigil_ledger_up", "1 when the ledger could be read for this scrape, else 0.", nil, nil),
 	})
+}
+
+// WatchWallets registers how many wallets are in memory, and how many are barred since
+// work on them panicked.
+func WatchWallets(reg prometheus.Registerer, count func() (active, quarantined int)) error {
+	gauge := func(name, help string, of func() int) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return float64(of()) })
+	}
+	return register(reg,
+		gauge("vigil_wallets_active", "Wallets in memory.", func() int { active, _ := count(); return active }),
+		gauge("vigil_wallets_quarantined", "Wallets that are barred until the next start, since work on them panicked.", func() int { _, barred := count(); return barred }),
+	)
 }
 
 // scrapeWithin bounds the ledger's part of a scrape.

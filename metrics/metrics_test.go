@@ -63,6 +63,9 @@ func everything(t *testing.T) (*prometheus.Registry, *metrics.Metrics, *fakeLedg
 	if err := metrics.Watch(reg, led, func() time.Time { return now }); err != nil {
 		t.Fatal(err)
 	}
+	if err := metrics.WatchWallets(reg, func() (active, quarantined int) { return 5, 1 }); err != nil {
+		t.Fatal(err)
+	}
 	return reg, m, led
 }
 
@@ -76,26 +79,31 @@ func TestHooks(t *testing.T) {
 	m.Refused(vigil.CodeInputSpent)
 	m.Refused("SOMETHING_ELSE")
 	m.Committed(3 * time.Millisecond)
+	m.Dropped(true)
 	values := scrape(t, reg)
 	for line, want := range map[string]string{
-		"vigil_stream_up":                             "1",
-		"vigil_last_batch_timestamp_seconds":          "1.80000006e+09",
-		"vigil_batches_total":                         "2",
-		"vigil_batch_delegates_total":                 "5",
-		`vigil_renewals_total{result="settled"}`:      "1",
-		`vigil_renewals_total{result="failed"}`:       "0",
-		`vigil_violations_total{rule="leaf-missing"}`: "1",
-		`vigil_refusals_total{code="INPUT_SPENT"}`:    "1",
-		`vigil_refusals_total{code="DISK_LOW"}`:       "0",
-		`vigil_commit_seconds_bucket{le="0.005"}`:     "1",
-		`vigil_commit_seconds_bucket{le="0.002"}`:     "0",
-		`vigil_delegates{state="armed"}`:              "7",
-		`vigil_delegates{state="quarantined"}`:        "0",
-		"vigil_nearest_expiry_seconds":                "90",
-		"vigil_unreadable_rows":                       "2",
-		"vigil_ledger_up":                             "1",
-		`vigil_refusals_total{code="SOMETHING_ELSE"}`: "",
-		`vigil_refusals_total{code="INTERNAL"}`:       "1",
+		"vigil_stream_up":                                "1",
+		"vigil_last_batch_timestamp_seconds":             "1.80000006e+09",
+		"vigil_batches_total":                            "2",
+		"vigil_batch_delegates_total":                    "5",
+		`vigil_renewals_total{result="settled"}`:         "1",
+		`vigil_renewals_total{result="failed"}`:          "0",
+		`vigil_webhook_drops_total{reason="queue_full"}`: "1",
+		`vigil_webhook_drops_total{reason="gave_up"}`:    "0",
+		"vigil_wallets_active":                           "5",
+		"vigil_wallets_quarantined":                      "1",
+		`vigil_violations_total{rule="leaf-missing"}`:    "1",
+		`vigil_refusals_total{code="INPUT_SPENT"}`:       "1",
+		`vigil_refusals_total{code="DISK_LOW"}`:          "0",
+		`vigil_commit_seconds_bucket{le="0.005"}`:        "1",
+		`vigil_commit_seconds_bucket{le="0.002"}`:        "0",
+		`vigil_delegates{state="armed"}`:                 "7",
+		`vigil_delegates{state="quarantined"}`:           "0",
+		"vigil_nearest_expiry_seconds":                   "90",
+		"vigil_unreadable_rows":                          "2",
+		"vigil_ledger_up":                                "1",
+		`vigil_refusals_total{code="SOMETHING_ELSE"}`:    "",
+		`vigil_refusals_total{code="INTERNAL"}`:          "1",
 	} {
 		if values[line] != want {
 			t.Errorf("%s is %q, want %q", line, values[line], want)
@@ -211,7 +219,7 @@ func TestDocIsCurrent(t *testing.T) {
 	}
 }
 
-// TestAlerts: five rules, each complete, over metrics, states and codes that
+// TestAlerts: seven rules, each complete, over metrics, states and codes that
 // exist.
 func TestAlerts(t *testing.T) {
 	raw, err := os.ReadFile(alerts)
@@ -220,7 +228,7 @@ func TestAlerts(t *testing.T) {
 	}
 	text := string(raw)
 	rules := strings.Split(text, "- alert: ")[1:]
-	if len(rules) != 5 {
+	if len(rules) != 7 {
 		t.Errorf("%d rules", len(rules))
 	}
 	for _, rule := range rules {
@@ -243,6 +251,13 @@ func TestAlerts(t *testing.T) {
 	for _, m := range regexp.MustCompile(`state="([^"]*)"`).FindAllStringSubmatch(text, -1) {
 		if _, err := delegate.ParseState(m[1]); err != nil {
 			t.Error(err)
+		}
+	}
+	reg, _, _ := everything(t)
+	told := scrape(t, reg)
+	for _, m := range regexp.MustCompile(`vigil_[a-z_]+\{result="[^"]*"\}`).FindAllString(text, -1) {
+		if _, is := told[m]; !is {
+			t.Errorf("%s is not there before it happens", m)
 		}
 	}
 	for _, m := range regexp.MustCompile(`code=~"([^"]*)"`).FindAllStringSubmatch(text, -1) {

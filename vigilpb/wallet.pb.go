@@ -4111,9 +4111,9 @@ func (x *HistoryAnswer) GetNext() []byte {
 
 type HistoryEntry struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Fee           int64                  `protobuf:"varint,1,opt,name=fee,proto3" json:"fee,omitempty"` // what did not come back, of kind settle
+	Fee           int64                  `protobuf:"varint,1,opt,name=fee,proto3" json:"fee,omitempty"` // what neither came back nor was paid on chain, of kinds settle and exit
 	At            int64                  `protobuf:"varint,2,opt,name=at,proto3" json:"at,omitempty"`
-	Kind          string                 `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"` // receive, send, settle, board, exit, …
+	Kind          string                 `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"` // receive, send, settle, exit (out of Ark, in a batch), unroll
 	Txid          string                 `protobuf:"bytes,4,opt,name=txid,proto3" json:"txid,omitempty"`
 	Amount        int64                  `protobuf:"varint,5,opt,name=amount,proto3" json:"amount,omitempty"` // negative for what left
 	Outpoints     []string               `protobuf:"bytes,6,rep,name=outpoints,proto3" json:"outpoints,omitempty"`

@@ -67,6 +67,14 @@ func operatorDown(err error) error {
 	}
 }
 
+// chainDown is the refusal when the chain's API did not answer.
+func chainDown(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return err
+	}
+	return &vigil.Error{Code: vigil.CodeChainDown, Err: err, Message: "the chain could not be asked for the wallet's coins; nothing was done, retry later"}
+}
+
 // signed turns what the signer returned into a refusal.
 func signed(err error) error {
 	var (

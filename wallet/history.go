@@ -101,7 +101,7 @@ const maxCursor = 128
 
 func line(e ledger.Entry) *vigilpb.HistoryEntry {
 	out := &vigilpb.HistoryEntry{At: e.At, Kind: e.Type, Txid: e.Commitment.String(), Amount: e.Amount, Fee: e.Fee}
-	if e.Type == ledger.LineSend || e.Type == ledger.LineUnroll {
+	if e.Type == ledger.LineSend || e.Type == ledger.LineExit || e.Type == ledger.LineUnroll {
 		out.Amount = -e.Amount
 	}
 	if e.Delegate != (vigil.DelegateID{}) && e.Type == ledger.LineSettle {

@@ -2,11 +2,16 @@ package wallet_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
+	"github.com/btcsuite/btcd/chainhash/v2"
+	"github.com/btcsuite/btcd/wire/v2"
+
 	"github.com/vigil-ark/vigil"
 	"github.com/vigil-ark/vigil/auth"
+	"github.com/vigil-ark/vigil/esplora"
 	"github.com/vigil-ark/vigil/fsck"
 	"github.com/vigil-ark/vigil/ledger"
 	"github.com/vigil-ark/vigil/vigilpb"
@@ -216,6 +221,47 @@ func TestAnUnrolledCoinHoldsADeletionUp(t *testing.T) {
 	refusedWith(t, err, vigil.CodeCoinsRemain)
 	w.clock.add(time.Minute)
 	w.op.set(func(o *fakeOperator) { v.Spent, v.SpentBy = true, "01"; o.coins[v.Outpoint] = v })
+	if a, err := d.remove(false, false); err != nil || !a.GetDeleted() {
+		t.Fatalf("%v, %v", a, err)
+	}
+}
+
+// fakeChain knows what of unrolled coins is spent, and what is at an address.
+type fakeChain struct {
+	spent map[wire.OutPoint]bool
+	at    map[string][]esplora.UTXO
+	down  error
+}
+
+func (c *fakeChain) Spender(_ context.Context, op wire.OutPoint) (chainhash.Hash, bool, error) {
+	return chainhash.Hash{1}, c.spent[op], c.down
+}
+
+func (c *fakeChain) UTXOs(_ context.Context, address string) ([]esplora.UTXO, error) {
+	return c.at[address], c.down
+}
+
+// Where the chain can be asked, an unrolled coin that was swept holds no deletion up,
+// and one that waits to be boarded does.
+func TestDeletionAsksTheChain(t *testing.T) {
+	w := newWorld(t)
+	chain := &fakeChain{spent: map[wire.OutPoint]bool{}, at: map[string][]esplora.UTXO{}}
+	w.chain = chain
+	w.restart()
+	d := made(w, 2, 2)
+	v := d.coin(100_000)
+	w.op.set(func(o *fakeOperator) { v.Unrolled = true; o.coins[v.Outpoint] = v })
+	_, err := d.remove(false, false)
+	refusedWith(t, err, vigil.CodeCoinsRemain)
+	chain.spent[v.Outpoint] = true
+	chain.at[d.desc.BoardingAddress()] = []esplora.UTXO{{Amount: 1000}}
+	_, err = d.remove(false, false)
+	refusedWith(t, err, vigil.CodeCoinsRemain)
+	clear(chain.at)
+	chain.down = errors.New("down")
+	_, err = d.remove(false, false)
+	refusedWith(t, err, vigil.CodeChainDown)
+	chain.down = nil
 	if a, err := d.remove(false, false); err != nil || !a.GetDeleted() {
 		t.Fatalf("%v, %v", a, err)
 	}

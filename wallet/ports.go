@@ -3,11 +3,13 @@ package wallet
 import (
 	"context"
 
+	"github.com/btcsuite/btcd/chainhash/v2"
 	"github.com/btcsuite/btcd/wire/v2"
 
 	"github.com/vigil-ark/vigil"
 	"github.com/vigil-ark/vigil/ark"
 	"github.com/vigil-ark/vigil/bip340"
+	"github.com/vigil-ark/vigil/esplora"
 	"github.com/vigil-ark/vigil/frost"
 	"github.com/vigil-ark/vigil/notify"
 	"github.com/vigil-ark/vigil/operator"
@@ -59,6 +61,13 @@ type Ceremonies interface {
 type Host interface {
 	PubKey() bip340.PubKey
 	Sign(hash [32]byte) ([64]byte, error)
+}
+
+// Chain tells of a wallet's coins on chain; *esplora.Client implements it.
+type Chain interface {
+	// Spender is the confirmed transaction that spends op, if there is one.
+	Spender(ctx context.Context, op wire.OutPoint) (chainhash.Hash, bool, error)
+	UTXOs(ctx context.Context, address string) ([]esplora.UTXO, error)
 }
 
 // Hub tells those who watch; *notify.Hub implements it.

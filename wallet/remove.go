@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 
+	"github.com/btcsuite/btcd/wire/v2"
+
 	"github.com/vigil-ark/vigil"
+	"github.com/vigil-ark/vigil/ark/descriptor"
 	"github.com/vigil-ark/vigil/auth"
 	"github.com/vigil-ark/vigil/ledger"
 	"github.com/vigil-ark/vigil/notify"
@@ -66,10 +69,10 @@ func (s *Service) DeleteWallet(ctx context.Context, c auth.Call, r *vigilpb.Dele
 	return a, err
 }
 
-// remaining counts the coins of a wallet, as the operator knows them now: nothing
-// is deleted on a guess. One that is on chain counts until it is known to be spent:
-// the group's leaf under it needs the share that would be deleted. Of what was paid
-// to the boarding address the operator tells nothing; the device knows.
+// remaining counts the coins of a wallet, as the operator and, where it is asked, the
+// chain know them now: nothing is deleted on a guess. One that is on chain counts
+// until it is known to be spent: the group's leaf under it needs the share that would
+// be deleted.
 func (s *Service) remaining(ctx context.Context, st *state) (int, error) {
 	if st.row.State == ledger.WalletPending {
 		return 0, nil // it never had an address
@@ -82,11 +85,44 @@ func (s *Service) remaining(ctx context.Context, st *state) (int, error) {
 		return 0, err
 	}
 	held, err := s.ledger.VTXOsOf(ctx, st.row.ID)
+	if err != nil {
+		return 0, stored(err)
+	}
 	n := 0
+	unrolled := map[wire.OutPoint]bool{}
 	for _, h := range held {
-		if h.Fate != ledger.Spent {
+		switch h.Fate {
+		case ledger.Unspent:
+			n++
+		case ledger.Unrolled:
+			unrolled[h.Outpoint] = true
+		}
+	}
+	onchain, err := s.onChain(ctx, st.desc, unrolled)
+	return n + onchain, err
+}
+
+// onChain counts a wallet's coins in the chain: those that were unrolled and that
+// nothing confirmed spends, of which the operator does not tell, and what was paid to
+// the address for boarding. Without a chain to ask every unrolled one counts, and of
+// the others the device knows.
+func (s *Service) onChain(ctx context.Context, d descriptor.Descriptor, unrolled map[wire.OutPoint]bool) (int, error) {
+	if s.chain == nil {
+		return len(unrolled), nil
+	}
+	n := 0
+	for op := range unrolled {
+		_, spent, err := s.chain.Spender(ctx, op)
+		if err != nil {
+			return 0, chainDown(err)
+		}
+		if !spent {
 			n++
 		}
 	}
-	return n, stored(err)
+	list, err := s.chain.UTXOs(ctx, d.BoardingAddress())
+	if err != nil {
+		return 0, chainDown(err)
+	}
+	return n + len(list), nil
 }

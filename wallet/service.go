@@ -152,6 +152,7 @@ type Service struct {
 	ceremonies Ceremonies
 	host       Host
 	op         Operator
+	chain      Chain // nil: nobody is asked
 	hub        Hub
 
 	wallets   *registry[state]
@@ -170,20 +171,21 @@ type Service struct {
 	programs ark.FeePrograms
 }
 
-// Ports are what a Service works with. All are needed.
+// Ports are what a Service works with. All but Chain are needed.
 type Ports struct {
 	Ledger     Ledger
 	Keys       Keys
 	Ceremonies Ceremonies
 	Host       Host
 	Operator   Operator
+	Chain      Chain
 	Hub        Hub
 }
 
 // New makes the service. It reads nothing and asks nobody; Close ends it.
 func New(cfg Config, p Ports) *Service {
 	s := &Service{
-		cfg: cfg.withDefaults(), ledger: p.Ledger, keys: p.Keys, ceremonies: p.Ceremonies, host: p.Host, op: p.Operator, hub: p.Hub,
+		cfg: cfg.withDefaults(), ledger: p.Ledger, keys: p.Keys, ceremonies: p.Ceremonies, host: p.Host, op: p.Operator, chain: p.Chain, hub: p.Hub,
 		contexts: musig2.NewCache(contexts),
 	}
 	s.pin = s.cfg.Pinned

@@ -180,7 +180,7 @@ func (s *Service) decide(ctx context.Context, st *state, c auth.Call, spends []*
 		}
 		e := e
 		e.Amount = d.Amount
-		v := ledger.Verdict{Audit: []ledger.Link{link(st.row, e)}, Signed: moved(spends)}
+		v := ledger.Verdict{Audit: []ledger.Link{link(st.row, e)}, Signed: moved(spends), Leaves: st.leaving(spends)}
 		for _, n := range d.Counts {
 			v.Spends = append(v.Spends, ledger.Spend{Sighash: n.Key, Amount: n.Amount})
 		}
@@ -206,6 +206,33 @@ func moved(spends []*spend.Spend) []wire.OutPoint {
 		}
 	}
 	return ops
+}
+
+// leaving are the intents that take something of what is in Ark out of it.
+func (st *state) leaving(spends []*spend.Spend) (list []ledger.Leaving) {
+	for _, sp := range spends {
+		if sp.Kind != spend.Register || len(sp.Onchain) == 0 {
+			continue
+		}
+		var l ledger.Leaving
+		for _, in := range sp.Inputs {
+			if in.Script == spend.BoardingScript || st.coins[in.Outpoint].Unrolled {
+				l.Paid -= in.Amount
+				continue
+			}
+			l.Inputs = append(l.Inputs, in.Outpoint)
+		}
+		for _, out := range slices.Concat(sp.Onchain, sp.Foreign) {
+			l.Paid += out.Amount
+		}
+		for _, out := range sp.Own {
+			l.Staying += out.Amount
+		}
+		if l.Paid > 0 {
+			list = append(list, l)
+		}
+	}
+	return list
 }
 
 func kinds(spends []*spend.Spend) []string {

@@ -38,7 +38,8 @@ type world struct {
 	t      testing.TB
 	clock  *clock
 	op     *fakeOperator
-	panics bool // the operator is one at which work panics
+	chain  wallet.Chain // nil: none
+	panics bool         // the operator is one at which work panics
 	crash  *crash
 	mem    *kvtest.Memory
 	sec    *secrettest.Memory
@@ -154,7 +155,7 @@ func (w *world) open() {
 		op = panicking{w.op}
 	}
 	w.service = wallet.New(w.cfg, wallet.Ports{
-		Ledger: w.ledger, Keys: w.signer, Host: host, Operator: op, Hub: w.hub,
+		Ledger: w.ledger, Keys: w.signer, Host: host, Operator: op, Chain: w.chain, Hub: w.hub,
 		Ceremonies: w.signer.Ceremonies(signer.CeremonyLimits{}, func() int64 { return w.clock.now().Unix() }),
 	})
 }

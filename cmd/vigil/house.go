@@ -42,6 +42,7 @@ type house struct {
 	registry *prometheus.Registry
 	disk     *disk
 	chain    renewal.Chain // nil: the operator's word
+	coins    wallet.Chain  // the same, for wallets
 	settles  string
 	since    time.Time
 

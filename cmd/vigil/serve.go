@@ -139,9 +139,11 @@ func (c *serveCmd) Run(env *environment) (err error) {
 	h.disk.min, h.disk.log = c.MinFree, env.log
 	h.settles = "the operator's word, since no --esplora-url is given"
 	if c.EsploraURL != "" {
-		if h.chain, err = esplora.New(c.EsploraURL, nil); err != nil {
+		chain, err := esplora.New(c.EsploraURL, nil)
+		if err != nil {
 			return err
 		}
+		h.chain, h.coins = chain, chain
 		h.settles = fmt.Sprintf("%d confirmations, asked of %s", c.confirmations(pinned), c.EsploraURL)
 	}
 	return h.run()

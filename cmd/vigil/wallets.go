@@ -18,6 +18,7 @@ import (
 	"github.com/vigil-ark/vigil/bip340"
 	"github.com/vigil-ark/vigil/delegate"
 	"github.com/vigil-ark/vigil/ledger"
+	"github.com/vigil-ark/vigil/metrics"
 	"github.com/vigil-ark/vigil/notify"
 	"github.com/vigil-ark/vigil/rpc"
 	"github.com/vigil-ark/vigil/signer"
@@ -94,6 +95,7 @@ func (h *house) openWallets(ctx context.Context) error {
 	var sink func(vigil.WalletID, notify.Event)
 	if c.WebhookURL != "" {
 		h.webhook, err = notify.NewWebhook(notify.WebhookConfig{URL: c.WebhookURL, Signer: hostSigner{host}, OnDrop: func(d notify.Drop) {
+			h.metrics.Dropped(errors.Is(d.Err, notify.ErrQueueFull))
 			h.env.log.Warn("an event did not reach the webhook", "kind", d.Kind, "err", d.Err)
 		}})
 		if err != nil {
@@ -112,8 +114,11 @@ func (h *house) openWallets(ctx context.Context) error {
 		},
 		CoolDown: c.CoolDown, DiskLow: h.disk.low, DiskFull: h.disk.full, Held: h.intake.held.Load, Wake: h.wake, Withdraw: h.withdraw, Log: h.env.log,
 	}, wallet.Ports{
-		Ledger: h.stores.ledger, Keys: h.signer, Ceremonies: ceremonies, Host: host, Operator: h.client, Hub: h.hub,
+		Ledger: h.stores.ledger, Keys: h.signer, Ceremonies: ceremonies, Host: host, Operator: h.client, Chain: h.coins, Hub: h.hub,
 	})
+	if err := metrics.WatchWallets(h.registry, h.wallets.Active); err != nil {
+		return err
+	}
 	h.env.log.Info("wallets are served", "registration", c.Registration)
 	return nil
 }
