@@ -11,6 +11,7 @@ import (
 	"github.com/btcsuite/btcd/txscript/v2"
 	"github.com/btcsuite/btcd/wire/v2"
 
+	"github.com/vigil-ark/vigil"
 	"github.com/vigil-ark/vigil/ark"
 	"github.com/vigil-ark/vigil/ark/asset"
 	"github.com/vigil-ark/vigil/ark/fee"
@@ -40,6 +41,7 @@ type coin struct {
 	tree     script.Tree
 	leaf     int
 	boarding bool
+	under    vigil.DelegateID // the delegate over it that still counts; zero: none, or not asked
 }
 
 // sequence is what an input of the coin's leaf carries: none, or for an exit

@@ -91,6 +91,9 @@ func (w *Wallet) Delegate(ctx context.Context, opt DelegateOptions) ([]Delegated
 		if err != nil {
 			return nil, err
 		}
+		if c.Covered || c.Why != "DELEGATE_ENDED" {
+			own.under = c.Delegate
+		}
 		chosen = append(chosen, own)
 	}
 	if len(opt.Coins) == 0 {
@@ -146,7 +149,9 @@ func worthwhile(coins []coin, p ark.Params, now int64) ([]coin, error) {
 // group parts coins by expiry, so that no coin of a group loses much of its life
 // to the first one's renewal, and by the weight of the proof. Recoverable ones
 // form groups of their own, to be renewed soon; but dust cannot be renewed alone,
-// and goes along with the first group that has room.
+// and goes along with the first group that has room. What one delegate covers stays
+// together however the time since has parted it: only a delegate over all of it takes
+// its place.
 func group(coins []coin, p ark.Params, now int64, single bool) (groups [][]coin) {
 	most := min(max(int((p.MaxTxWeight/2-proofWeight)/inputWeight), 1), maxInputs)
 	if single {
@@ -159,7 +164,23 @@ func group(coins []coin, p ark.Params, now int64, single bool) (groups [][]coin)
 		return c.ExpiresAt
 	}
 	var whole, dust []coin
+	var kept [][]coin
+	older := map[vigil.DelegateID][]coin{}
 	for _, c := range coins {
+		if c.under != (vigil.DelegateID{}) {
+			older[c.under] = append(older[c.under], c)
+		}
+	}
+	for _, c := range coins {
+		if list, is := older[c.under]; is && !single {
+			if len(list) > 1 {
+				slices.SortStableFunc(list, func(a, b coin) int { return cmp.Compare(expiry(a), expiry(b)) })
+				kept, older[c.under] = append(kept, list), nil
+			}
+			if len(list) != 1 {
+				continue
+			}
+		}
 		if c.SubDust(p.Dust) {
 			dust = append(dust, c)
 		} else {
@@ -182,7 +203,7 @@ func group(coins []coin, p ark.Params, now int64, single bool) (groups [][]coin)
 	if len(dust) > 0 && !single {
 		groups = append(groups, dust)
 	}
-	return groups
+	return append(groups, kept...)
 }
 
 // lead is how long before its expiry a coin is renewed (spec section 6, When).
