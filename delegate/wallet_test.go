@@ -166,7 +166,7 @@ func TestAcceptedOfAWallet(t *testing.T) {
 func (o *owned) weight() int64 {
 	o.t.Helper()
 	b := o.body()
-	req, err := parse(b.Message, b.Proof, b.Forfeits, o.limits)
+	req, err := parse(script.NewReader(), b.Message, b.Proof, b.Forfeits, o.limits)
 	if err != nil {
 		o.t.Fatal(err)
 	}

@@ -98,7 +98,7 @@ func (s *Service) remaining(ctx context.Context, st *state) (int, error) {
 			unrolled[h.Outpoint] = true
 		}
 	}
-	onchain, err := s.onChain(ctx, st.desc, unrolled)
+	onchain, err := s.onChain(ctx, st.gens, unrolled)
 	return n + onchain, err
 }
 
@@ -106,7 +106,7 @@ func (s *Service) remaining(ctx context.Context, st *state) (int, error) {
 // nothing confirmed spends, of which the operator does not tell, and what was paid to
 // the address for boarding. Without a chain to ask every unrolled one counts, and of
 // the others the device knows.
-func (s *Service) onChain(ctx context.Context, d descriptor.Descriptor, unrolled map[wire.OutPoint]bool) (int, error) {
+func (s *Service) onChain(ctx context.Context, gens descriptor.Generations, unrolled map[wire.OutPoint]bool) (int, error) {
 	if s.chain == nil {
 		return len(unrolled), nil
 	}
@@ -120,9 +120,12 @@ func (s *Service) onChain(ctx context.Context, d descriptor.Descriptor, unrolled
 			n++
 		}
 	}
-	list, err := s.chain.UTXOs(ctx, d.BoardingAddress())
-	if err != nil {
-		return 0, chainDown(err)
+	for _, d := range gens {
+		list, err := s.chain.UTXOs(ctx, d.BoardingAddress())
+		if err != nil {
+			return 0, chainDown(err)
+		}
+		n += len(list)
 	}
-	return n + len(list), nil
+	return n, nil
 }
