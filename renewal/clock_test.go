@@ -157,49 +157,52 @@ func TestClockSetWhileDown(t *testing.T) {
 // right under a running engine, leaves nobody waiting for the days that it
 // invented.
 func TestClockRanAhead(t *testing.T) {
-	r := newRig(t, arktest.Settings{SessionDuration: 3 * time.Second})
-	var ahead atomic.Bool
-	ahead.Store(true)
-	r.now = func() time.Time {
-		now := time.Now().Round(0) // as the wall has it
-		if ahead.Load() {
-			now = now.Add(48 * time.Hour)
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, arktest.Settings{SessionDuration: 3 * time.Second})
+		var ahead atomic.Bool
+		ahead.Store(true)
+		r.now = func() time.Time {
+			now := time.Now().Round(0) // as the wall has it
+			if ahead.Load() {
+				now = now.Add(48 * time.Hour)
+			}
+			return now
 		}
-		return now
-	}
-	client, err := operator.Dial(operator.Config{URL: r.op.URL(), Log: r.log})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = client.Close() })
-	fit := &upkeep.Fit{Records: r.ledger, Operator: client, Log: r.log, Now: r.now, Hurry: func() { r.engine.Wake() }}
-	if err := fit.Run(r.ctx); err != nil { // what the start does
-		t.Fatal(err)
-	}
-	told := make(chan struct{}, 1)
-	r.setBack = func() {
-		fit.Again()
-		told <- struct{}{}
-	}
-	alice := r.device()
-	coin := r.mint([]*wallet.Wallet{alice}, 100_000)[0]
-	early := r.submit(alice, wallet.DelegateOptions{ValidAt: time.Now().Add(8 * time.Second)}, coin)
-	r.start()
-	r.await(early.ID, "refused", func(rec *delegate.Record) bool { return rec.LastError.Code == "OPERATOR_NOT_YET" })
-	ahead.Store(false)
-	r.engine.Wake() // in a minute at the latest it looks by itself
-	select {
-	case <-told:
-	case <-r.ctx.Done():
-		t.Fatal("nobody was told that the clock was set back")
-	}
-	if err := fit.Run(r.ctx); err != nil {
-		t.Fatal(err)
-	}
-	done := r.awaitState(early.ID, delegate.Settled)
-	r.halt()
-	r.renewed(done, coin)
-	r.clean()
+		client, err := operator.Dial(operator.Config{URL: r.op.URL(), DialContext: r.net.DialContext, Log: r.log})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = client.Close() })
+		fit := &upkeep.Fit{Records: r.ledger, Operator: client, Log: r.log, Now: r.now, Hurry: func() { r.engine.Wake() }}
+		if err := fit.Run(r.ctx); err != nil { // what the start does
+			t.Fatal(err)
+		}
+		told := make(chan struct{}, 1)
+		r.setBack = func() {
+			fit.Again()
+			told <- struct{}{}
+		}
+		alice := r.device()
+		coin := r.mint([]*wallet.Wallet{alice}, 100_000)[0]
+		early := r.submit(alice, wallet.DelegateOptions{ValidAt: time.Now().Add(8 * time.Second)}, coin)
+		r.start()
+		r.await(early.ID, "refused", func(rec *delegate.Record) bool { return rec.LastError.Code == "OPERATOR_NOT_YET" })
+		ahead.Store(false)
+		r.engine.Wake() // in a minute at the latest it looks by itself
+		select {
+		case <-told:
+		case <-r.ctx.Done():
+			t.Fatal("nobody was told that the clock was set back")
+		}
+		if err := fit.Run(r.ctx); err != nil {
+			t.Fatal(err)
+		}
+		done := r.awaitState(early.ID, delegate.Settled)
+		r.halt()
+		r.renewed(done, coin)
+		r.clean()
+	})
 }
 
 // once holds that one broadcast commitment alone took the coins, each forfeited
