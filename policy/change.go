@@ -29,7 +29,38 @@ func looserAllow(from, to [][]byte) bool {
 	if len(from) == 0 {
 		return false
 	}
-	return len(to) == 0 || slices.ContainsFunc(to, func(s []byte) bool { return !contains(from, s) })
+	return len(to) == 0 || slices.ContainsFunc(to, func(s []byte) bool { return len(s) > 0 && !contains(from, s) })
+}
+
+// nobody is the allow-list that lets none be paid.
+func nobody() [][]byte { return [][]byte{{}} }
+
+// tightened is the policy from with all that to tightens of it, and nothing that to
+// loosens: it lets pass what both do.
+func tightened(from, to Policy) Policy {
+	out := from
+	out.PerTx = lower(from.PerTx, to.PerTx)
+	out.Window, out.WindowSeconds = lower(from.Window, to.Window), max(from.WindowSeconds, to.WindowSeconds)
+	out.FeeMargin, out.CoolDown = min(from.FeeMargin, to.FeeMargin), max(from.CoolDown, to.CoolDown)
+	out.TwoLeaf, out.Assets = from.TwoLeaf && to.TwoLeaf, from.Assets && to.Assets
+	switch {
+	case len(from.Allow) == 0:
+		out.Allow = slices.Clone(to.Allow)
+	case len(to.Allow) > 0:
+		out.Allow = slices.DeleteFunc(slices.Clone(from.Allow), func(s []byte) bool { return !contains(to.Allow, s) })
+		if len(out.Allow) == 0 { // which would be anybody
+			out.Allow = nobody()
+		}
+	}
+	return out
+}
+
+// lower is the lower of two bounds, of which 0 is none.
+func lower(a, b int64) int64 {
+	if a == 0 || b > 0 && b < a {
+		return b
+	}
+	return a
 }
 
 func contains(list [][]byte, s []byte) bool {
@@ -55,10 +86,10 @@ func (s State) Effective(now int64) Policy {
 // asks, but for a longer cool-down, which needs the host key: whoever has but the
 // device must not keep its owner from loosening what he tightened. A looser policy
 // needs the host key too, and holds after the cool-down of the policy that it
-// loosens. Either takes the place of a loosening that waits, so
-// that setting the current policy again takes one back. The new policy's Version
-// must be that of the policy in force plus one, or 0 for whatever it is. The
-// error is a *vigil.Error.
+// loosens; what it tightens beside that holds at once. Either takes the place of a
+// loosening that waits, so that setting the policy in force again takes one back.
+// The new policy's Version must be that of the policy in force plus one, or 0 for
+// whatever it is. The error is a *vigil.Error.
 func (s State) Propose(p Policy, host bool, now int64) (State, error) {
 	current := s.Effective(now)
 	if p.Version == 0 {
@@ -79,7 +110,11 @@ func (s State) Propose(p Policy, host bool, now int64) (State, error) {
 	if !host {
 		return s, vigil.Errorf(vigil.CodeHostKeyNeeded, "the policy would allow more than the one in force")
 	}
-	return State{Current: current, Pending: &p, At: now + current.CoolDown}, nil
+	next := State{Current: tightened(current, p), Pending: &p, At: now + current.CoolDown}
+	if Looser(next.Current, current) { // something is tighter: a change of its own
+		next.Current.Version, p.Version = current.Version+1, current.Version+2
+	}
+	return next, nil
 }
 
 func (s *State) fields(c *canon.Coder) {

@@ -111,7 +111,7 @@ func (d *decision) destinations(s *spend.Spend) *vigil.Error {
 	}
 	for _, list := range [][]spend.Output{s.Foreign, s.Onchain} {
 		for _, out := range list {
-			if !contains(d.Allow, out.Script) {
+			if len(out.Script) == 0 || !contains(d.Allow, out.Script) {
 				return vigil.Errorf(vigil.CodePolicyDestination, "%d satoshis would go to %x, which is not on the allow-list", out.Amount, out.Script)
 			}
 		}

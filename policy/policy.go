@@ -48,7 +48,8 @@ type Policy struct {
 	// WindowSeconds together; 0 is no bound.
 	PerTx, Window int64
 	WindowSeconds int64
-	// Allow lists the scripts that may be paid, in Ark and on chain; none is any.
+	// Allow lists the scripts that may be paid, in Ark and on chain; none is any, and
+	// an empty script alone is nobody.
 	Allow [][]byte
 	// FeeMargin is what an intent may leave to the operator beyond 1.25 times its
 	// own fee, and, where there is an allow-list, an exit to the miners: a bound on
@@ -76,8 +77,8 @@ func (p Policy) Check() error {
 		return errors.Join(ErrPolicy, errors.New("a rolling limit needs an amount and a time"))
 	}
 	for i, s := range p.Allow {
-		if len(s) == 0 || slices.ContainsFunc(p.Allow[:i], func(o []byte) bool { return bytes.Equal(o, s) }) {
-			return errors.Join(ErrPolicy, errors.New("the allow-list names a script twice, or an empty one"))
+		if len(s) == 0 && len(p.Allow) > 1 || slices.ContainsFunc(p.Allow[:i], func(o []byte) bool { return bytes.Equal(o, s) }) {
+			return errors.Join(ErrPolicy, errors.New("the allow-list names a script twice, or an empty one beside others"))
 		}
 	}
 	return nil

@@ -306,7 +306,7 @@ func TestPropose(t *testing.T) {
 		"a time without window":     with(tighter, func(p *Policy) { p.Window = 0 }),
 		"a negative bound":          with(tighter, func(p *Policy) { p.PerTx = -1 }),
 		"a script twice":            with(tighter, func(p *Policy) { p.Allow = [][]byte{{1}, {1}} }),
-		"an empty script":           with(tighter, func(p *Policy) { p.Allow = [][]byte{{}} }),
+		"an empty script":           with(tighter, func(p *Policy) { p.Allow = [][]byte{{1}, {}} }),
 		"a long script":             with(tighter, func(p *Policy) { p.Allow = [][]byte{make([]byte, MaxScript+1)} }),
 		"too many scripts":          with(tighter, func(p *Policy) { p.Allow = make([][]byte, MaxAllow+1) }),
 		"a cool-down of a lifetime": with(tighter, func(p *Policy) { p.CoolDown = MaxCoolDown + 1 }),
@@ -314,6 +314,90 @@ func TestPropose(t *testing.T) {
 	} {
 		if got, err := start.Propose(bad, true, now); vigil.CodeOf(err) != vigil.CodePolicyInvalid || !errors.Is(err, ErrPolicy) || !reflect.DeepEqual(got, start) {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestMixedChange: what a change tightens holds at once, what it loosens after the
+// cool-down, and taking the loosening back leaves the tightening.
+func TestMixedChange(t *testing.T) {
+	const now = 1_000_000
+	start := State{Current: limited()}
+	mixed := with(limited(), func(p *Policy) { p.Version, p.PerTx, p.Window, p.Allow = 0, 10, 0, [][]byte{{1}, {7}} })
+	mixed.WindowSeconds = 0
+	if _, err := start.Propose(mixed, false, now); vigil.CodeOf(err) != vigil.CodeHostKeyNeeded {
+		t.Fatalf("an identity key: %v", err)
+	}
+	s, err := start.Propose(mixed, true, now)
+	if err != nil || s.Pending == nil {
+		t.Fatalf("%+v, %v", s, err)
+	}
+	held := with(limited(), func(p *Policy) { p.Version, p.PerTx, p.Allow = 4, 10, [][]byte{{1}} })
+	if got := s.Effective(now); !reflect.DeepEqual(got, held) {
+		t.Errorf("at once %+v, want %+v", got, held)
+	}
+	if got := s.Effective(s.At); got.PerTx != 10 || got.Window != 0 || len(got.Allow) != 2 || got.Version != 5 {
+		t.Errorf("later %+v", got)
+	}
+	back, err := s.Propose(with(held, func(p *Policy) { p.Version = 0 }), false, now+1)
+	if err != nil || back.Pending != nil || back.Effective(now+day).PerTx != 10 {
+		t.Errorf("taken back: %+v, %v", back, err)
+	}
+	// Another payee in the place of all: nobody is paid until it holds.
+	other := with(limited(), func(p *Policy) { p.Version, p.Allow = 0, [][]byte{{9}} })
+	s, err = start.Propose(other, true, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n, want := range []vigil.Code{vigil.CodePolicyDestination, vigil.CodePolicyDestination, vigil.CodePolicyDestination} {
+		to := outs(byte(n), 5)
+		if n == 0 {
+			to[0].Script = nil
+		}
+		if d := Decide(s.Effective(now), []*spend.Spend{{Kind: spend.ArkTx, Key: key(1), Foreign: to, Assets: true}}, nil, nil); d.Code != want {
+			t.Errorf("to %d: %+v", n, d)
+		}
+	}
+	b, err := s.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := DecodeState(b); err != nil || len(got.Current.Allow) != 1 || len(got.Current.Allow[0]) != 0 {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if back, err := s.Propose(with(s.Current, func(p *Policy) { p.Version = 0 }), false, now); err != nil || back.Pending != nil {
+		t.Errorf("taken back: %+v, %v", back, err)
+	}
+}
+
+// TestTightened is a property: what holds at once is looser than neither policy, and
+// is the one in force when nothing is tighter.
+func TestTightened(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 4))
+	bound := func() int64 { return rng.Int64N(4) }
+	draw := func() Policy {
+		p := Policy{PerTx: bound(), Window: bound(), FeeMargin: bound(), CoolDown: bound(), TwoLeaf: rng.IntN(2) == 0, Assets: rng.IntN(2) == 0}
+		if p.Window > 0 {
+			p.WindowSeconds = 1 + bound()
+		}
+		for n := range byte(3) {
+			if rng.IntN(2) == 0 {
+				p.Allow = append(p.Allow, []byte{n})
+			}
+		}
+		if len(p.Allow) == 0 && rng.IntN(3) == 0 {
+			p.Allow = nobody()
+		}
+		return p
+	}
+	for range 5000 {
+		from, to := draw(), draw()
+		got := tightened(from, to)
+		if err := got.Check(); err != nil || Looser(from, got) || Looser(to, got) {
+			t.Fatalf("%+v of %+v and %+v, %v", got, from, to, err)
+		}
+		if !Looser(to, from) && Looser(got, from) {
+			t.Fatalf("%+v is tighter than %+v, and %+v is not", got, from, to)
 		}
 	}
 }

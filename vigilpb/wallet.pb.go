@@ -5102,7 +5102,7 @@ type Policy struct {
 	PerTx         int64                  `protobuf:"varint,1,opt,name=per_tx,json=perTx,proto3" json:"per_tx,omitempty"` // most that one transaction may send; 0: no bound
 	Window        int64                  `protobuf:"varint,2,opt,name=window,proto3" json:"window,omitempty"`            // most in any window; 0: no bound
 	WindowSeconds uint32                 `protobuf:"varint,3,opt,name=window_seconds,json=windowSeconds,proto3" json:"window_seconds,omitempty"`
-	Allow         [][]byte               `protobuf:"bytes,4,rep,name=allow,proto3" json:"allow,omitempty"`                           // scripts that may be paid; none: any
+	Allow         [][]byte               `protobuf:"bytes,4,rep,name=allow,proto3" json:"allow,omitempty"`                           // scripts that may be paid; none: any; an empty one alone: nobody
 	FeeMargin     int64                  `protobuf:"varint,5,opt,name=fee_margin,json=feeMargin,proto3" json:"fee_margin,omitempty"` // beyond the operator's fee × 1.25
 	TwoLeaf       bool                   `protobuf:"varint,6,opt,name=two_leaf,json=twoLeaf,proto3" json:"two_leaf,omitempty"`       // delegates of two-leaf scripts, unpinned
 	CoolDown      uint32                 `protobuf:"varint,7,opt,name=cool_down,json=coolDown,proto3" json:"cool_down,omitempty"`    // seconds before a loosening takes hold

@@ -153,7 +153,7 @@ type WalletServiceClient interface {
 	// GetPolicy shows what Vigil signs. Identity key or host key.
 	GetPolicy(ctx context.Context, in *SignedRequest, opts ...grpc.CallOption) (*SignedAnswer, error)
 	// SetPolicy changes it: tightening with an identity key at once, loosening
-	// with the host key after the cool-down.
+	// with the host key after the cool-down; of a change that does both, each so.
 	SetPolicy(ctx context.Context, in *SignedRequest, opts ...grpc.CallOption) (*SignedAnswer, error)
 	// DeleteWallet ends the wallet here. Host key.
 	DeleteWallet(ctx context.Context, in *SignedRequest, opts ...grpc.CallOption) (*SignedAnswer, error)
@@ -592,7 +592,7 @@ type WalletServiceServer interface {
 	// GetPolicy shows what Vigil signs. Identity key or host key.
 	GetPolicy(context.Context, *SignedRequest) (*SignedAnswer, error)
 	// SetPolicy changes it: tightening with an identity key at once, loosening
-	// with the host key after the cool-down.
+	// with the host key after the cool-down; of a change that does both, each so.
 	SetPolicy(context.Context, *SignedRequest) (*SignedAnswer, error)
 	// DeleteWallet ends the wallet here. Host key.
 	DeleteWallet(context.Context, *SignedRequest) (*SignedAnswer, error)

@@ -21,8 +21,8 @@ func (s *Service) GetPolicy(ctx context.Context, c auth.Call, _ *vigilpb.GetPoli
 	return a, err
 }
 
-// SetPolicy changes it: what only tightens holds at once, what loosens anything
-// needs the host key and holds after the cool-down.
+// SetPolicy changes it: what tightens holds at once; a change that loosens anything
+// needs the host key, and that part of it holds after the cool-down.
 func (s *Service) SetPolicy(ctx context.Context, c auth.Call, r *vigilpb.SetPolicyRequest) (a *vigilpb.SetPolicyAnswer, err error) {
 	err = s.do(ctx, c, func(ctx context.Context, st *state) error {
 		if r.GetPolicy() == nil {

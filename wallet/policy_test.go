@@ -80,6 +80,31 @@ func TestTighteningByTheDeviceLooseningByTheHostKey(t *testing.T) {
 	w.fsck()
 }
 
+// A change that tightens one thing and loosens another tightens at once; taking the
+// loosening back, which any device may, leaves that.
+func TestAMixedChangeTightensAtOnce(t *testing.T) {
+	w := newWorld(t)
+	d := made(w, 2, 2)
+	v := d.coin(100_000)
+	if _, err := d.setPolicy(-1, &vigilpb.Policy{PerTx: 50_000, Assets: true, CoolDown: day}); err != nil {
+		t.Fatal(err)
+	}
+	a, err := d.setPolicy(0, &vigilpb.Policy{PerTx: 60_000, Window: 20_000, WindowSeconds: day, Assets: true, CoolDown: day})
+	if err != nil || a.GetPolicy().GetWindow() != 20_000 || a.GetPolicy().GetPerTx() != 50_000 || a.GetPending().GetPerTx() != 60_000 {
+		t.Fatalf("%v, %v", a, err)
+	}
+	_, err = d.sign(both(), d.payment(v, 20_001))
+	refusedWith(t, err, vigil.CodePolicyWindow)
+	w.restart()
+	_, err = d.sign(both(), d.payment(v, 20_001))
+	refusedWith(t, err, vigil.CodePolicyWindow)
+	now := a.GetPolicy()
+	now.Version = 0
+	if a, err = d.setPolicy(-1, now); err != nil || a.GetPending() != nil || a.GetPolicy().GetWindow() != 20_000 {
+		t.Fatalf("%v, %v", a, err)
+	}
+}
+
 // The window counts what was signed, each sighash once: a retry costs nothing
 // twice, and a restart forgets nothing.
 func TestTheWindowCountsBySighashAcrossRestarts(t *testing.T) {
