@@ -30,9 +30,7 @@ func behind(err error) bool {
 // again. The error is ErrEpochLost, or the refusal: it stands when it was for
 // something else.
 func (w *Wallet) catchUp(ctx context.Context, refusal error) error {
-	w.mu.Lock()
-	active, err := w.st.active()
-	w.mu.Unlock()
+	active, err := w.current().active()
 	if err != nil || active.Number == 0 || !behind(refusal) {
 		return refusal
 	}

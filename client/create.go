@@ -176,7 +176,7 @@ func (w *Wallet) create(ctx context.Context, opt CreateOptions) error {
 		return err
 	}
 	if len(begun.Wallet) > 0 {
-		return w.restore(ctx, key, opt, nil, nil)
+		return w.restore(ctx, key, opt, restoring{})
 	}
 	return w.ceremony(ctx, as, &begun, opt)
 }

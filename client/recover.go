@@ -35,6 +35,37 @@ type RecoverOptions struct {
 // others at once. Removing those takes ConfirmRecovery, after the cool-down that
 // Vigil announces.
 func Recover(ctx context.Context, cfg Config, seed Seed, opt RecoverOptions) (*Wallet, error) {
+	return recovered(ctx, cfg, nil, opt, func(w *Wallet) (Seed, uint32, error) {
+		n, err := w.search(ctx, seed)
+		return seed, n, err
+	})
+}
+
+// RecoverCold is Recover with a cold share, which becomes the new device's: what is
+// kept of it elsewhere should be destroyed, and the coins moved to a new wallet when
+// the old device is gone for good. The options' Backup is needed.
+func RecoverCold(ctx context.Context, cfg Config, cold *ColdShare, opt RecoverOptions) (*Wallet, error) {
+	return recovered(ctx, cfg, cold, opt, func(w *Wallet) (Seed, uint32, error) {
+		if cold.network != w.st.Network {
+			return Seed{}, 0, fmt.Errorf("%w: the cold share is of %s", ErrSeed, cold.network)
+		}
+		var last error
+		for _, k := range []coldKey{cold.own, cold.next} {
+			if k.host == nil {
+				continue
+			}
+			found, err := w.holds(ctx, k.seed, k.index)
+			if found || err != nil && !strange(err) {
+				return k.seed, k.index, err
+			}
+			last = cmp.Or(last, err)
+		}
+		return Seed{}, 0, cmp.Or(last, ErrColdOld)
+	})
+}
+
+// recovered makes a device of the seed that find finds the wallet by.
+func recovered(ctx context.Context, cfg Config, cold *ColdShare, opt RecoverOptions, find func(*Wallet) (Seed, uint32, error)) (*Wallet, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
@@ -44,7 +75,7 @@ func Recover(ctx context.Context, cfg Config, seed Seed, opt RecoverOptions) (*W
 		}
 		return nil, err
 	}
-	n, err := search(ctx, cfg, seed)
+	seed, n, err := searched(ctx, cfg, find)
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +85,7 @@ func Recover(ctx context.Context, cfg Config, seed Seed, opt RecoverOptions) (*W
 	}
 	key, err := w.hostKey(ctx, n)
 	if err == nil {
-		err = w.restore(ctx, key, CreateOptions{Name: opt.Name}, opt.Backup, &seed)
+		err = w.restore(ctx, key, CreateOptions{Name: opt.Name}, restoring{backup: opt.Backup, seed: &seed, cold: cold})
 		key.Burn()
 	}
 	if err != nil {
@@ -65,55 +96,80 @@ func Recover(ctx context.Context, cfg Config, seed Seed, opt RecoverOptions) (*W
 	return w, nil
 }
 
-// search finds out which of the seed's host keys the wallet has now: Vigil tells
-// what it keeps to any of them, and changes nothing by it.
-func search(ctx context.Context, cfg Config, seed Seed) (uint32, error) {
+func searched(ctx context.Context, cfg Config, find func(*Wallet) (Seed, uint32, error)) (Seed, uint32, error) {
 	w := &Wallet{cfg: cfg, store: store{cfg.Store}}
 	defer w.Close()
 	if err := w.meet(ctx); err != nil {
-		return 0, err
+		return Seed{}, 0, err
 	}
+	return find(w)
+}
+
+// search finds out which of the seed's host keys the wallet has now.
+func (w *Wallet) search(ctx context.Context, seed Seed) (uint32, error) {
 	var last error
 	for n := range uint32(maxEpochs) {
-		scalar, err := seed.host(w.st.Network, n)
-		if err != nil {
-			return 0, err
+		found, err := w.holds(ctx, seed, n)
+		if found || err != nil && !strange(err) {
+			return n, err
 		}
-		key, err := bip340.NewKey(scalar)
-		scalar.Burn()
-		if err != nil {
-			return 0, err
-		}
-		own := key.PubKey()
-		var answer vigilpb.RecoverAnswer
-		err = w.vigil.ask(ctx, "Recover", caller{own[:], key, n}, &vigilpb.RecoverRequest{}, &answer)
-		key.Burn()
-		if code := vigil.CodeOf(err); err != nil && code != vigil.CodeNotPermitted && code != vigil.CodeNotFound {
-			return 0, err
-		}
-		if err != nil {
-			last = cmp.Or(last, err)
-			continue
-		}
-		for _, e := range answer.Epochs {
-			if e.Number == answer.Active && slices.ContainsFunc(e.Hosts, func(h []byte) bool { return bytes.Equal(h, own[:]) }) {
-				return n, nil
-			}
-		}
+		last = cmp.Or(last, err)
 	}
 	return 0, cmp.Or(last, fmt.Errorf("%w: its wallet is of another device", ErrVigil))
 }
 
-// restore takes over what Vigil keeps for the host key. A seed helps when the last
-// healing refresh broke off.
-func (w *Wallet) restore(ctx context.Context, key *bip340.Key, opt CreateOptions, backup *Backup, seed *Seed) error {
+// strange says whether Vigil refuses a host key because it knows no wallet of it.
+func strange(err error) bool {
+	code := vigil.CodeOf(err)
+	return code == vigil.CodeNotPermitted || code == vigil.CodeNotFound
+}
+
+// holds says whether a host key of the seed is one of a wallet's that Vigil has: it
+// tells what it keeps to any of them, and changes nothing by it.
+func (w *Wallet) holds(ctx context.Context, seed Seed, n uint32) (bool, error) {
+	scalar, err := seed.host(w.st.Network, n)
+	if err != nil {
+		return false, err
+	}
+	defer scalar.Burn()
+	key, err := bip340.NewKey(scalar)
+	if err != nil {
+		return false, err
+	}
+	defer key.Burn()
+	own := key.PubKey()
+	var answer vigilpb.RecoverAnswer
+	if err := w.vigil.ask(ctx, "Recover", caller{own[:], key, n}, &vigilpb.RecoverRequest{}, &answer); err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(answer.Epochs, func(e *vigilpb.WalletEpoch) bool {
+		return e.Number == answer.Active && slices.ContainsFunc(e.Hosts, func(h []byte) bool { return bytes.Equal(h, own[:]) })
+	}), nil
+}
+
+// restoring is what helps to make a device's epoch again: the owner's backup, the
+// seed when the last healing refresh broke off, a cold share that the device becomes.
+type restoring struct {
+	backup *Backup
+	seed   *Seed
+	cold   *ColdShare
+}
+
+// restore takes over what Vigil keeps for the host key.
+func (w *Wallet) restore(ctx context.Context, key *bip340.Key, opt CreateOptions, by restoring) error {
+	backup := by.backup
 	own, identity := key.PubKey(), w.identity.PubKey()
 	var answer vigilpb.RecoverAnswer
 	err := w.vigil.ask(ctx, "Recover", caller{own[:], key, w.st.Cutover.Active}, &vigilpb.RecoverRequest{IdentityKey: identity[:], Name: opt.Name}, &answer)
 	if err != nil {
 		return err
 	}
-	last, err := w.restoreEpochs(ctx, &answer, seed)
+	var last restored
+	if by.cold != nil {
+		last, err = w.restoreCold(ctx, &answer, by)
+	} else {
+		last, err = w.restoreEpochs(ctx, &answer, by.seed)
+	}
 	if err != nil {
 		return err
 	}
@@ -149,7 +205,7 @@ func (w *Wallet) restore(ctx context.Context, key *bip340.Key, opt CreateOptions
 		st.Epochs, st.Cutover = []epoch{last.epoch}, refresh.Cutover{Active: last.Number}
 		st.Wallet, st.Descriptor = x[:], d.Encode()
 		// Create acknowledges by itself, whatever Vigil says of it.
-		st.Acknowledged = answer.State != statePending && (seed != nil || last.Number > 0)
+		st.Acknowledged = answer.State != statePending && (by.seed != nil || last.Number > 0)
 		return nil
 	})
 	if err != nil {
@@ -207,9 +263,6 @@ func (w *Wallet) restoreEpochs(ctx context.Context, answer *vigilpb.RecoverAnswe
 		for _, h := range hosts {
 			h.Burn()
 		}
-		for _, h := range hosts {
-			h.Burn()
-		}
 	}()
 	for _, e := range answer.Epochs {
 		if !e.Certified {
@@ -239,6 +292,49 @@ func (w *Wallet) restoreEpochs(ctx context.Context, answer *vigilpb.RecoverAnswe
 	}
 	defer scalar.Burn()
 	return last, errors.Join(w.store.Put(ctx, named(nameShare, last.Number), share), w.store.Put(ctx, named(nameHost, last.Number), scalar))
+}
+
+// restoreCold makes the active epoch's share of a cold share, and keeps it with its
+// host key.
+func (w *Wallet) restoreCold(ctx context.Context, answer *vigilpb.RecoverAnswer, by restoring) (last restored, err error) {
+	at := slices.IndexFunc(answer.Epochs, func(e *vigilpb.WalletEpoch) bool { return e.Number == answer.Active && e.Certified })
+	if at < 0 {
+		return last, fmt.Errorf("%w: no epoch is certified", ErrVigil)
+	}
+	e, c := answer.Epochs[at], by.cold
+	if err := c.forward(e.Number, e.Record, e.Sealed); err != nil {
+		return last, err
+	}
+	hosts, err := recordHosts(e.Number, e.Record)
+	if err != nil {
+		return last, err
+	}
+	last = restored{
+		epoch: epoch{Number: e.Number, Hosts: hostBytes(hosts), Record: e.Record, Info: c.out.Info.Encode()},
+		key:   c.out.Info.PubKey(), id: c.out.ID, threshold: c.out.Info.Threshold(),
+	}
+	scalar, err := c.own.seed.host(c.network, c.own.index)
+	if err != nil {
+		return last, err
+	}
+	defer scalar.Burn()
+	return last, errors.Join(w.store.Put(ctx, named(nameShare, last.Number), c.out.Share), w.store.Put(ctx, named(nameHost, last.Number), scalar))
+}
+
+// recordHosts are the host keys that the record of an epoch names.
+func recordHosts(number uint32, record []byte) ([]bip340.PubKey, error) {
+	if number == 0 {
+		_, p, err := chilldkg.RecoverPublic(record)
+		if err != nil {
+			return nil, err
+		}
+		return p.HostPubKeys(), nil
+	}
+	_, p, err := refresh.RecoverPublic(record)
+	if err != nil {
+		return nil, err
+	}
+	return p.Hosts(), nil
 }
 
 // candidates are the host keys that the device may have had, by the index that

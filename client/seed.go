@@ -81,6 +81,15 @@ func (s Seed) Words(f func([]byte) error) error { return s.words.Use(f) }
 // Burn wipes the phrase.
 func (s Seed) Burn() { s.words.Burn() }
 
+// clone is a copy that is burned apart.
+func (s Seed) clone() (out Seed, err error) {
+	err = s.words.Use(func(b []byte) error {
+		out = Seed{secret.New(bytes.Clone(b))}
+		return nil
+	})
+	return out, err
+}
+
 // scalar derives the secret key at a path of hardened steps.
 func (s Seed) scalar(network ark.Network, purpose uint32, path ...uint32) (out secret.Bytes, err error) {
 	coin := uint32(1)

@@ -1,0 +1,354 @@
+package client_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/vigil-ark/vigil/ark"
+	"github.com/vigil-ark/vigil/arktest"
+	"github.com/vigil-ark/vigil/client"
+	"github.com/vigil-ark/vigil/secret"
+	"github.com/vigil-ark/vigil/secret/secrettest"
+)
+
+// drawer is where an owner keeps a cold share: whatever was saved last.
+type drawer struct {
+	t     *testing.T
+	file  []byte
+	saves int
+	fail  int // the save that fails; 0: none
+	after bool
+}
+
+var errDrawer = errors.New("the drawer is locked")
+
+func (d *drawer) save(raw secret.Bytes) error {
+	d.saves++
+	if d.saves == d.fail && !d.after {
+		return errDrawer
+	}
+	if err := raw.Use(func(b []byte) error { d.file = bytes.Clone(b); return nil }); err != nil {
+		return err
+	}
+	if d.saves == d.fail {
+		return errDrawer
+	}
+	return nil
+}
+
+// open takes the share out of the drawer.
+func (d *drawer) open() *client.ColdShare {
+	d.t.Helper()
+	return d.read(d.file)
+}
+
+func (d *drawer) read(file []byte) *client.ColdShare {
+	d.t.Helper()
+	c, err := client.ParseColdShare(secret.New(bytes.Clone(file)))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	c.Save = d.save
+	d.t.Cleanup(c.Burn)
+	return c
+}
+
+// trio is a 2-of-3 wallet at the real service.
+type trio struct {
+	*real
+	d      *client.Wallet
+	store  *secrettest.Memory
+	seed   client.Seed
+	drawer *drawer
+	backup client.Backup
+}
+
+func newTrio(t *testing.T) *trio {
+	t.Helper()
+	r := newReal(t, arktest.Config{})
+	x := &trio{real: r, store: secrettest.NewMemory(), drawer: &drawer{t: t}}
+	seeds := make([]client.Seed, 2)
+	for i := range seeds {
+		var err error
+		if seeds[i], err = client.NewSeed(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	x.seed = seeds[0]
+	cold, err := client.NewColdShare(seeds[1], ark.Regtest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cold.Save = x.drawer.save
+	defer cold.Burn()
+	if x.d, err = client.Create(t.Context(), r.with(x.store), x.seed, client.CreateOptions{Cold: []*client.ColdShare{cold}}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { x.d.Close() })
+	w := &world{T: t, op: r.op, ctx: t.Context()}
+	w.minted(x.d, 90_000)
+	if x.backup, err = x.d.Export(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return x
+}
+
+func pay(t *testing.T, d *client.Wallet) {
+	t.Helper()
+	if _, err := d.Send(t.Context(), d.Descriptor().Address(), 1_000); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// pairs holds that any two of the three sign now, each with the third gone. The
+// device was off meanwhile.
+func (x *trio) pairs() {
+	x.t.Helper()
+	x.d.Close()
+	var err error
+	if x.d, err = client.Open(x.t.Context(), x.with(x.store)); err != nil {
+		x.t.Fatal(err)
+	}
+	pay(x.t, x.d) // phone and Vigil
+	// Phone and cold share, on copies: what is learnt here is not known after.
+	phone, err := client.Open(x.t.Context(), x.with(x.store.Copy()))
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	x.line.lose = func(string, bool) bool { return true }
+	cold := x.drawer.open()
+	cold.Save = nil
+	if err := phone.UseCold(x.t.Context(), cold); err != nil {
+		x.t.Fatalf("phone and cold share: %v", err)
+	}
+	pay(x.t, phone)
+	x.line.lose = nil
+	phone.Close()
+	// Cold share and Vigil, on copies too: the recovery freezes the phone.
+	kept := *x.real
+	x.kv, x.secrets = x.kv.Copy(), x.secrets.Copy()
+	x.serve()
+	cold = x.drawer.open()
+	cold.Save = nil
+	third, err := client.RecoverCold(x.t.Context(), x.with(secrettest.NewMemory()), cold, client.RecoverOptions{Backup: &x.backup})
+	if err != nil {
+		x.t.Fatalf("cold share and Vigil: %v", err)
+	}
+	pay(x.t, third)
+	third.Close()
+	*x.real = kept
+}
+
+// whole holds that the refresh is over: one share on the device, and no more kept by
+// Vigil.
+func (x *trio) whole() {
+	x.t.Helper()
+	for _, prefix := range []string{"share.", "host."} {
+		if names, err := x.store.List(x.t.Context(), prefix); err != nil || len(names) != 1 {
+			x.t.Fatalf("%s: %v, %v", prefix, names, err)
+		}
+	}
+	if err := x.d.Refresh(x.t.Context(), nil); !errors.Is(err, client.ErrCold) {
+		x.t.Fatalf("without the cold share: %v", err)
+	}
+}
+
+func kindOf(x *trio, heal bool) *client.Seed {
+	if heal {
+		return &x.seed
+	}
+	return nil
+}
+
+// TestColdRefresh refreshes a 2-of-3 wallet both ways: any two sign before and after,
+// a copy of the cold share from before serves after hygiene and is worthless after
+// healing.
+func TestColdRefresh(t *testing.T) {
+	t.Parallel()
+	x := newTrio(t)
+	x.pairs()
+	old := bytes.Clone(x.drawer.file)
+	for i, heal := range []bool{false, false, true} {
+		if testing.Short() && i == 1 {
+			continue
+		}
+		if err := x.d.Refresh(t.Context(), kindOf(x, heal), x.drawer.open()); err != nil {
+			t.Fatalf("heal %t: %v", heal, err)
+		}
+		x.whole()
+		x.pairs()
+		stale := x.drawer.read(old)
+		stale.Save = nil
+		if err := x.d.UseCold(t.Context(), stale); heal != errors.Is(err, client.ErrColdOld) || !heal && err != nil {
+			t.Fatalf("heal %t, an old copy: %v", heal, err)
+		}
+		_ = x.d.UseCold(t.Context(), nil)
+	}
+	if err := x.d.Refresh(t.Context(), nil, x.drawer.open(), x.drawer.open()); !errors.Is(err, client.ErrSeed) {
+		t.Fatalf("one share twice: %v", err)
+	}
+	nobody := x.drawer.open()
+	nobody.Save = nil
+	if err := x.d.Refresh(t.Context(), &x.seed, nobody); !errors.Is(err, client.ErrConfig) {
+		t.Fatalf("healing with nothing that keeps the new seed: %v", err)
+	}
+	x.pairs()
+}
+
+// TestColdRefreshCutShort loses every call of a refresh, or its answer, and fails
+// every save of the cold share, before or after: any two of the three sign at once,
+// also when the device has found out how it ended and the cold share was not there,
+// and the next refresh gets through.
+func TestColdRefreshCutShort(t *testing.T) {
+	t.Parallel()
+	type cut struct {
+		call string
+		save int
+	}
+	cuts := []cut{{"BeginRefresh", 0}, {"Refresh", 0}, {"CertifyRefresh", 0}, {"AcknowledgeRefresh", 0}, {"", 1}, {"", 2}}
+	for _, heal := range []bool{false, true} {
+		t.Run(fmt.Sprintf("heal %t", heal), func(t *testing.T) {
+			t.Parallel()
+			if testing.Short() && !heal {
+				t.Skip("more of the same arithmetic")
+			}
+			x := newTrio(t)
+			for _, c := range cuts {
+				for _, late := range []bool{false, true} {
+					if certify := c.call == "CertifyRefresh"; !certify && !heal || testing.Short() && !(certify && late) {
+						continue // healing has all that hygiene has
+					}
+					x.line.lose = func(m string, a bool) bool { return m == c.call && a == late }
+					x.drawer.saves, x.drawer.fail, x.drawer.after = 0, c.save, late
+					err := x.d.Refresh(t.Context(), kindOf(x, heal), x.drawer.open())
+					if !errors.Is(err, client.ErrUnreachable) && !errors.Is(err, errDrawer) {
+						t.Fatalf("%+v late %t: %v", c, late, err)
+					}
+					x.line.lose, x.drawer.fail = nil, 0
+					x.pairs()
+					if _, err := x.d.Keep(t.Context()); err != nil { // finds out
+						t.Fatalf("%+v late %t: %v", c, late, err)
+					}
+					x.pairs()
+					if err := x.d.Refresh(t.Context(), kindOf(x, heal), x.drawer.open()); err != nil {
+						t.Fatalf("again after %+v late %t: %v", c, late, err)
+					}
+					x.whole()
+				}
+			}
+			x.pairs()
+		})
+	}
+}
+
+// TestColdHasTheCertificate has a cold share learn by Vigil that a refresh was
+// certified of which the device never heard, and Vigil go for good: the cold share's
+// record is the device's certificate.
+func TestColdHasTheCertificate(t *testing.T) {
+	t.Parallel()
+	x := newTrio(t)
+	x.line.lose = func(m string, a bool) bool { return m == "CertifyRefresh" && a }
+	if err := x.d.Refresh(t.Context(), &x.seed, x.drawer.open()); !errors.Is(err, client.ErrUnreachable) {
+		t.Fatal(err)
+	}
+	x.line.lose = nil
+	third, err := client.RecoverCold(t.Context(), x.with(secrettest.NewMemory()), x.drawer.open(), client.RecoverOptions{Backup: &x.backup})
+	if err != nil {
+		t.Fatal(err)
+	}
+	third.Close()
+	x.line.lose = func(string, bool) bool { return true }
+	if c := x.drawer.open(); c.Epoch() != 1 {
+		t.Fatalf("the cold share is of epoch %d", c.Epoch())
+	} else if err := x.d.UseCold(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	pay(t, x.d)
+}
+
+// TestStateReadWhileItChanges refreshes while coins are listed, whose answers bring
+// prepared delegates: what is read of the state is read whole.
+func TestStateReadWhileItChanges(t *testing.T) {
+	t.Parallel()
+	r := newReal(t, arktest.Config{})
+	d, _, _ := r.create()
+	w := &world{T: t, op: r.op, ctx: t.Context()}
+	w.minted(d, 50_000)
+	var group sync.WaitGroup
+	for _, f := range []func() error{
+		func() error { return d.Refresh(t.Context(), nil) },
+		func() error { _, err := d.VTXOs(t.Context()); return err },
+		func() error { _, err := d.Coverage(t.Context()); return err },
+	} {
+		group.Go(func() {
+			for range 3 {
+				if err := f(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	group.Wait()
+}
+
+// TestColdShareEncoding holds what is kept of a cold share to what it was, and every
+// damage to it to an error.
+func TestColdShareEncoding(t *testing.T) {
+	t.Parallel()
+	x := newTrio(t)
+	c := x.drawer.open()
+	raw, err := c.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer raw.Burn()
+	if err := raw.Use(func(b []byte) error {
+		if !bytes.Equal(b, x.drawer.file) {
+			t.Errorf("%d bytes, were %d", len(b), len(x.drawer.file))
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for _, bad := range [][]byte{
+		nil, []byte("{}"), x.drawer.file[:len(x.drawer.file)-1],
+		bytes.Replace(x.drawer.file, []byte(`"version":1`), []byte(`"version":2`), 1),
+		bytes.Replace(x.drawer.file, []byte(`"id":2`), []byte(`"id":0`), 1),
+		bytes.Replace(x.drawer.file, []byte(`"epoch":0`), []byte(`"epoch":1`), 1),
+		bytes.Repeat([]byte(" "), 300<<10),
+	} {
+		if _, err := client.ParseColdShare(secret.New(bytes.Clone(bad))); !errors.Is(err, client.ErrColdFile) {
+			t.Errorf("%.40q: %v", bad, err)
+		}
+	}
+}
+
+func FuzzParseColdShare(f *testing.F) {
+	seed, err := client.NewSeed()
+	if err != nil {
+		f.Fatal(err)
+	}
+	defer seed.Burn()
+	c, err := client.NewColdShare(seed, ark.Regtest)
+	if err != nil {
+		f.Fatal(err)
+	}
+	defer c.Burn()
+	raw, err := c.Encode()
+	if err != nil {
+		f.Fatal(err)
+	}
+	if err := raw.Use(func(b []byte) error { f.Add(bytes.Clone(b)); return nil }); err != nil {
+		f.Fatal(err)
+	}
+	f.Add([]byte(`{"version":1,"network":"regtest","words":"","index":0,"epoch":0}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		c, err := client.ParseColdShare(secret.New(b))
+		if err == nil {
+			c.Burn()
+		}
+	})
+}
