@@ -2,6 +2,7 @@ package client
 
 import (
 	"bytes"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"slices"
@@ -362,13 +363,18 @@ func finalTx(p *psbt.Packet) (*wire.MsgTx, error) {
 	return tx, nil
 }
 
+// inputSize is what an input of the wallet's script adds to a packet, signed and with
+// its leaves revealed, in bytes and rounded up.
+const inputSize = 1 << 10
+
 // encoded is a packet in base64, and raw bytes of a transaction for the store.
 func encoded(p *psbt.Packet) (string, error) {
-	text, err := p.B64Encode()
-	if err != nil {
+	var buf bytes.Buffer
+	buf.Grow((1 + len(p.Inputs)) * inputSize)
+	if err := p.Serialize(&buf); err != nil {
 		return "", fmt.Errorf("client: %w", err)
 	}
-	return text, nil
+	return base64.StdEncoding.EncodeToString(buf.Bytes()), nil
 }
 
 func rawTx(tx *wire.MsgTx) []byte {

@@ -187,7 +187,7 @@ func (c *walletCheck) checkProof() error {
 		if err := c.checkSpend(i, in); err != nil {
 			return err
 		}
-		if i > 0 && !bytes.Equal(in.Tree.TapTreeField(), c.tree.TapTreeField()) {
+		if i > 0 && !slices.EqualFunc(in.Tree.Leaves(), c.tree.Leaves(), bytes.Equal) {
 			return vigil.Errorf(vigil.CodeScriptInvalid, "input %d does not reveal the wallet's leaves in their order", i)
 		}
 		c.signed = append(c.signed, Sighash{Input: uint16(i), LeafHash: in.LeafHash})

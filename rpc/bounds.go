@@ -47,11 +47,17 @@ func (s *Server) bounded(next http.Handler) http.Handler {
 // sourceKey finds a request's source in its context.
 type sourceKey struct{}
 
+// firstRead is what is allocated for a body before anything of it has come, however
+// long it is said to be, in bytes.
+const firstRead = 32 << 10
+
 // whole reads the body before anything is decoded: past this point a body is
 // complete and within its bound, or the request is refused.
 func (s *Server) whole(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, err := io.ReadAll(r.Body)
+		var body bytes.Buffer
+		body.Grow(int(min(max(r.ContentLength, 0), firstRead)) + bytes.MinRead)
+		_, err := body.ReadFrom(r.Body)
 		var tooLarge *http.MaxBytesError
 		switch {
 		case errors.As(err, &tooLarge):
@@ -61,7 +67,7 @@ func (s *Server) whole(next http.Handler) http.Handler {
 			s.refuse(w, r, vigil.CodeMalformed, 0)
 			return
 		}
-		r.Body = io.NopCloser(bytes.NewReader(body))
+		r.Body = io.NopCloser(&body)
 		next.ServeHTTP(w, r)
 	})
 }

@@ -177,6 +177,9 @@ func (e *Estimator) Sum(inputs []InputArg, outputs []OutputArg, now int64) (floa
 
 func (e *Estimator) sum(inputs []InputArg, outputs []OutputArg, now int64, registration bool) (float64, error) {
 	var total float64
+	if e.offchainInput == nil && e.onchainInput == nil && e.offchainOutput == nil && e.onchainOutput == nil {
+		return 0, nil // as most operators have it
+	}
 	add := func(p cel.Program, vars map[string]any) error {
 		vars[varNow] = float64(now)
 		fee, err := evaluate(p, vars)

@@ -55,6 +55,7 @@ func (s Spend) Signed(key bip340.XOnly) bool {
 type Reader struct {
 	closures map[string]Closure
 	proofs   map[string]error
+	key      []byte // of the proof that was looked for last
 	trees    map[string]Tree
 	keys     map[bip340.XOnly]*bip340.Verifier
 	valid    map[seen]bool
@@ -148,11 +149,11 @@ func xonly(b []byte) (bip340.XOnly, error) {
 // leads checks once for every script, leaf and control block that they belong
 // together.
 func (r *Reader) leads(s Spend) error {
-	key := string(s.Out.PkScript) + string(s.ControlBlock) + string(s.Leaf)
-	err, ok := r.proofs[key]
+	r.key = append(append(append(r.key[:0], s.Out.PkScript...), s.ControlBlock...), s.Leaf...)
+	err, ok := r.proofs[string(r.key)]
 	if !ok {
 		err = VerifyLeaf(s.Out.PkScript, s.Leaf, s.ControlBlock)
-		r.proofs[key] = err
+		r.proofs[string(r.key)] = err
 	}
 	return err
 }

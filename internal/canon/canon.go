@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"unicode/utf8"
 )
 
@@ -113,6 +114,9 @@ func (c *Coder) Fixed(v []byte, name string) {
 		return
 	}
 	if !c.reading {
+		if len(v) > cap(c.buf)-len(c.buf) {
+			c.buf = slices.Grow(c.buf, max(len(v), cap(c.buf))) // append would grow a long one by a quarter each time
+		}
 		c.buf = append(c.buf, v...)
 		return
 	}
