@@ -17,15 +17,19 @@ import (
 // and a version that knows only that one still reads them.
 const (
 	stockFormat  = 1
-	recordFormat = 2 // with wallet and delete proof
+	walletFormat = 2 // with wallet and delete proof
+	sealedFormat = 3 // with forfeits of which the signatures are sealed
 )
 
-// format is the one that the record is written in.
+// format is the one that the record is written in: the first that has all of it.
 func (r *Record) format() byte {
-	if r.Kind == Stock {
+	switch {
+	case r.Kind == Stock:
 		return stockFormat
+	case r.HasSealed():
+		return sealedFormat
 	}
-	return recordFormat
+	return walletFormat
 }
 
 // Encode writes the record, or returns canon.ErrBounds.
@@ -38,9 +42,9 @@ func (r *Record) Encode() ([]byte, error) {
 // does not verify any signature.
 func DecodeRecord(b []byte) (*Record, error) {
 	r := new(Record)
-	format := byte(recordFormat)
-	if len(b) > 0 && b[0] == stockFormat {
-		format = stockFormat
+	format := byte(sealedFormat)
+	if len(b) > 0 && b[0] >= stockFormat && b[0] < sealedFormat {
+		format = b[0]
 	}
 	if err := canon.Decode(b, format, MaxRecord, func(c *canon.Coder) { r.fields(c, format) }); err != nil {
 		return nil, err
@@ -53,13 +57,13 @@ func (r *Record) fields(c *canon.Coder, format byte) {
 	c.Fixed(r.ID[:], "id")
 	canon.Num(c, &r.Kind, math.MaxUint8, "kind")
 	canon.Num(c, &r.State, math.MaxUint8, "state")
-	if c.OK() && (!r.Kind.known() || r.format() != format || !r.State.Known()) {
+	if c.OK() && (!r.Kind.known() || (r.Kind == Stock) != (format == stockFormat) || !r.State.Known()) {
 		c.Fail("kind %d in state %d", r.Kind, r.State)
 	}
 	canon.Num(c, &r.Version, math.MaxUint64, "version")
 	r.walletFields(c, format)
 	r.keyFields(c)
-	r.signedFields(c)
+	r.signedFields(c, format)
 	r.progressFields(c)
 }
 
@@ -96,15 +100,20 @@ func (r *Record) keyFields(c *canon.Coder) {
 	c.Text(&r.Digest, maxName, "digest")
 }
 
-func (r *Record) signedFields(c *canon.Coder) {
+func (r *Record) signedFields(c *canon.Coder, format byte) {
 	c.Text(&r.Message, maxMessage, "message")
 	c.Bytes(&r.Proof, maxPSBT, "proof")
 	c.Fixed(r.ProofTxid[:], "proof txid")
 	var before Input
 	canon.List(c, &r.Inputs, MaxInputs, "inputs", func(c *canon.Coder, in *Input) {
 		in.fields(c, before)
-		before = *in
+		if before = *in; format == sealedFormat {
+			c.Fixed(in.Sealed[:], "sealed forfeit")
+		}
 	})
+	if c.OK() && (format == sealedFormat) != r.HasSealed() {
+		c.Fail("sealed forfeits in format %d", format)
+	}
 	canon.List(c, &r.Outputs, MaxOutputs, "outputs", func(c *canon.Coder, out *wire.TxOut) { codeOutput(c, out, "output") })
 	canon.List(c, &r.Sighashes, maxSighash, "sighashes", func(c *canon.Coder, s *Sighash) { s.fields(c) })
 	c.Amount(&r.Fee, "fee")

@@ -96,6 +96,7 @@ type intake struct {
 	vtxos  []ark.VTXO     // of the inputs, in order
 	proven intent.Proof   // verified
 	trees  []script.Tree  // of the inputs
+	bearer []bool         // whether an input's forfeit is a bearer instrument; nil: none
 	owners []bip340.XOnly // distinct
 	signer bip340.PubKey  // the operator's key in the scripts
 	signed []Sighash
@@ -116,6 +117,9 @@ func (c *intake) signers() []bip340.XOnly {
 	return keys
 }
 
+// bears says whether a forfeit of input i is a bearer instrument.
+func (c *intake) bears(i int) bool { return i < len(c.bearer) && c.bearer[i] }
+
 // record is what both kinds store once every rule has passed.
 func (c *intake) record() *Record {
 	rec := &Record{
@@ -133,7 +137,10 @@ func (c *intake) record() *Record {
 			Outpoint: in.Outpoint, Amount: v.Amount, Script: in.Out.PkScript, TapTree: c.trees[i].TapTreeField(),
 			CreatedAt: v.CreatedAt, ExpiresAt: v.ExpiresAt, Recoverable: v.Recoverable(c.now), Assets: v.Assets,
 		}
-		if n := c.given[i]; n > 0 {
+		switch n := c.given[i]; {
+		case n > 0 && c.bears(i):
+			input.Sealed = c.forfeits[n-1].UnsignedTx.TxHash()
+		case n > 0:
 			input.Forfeit = rawPSBT(c.given64[n-1])
 		}
 		rec.Inputs = append(rec.Inputs, input)

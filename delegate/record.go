@@ -102,7 +102,20 @@ type Input struct {
 	Recoverable bool // at intake: no forfeit was needed
 	Assets      []ark.AssetAmount
 	Forfeit     []byte // the owner's partial forfeit, PSBT; empty when none
+	// Sealed is the txid of the owner's partial forfeit when that is a bearer
+	// instrument: its signature is in the secret store and nowhere here. Zero: none.
+	Sealed chainhash.Hash
 }
+
+// HasForfeit says whether the owner signed a forfeit of it.
+func (in Input) HasForfeit() bool { return len(in.Forfeit) > 0 || in.Bearer() }
+
+// Bearer says whether the forfeit of it is a bearer instrument: on a leaf without
+// our key, so that whoever has its signature may, with the operator, have the coin.
+func (in Input) Bearer() bool { return in.Sealed != (chainhash.Hash{}) }
+
+// HasSealed says whether the secret store has forfeits of the record.
+func (r *Record) HasSealed() bool { return slices.ContainsFunc(r.Inputs, Input.Bearer) }
 
 // Sighash says what one signature in the record signs.
 type Sighash struct {
@@ -251,7 +264,8 @@ func (r *Record) BranchOwner() vigil.DelegateID {
 
 // Entomb drops what an ended delegate no longer needs: the signed proof and
 // forfeits. Outpoints, amounts and the proof's txid stay, so that an old body
-// is known again when somebody replays it.
+// is known again when somebody replays it; that forfeits were sealed stays, too,
+// for those are to be deleted now.
 func (r *Record) Entomb() {
 	r.Message, r.Proof, r.Sighashes = "", nil, nil
 	r.DeleteMessage, r.DeleteProof = "", nil

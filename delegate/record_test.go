@@ -112,7 +112,7 @@ func TestDecodeRefusesEveryChangeOfLength(t *testing.T) {
 	if _, err := DecodeRecord(append(bytes.Clone(b), 0)); !errors.Is(err, canon.ErrMalformed) {
 		t.Errorf("a byte too many: %v", err)
 	}
-	b[0] = recordFormat + 1
+	b[0] = sealedFormat + 1
 	if _, err := DecodeRecord(b); !errors.Is(err, canon.ErrNewer) {
 		t.Errorf("a newer format: %v", err)
 	}
@@ -246,7 +246,7 @@ func FuzzDecodeRecord(f *testing.F) {
 	f.Add(whole)
 	f.Add(slim)
 	f.Add([]byte{})
-	f.Add([]byte{recordFormat})
+	f.Add([]byte{sealedFormat})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := DecodeRecord(b)
 		if err != nil {

@@ -221,7 +221,7 @@ func (c *intake) checkForfeits() error {
 		}
 		partial, err := forfeit.Check(packet, forfeit.Terms{
 			Outpoint: op, Amount: c.vtxos[i].Amount, Tree: c.trees[i], Dust: c.params.Dust, Script: c.params.ForfeitScript,
-			Delegate: c.key.XOnly(), Signers: []bip340.XOnly{c.signer.XOnly()}, // the record keeps one
+			Delegate: c.key.XOnly(), Bearer: c.bears(i), Signers: []bip340.XOnly{c.signer.XOnly()}, // the record keeps one
 		}, c.reader)
 		if errors.Is(err, forfeit.ErrSignature) {
 			return vigil.Errorf(vigil.CodeSignatureInvalid, "forfeit %d: %w", n, err)
@@ -231,7 +231,7 @@ func (c *intake) checkForfeits() error {
 		}
 		c.given[i] = n + 1
 		c.signed = append(c.signed, Sighash{
-			Forfeit: true, Of: uint16(i), LeafHash: partial.LeafHash, Type: byte(forfeit.OwnerSighash), Ours: true,
+			Forfeit: true, Of: uint16(i), LeafHash: partial.LeafHash, Type: byte(forfeit.OwnerSighash), Ours: !c.bears(i),
 		})
 	}
 	for i, v := range c.vtxos {

@@ -164,12 +164,16 @@ func (w *wallet) partial(i int) *psbt.Packet {
 	if w.forfeitTerms != nil {
 		w.forfeitTerms(&terms)
 	}
-	p, _, err := forfeit.Build(terms, w.forfeitLeaf)
+	at := w.forfeitLeaf
+	if at >= w.treeOf(i).Len() {
+		at = 0 // a two-leaf script has it there
+	}
+	p, _, err := forfeit.Build(terms, at)
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	bend(w.spoilForfeit, p)
-	leaf, _ := w.treeOf(i).LeafProof(w.forfeitLeaf)
+	leaf, _ := w.treeOf(i).LeafProof(at)
 	msg, err := script.TapscriptSighash(p.UnsignedTx, []*wire.TxOut{p.Inputs[0].WitnessUtxo}, 0, leaf, forfeit.OwnerSighash)
 	if err != nil {
 		w.t.Fatal(err)

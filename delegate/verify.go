@@ -42,7 +42,7 @@ func (r *Record) Mark() ([32]byte, error) {
 		c.Fixed(r.ID[:], "id")
 		r.walletFields(c, r.format())
 		r.keyFields(c)
-		r.signedFields(c)
+		r.signedFields(c, r.format())
 	})
 	return sha256.Sum256(b), err
 }
@@ -190,6 +190,11 @@ func (r *Record) verifyInputs(proof intent.Proof, reader *script.Reader) error {
 		case in.Outpoint != spent.Outpoint || in.Amount != spent.Out.Value || !bytes.Equal(in.Script, spent.Out.PkScript) ||
 			!bytes.Equal(tree.PkScript(), in.Script):
 			return fmt.Errorf("coin %d is not the proof's", i)
+		case in.Bearer():
+			if err := r.verifySealed(i, tree); err != nil {
+				return fmt.Errorf("sealed forfeit of %s: %w", in.Outpoint, err)
+			}
+			continue
 		case len(in.Forfeit) == 0:
 			continue
 		}
@@ -209,6 +214,51 @@ func (r *Record) verifyInputs(proof intent.Proof, reader *script.Reader) error {
 func (r *Record) Terms(in Input, tree script.Tree) forfeit.Terms {
 	return forfeit.Terms{
 		Outpoint: in.Outpoint, Amount: in.Amount, Tree: tree, Dust: r.Dust, Script: r.ForfeitScript,
-		Delegate: r.DelegateKey.XOnly(), Signers: []bip340.XOnly{r.SignerKey.XOnly()},
+		Delegate: r.DelegateKey.XOnly(), Bearer: in.Bearer(), Signers: []bip340.XOnly{r.SignerKey.XOnly()},
 	}
+}
+
+// Unsealed is the forfeit of input i, which is a bearer instrument, as its owner
+// signed it and without the signature, with the sighash that this is over and its
+// leaf: all from what the record says, and held against the rest of that. tree is the
+// coin's script.
+func (r *Record) Unsealed(i int, tree script.Tree) (partial *psbt.Packet, sighash [32]byte, leaf []byte, err error) {
+	in := r.Inputs[i]
+	fail := func(text string) (*psbt.Packet, [32]byte, []byte, error) {
+		return nil, [32]byte{}, nil, errors.New(text)
+	}
+	at := slices.IndexFunc(r.Sighashes, func(s Sighash) bool { return s.Forfeit && int(s.Of) == i })
+	if !in.Bearer() || len(in.Forfeit) > 0 || at < 0 {
+		return fail("it is not told what was signed")
+	}
+	said := r.Sighashes[at]
+	n := slices.IndexFunc(tree.Leaves(), func(leaf []byte) bool { return script.LeafHash(leaf) == said.LeafHash })
+	if n < 0 || said.Input != 0 || said.Type != byte(forfeit.OwnerSighash) || said.Ours {
+		return fail("its sighash is no bearer forfeit's")
+	}
+	if partial, sighash, err = forfeit.Build(r.Terms(in, tree), n); err != nil {
+		return nil, [32]byte{}, nil, err
+	}
+	if partial.UnsignedTx.TxHash() != in.Sealed {
+		return fail("its txid is another's")
+	}
+	return partial, sighash, tree.Leaves()[n], nil
+}
+
+// verifySealed: what was signed is the forfeit of the coin, on a leaf of the owner
+// and the operator alone. The signature is not here to be verified.
+func (r *Record) verifySealed(i int, tree script.Tree) error {
+	_, _, leaf, err := r.Unsealed(i, tree)
+	if err != nil {
+		return err
+	}
+	closure, err := script.Decode(leaf)
+	if err != nil {
+		return err
+	}
+	m, ok := closure.(script.Multisig)
+	if !ok || len(m.PubKeys) != 2 || len(r.Owners) != 1 || !script.HasKey(m, r.Owners[0]) || !script.HasKey(m, r.SignerKey.XOnly()) {
+		return errors.New("its leaf is not one of owner and operator alone")
+	}
+	return nil
 }

@@ -77,12 +77,17 @@ type WalletTerms struct {
 	TreeKey  bip340.PubKey // as it was issued with the id
 	VTXOs    []ark.VTXO    // the inputs as the operator's indexer reports them; unknown ones left out
 	FeeSlack int64         // satoshis that the operator may get beyond 1.25 times its fee, by policy
-	Now      int64         // unix seconds
+	// TwoLeaf says that the wallet opted in to delegates of coins at its two-leaf
+	// script, whose forfeits nothing pins to a batch (spec section 4).
+	TwoLeaf bool
+	Now     int64 // unix seconds
 }
 
 // CheckWallet holds a request to every rule of intake (spec section 6) and returns
-// the record to store: armed, without version. Every error is a *vigil.Error with a
-// code of its own; nothing has any effect.
+// the record to store: armed, without version. Of a forfeit that is a bearer
+// instrument the record has what it signs and not the signature: that is to be
+// sealed before the record is stored. Every error is a *vigil.Error with a code of
+// its own; nothing has any effect.
 func CheckWallet(r *WalletRequest, t WalletTerms) (*Record, error) {
 	from := origin(r, t)
 	c := &walletCheck{body: r, terms: t, from: from, tree: from.Tree(), intake: intake{
@@ -118,8 +123,8 @@ func origin(r *WalletRequest, t WalletTerms) descriptor.Descriptor {
 	if len(t.Older) == 0 || i < 0 || bytes.Equal(t.VTXOs[i].Script, t.Descriptor.PkScript()) {
 		return t.Descriptor
 	}
-	for _, d := range slices.Backward(t.Older) {
-		if bytes.Equal(t.VTXOs[i].Script, d.PkScript()) {
+	for _, d := range slices.Backward(append(slices.Clone(t.Older), t.Descriptor)) {
+		if bytes.Equal(t.VTXOs[i].Script, d.PkScript()) || bytes.Equal(t.VTXOs[i].Script, d.TwoLeaf().PkScript()) {
 			return d
 		}
 	}
@@ -165,29 +170,46 @@ func (c *walletCheck) checkMessage() error {
 }
 
 // checkOwned: every input lies on one script of the wallet's, the current or an
-// earlier one, of which only the delegate leaf has our key: so its forfeit is on
-// that one.
+// earlier one, of which only the delegate leaf has our key, so that its forfeit is on
+// that one; or on the two-leaf script beside it, if the wallet opted in, where the
+// forfeit is a bearer instrument.
 func (c *walletCheck) checkOwned() error {
+	var two script.Tree
 	for _, v := range c.vtxos {
-		if !bytes.Equal(v.Script, c.pkScript) {
+		if bytes.Equal(v.Script, c.pkScript) {
+			c.trees, c.bearer = append(c.trees, c.tree), append(c.bearer, false)
+			continue
+		}
+		if two.Len() == 0 {
+			two = c.from.TwoLeaf() // it takes a multiplication
+		}
+		if !bytes.Equal(v.Script, two.PkScript()) {
 			return vigil.Errorf(vigil.CodeInputNotDelegable, "%s is not on the wallet's current script, nor on the same earlier one as the first input", v.Outpoint)
 		}
-		c.trees = append(c.trees, c.tree)
+		if !c.terms.TwoLeaf {
+			return vigil.Errorf(vigil.CodePolicyBearer, "%s is at the script of group and operator alone, where nothing pins a forfeit to a batch; the policy does not opt in to that", v.Outpoint)
+		}
+		if err := script.Validate(two, script.RulesOf(c.params, c.now)); err != nil {
+			return vigil.Errorf(vigil.CodeScriptInvalid, "the wallet's two-leaf script: %w", err)
+		}
+		c.trees, c.bearer = append(c.trees, two), append(c.bearer, true)
 	}
 	return nil
 }
 
 // checkProof: every input, the message's too, is signed by the group alone, on the
-// forfeit leaf and with SIGHASH_DEFAULT, and reveals the wallet's script.
+// forfeit leaf of its script and with SIGHASH_DEFAULT, and reveals that script. The
+// message's input has that of the first coin.
 func (c *walletCheck) checkProof() error {
 	if err := c.verifyProof(c.signers(), c.heaviest()); err != nil {
 		return err
 	}
 	for i, in := range append([]intent.ProofInput{c.proven.Message}, c.proven.Inputs...) {
-		if err := c.checkSpend(i, in); err != nil {
+		tree := c.trees[max(i-1, 0)]
+		if err := c.checkSpend(i, in, tree); err != nil {
 			return err
 		}
-		if i > 0 && !slices.EqualFunc(in.Tree.Leaves(), c.tree.Leaves(), bytes.Equal) {
+		if i > 0 && !slices.EqualFunc(in.Tree.Leaves(), tree.Leaves(), bytes.Equal) {
 			return vigil.Errorf(vigil.CodeScriptInvalid, "input %d does not reveal the wallet's leaves in their order", i)
 		}
 		c.signed = append(c.signed, Sighash{Input: uint16(i), LeafHash: in.LeafHash})
@@ -206,9 +228,9 @@ func (c *walletCheck) heaviest() int64 {
 	return max(c.params.MaxTxWeight/2, 1)
 }
 
-// checkSpend is checkProof for one input of the proof or the delete proof.
-func (c *walletCheck) checkSpend(i int, in intent.ProofInput) error {
-	leaf, _ := c.tree.LeafProof(descriptor.LeafForfeit)
+// checkSpend is checkProof for one input of the proof or the delete proof, at tree.
+func (c *walletCheck) checkSpend(i int, in intent.ProofInput, tree script.Tree) error {
+	leaf, _ := tree.LeafProof(descriptor.LeafForfeit)
 	if in.LeafHash != script.LeafHash(leaf) {
 		return vigil.Errorf(vigil.CodeLeafUnsupported, "input %d is not signed on the leaf of group and operator", i)
 	}
@@ -274,7 +296,7 @@ func (c *walletCheck) checkDeletion() error {
 		return vigil.Errorf(vigil.CodeInputMismatch, "the delete proof says that %s holds %d; the operator says %d, or another script", in.Outpoint, in.Out.Value, v.Amount)
 	}
 	for i, in := range []intent.ProofInput{proof.Message, in} {
-		if err := c.checkSpend(i, in); err != nil {
+		if err := c.checkSpend(i, in, c.trees[at]); err != nil {
 			return err
 		}
 	}

@@ -212,7 +212,7 @@ var others = map[string]vigil.Code{
 	"nobody but operator and delegate signs": "",
 	"valid_at a session before expiry":       "",
 	"no exit leaf":                           vigil.CodeInputNotDelegable,
-	"no delegate leaf":                       vigil.CodeInputNotDelegable,
+	"no delegate leaf":                       vigil.CodePolicyBearer, // the two-leaf script
 	"nothing returned":                       vigil.CodeDestinationNotOwner,
 	"no service fee":                         "",
 	"a lower service fee":                    vigil.CodeDestinationNotOwner,

@@ -99,6 +99,7 @@ const maxFindings = 1000
 // section 3).
 const (
 	treeSecret     = "tree-secret."
+	forfeitSecret  = "forfeit-secret."
 	shareSecret    = "dkg-secret."
 	delegateSecret = "delegate-secret."
 )
@@ -253,6 +254,9 @@ func (c *check) secrets(ctx context.Context, secrets *Secrets) error {
 			if name := treeSecret + rec.ID.String(); !present[name] || garbage[name] {
 				c.find(Fault, "secret-missing", rec.ID, fixSecret, "in %s its tree secret is gone", rec.State)
 			}
+			if name := forfeitSecret + rec.ID.String(); rec.HasSealed() && (!present[name] || garbage[name]) {
+				c.find(Fault, "secret-missing", rec.ID, fixSecret, "in %s its sealed forfeits are gone", rec.State)
+			}
 			return nil
 		}
 		name, known := secrets.Service[rec.DelegateKey]
@@ -275,19 +279,24 @@ func (c *check) orphan(name string) error {
 			c.find(severity, "secret-orphan", name, fix, "no wallet needs it and nothing will delete it")
 		}
 	}
-	id, isTree := strings.CutPrefix(name, treeSecret)
-	if !isTree {
+	id, needs := strings.TrimPrefix(name, treeSecret), func(*delegate.Record) bool { return true }
+	switch {
+	case strings.HasPrefix(name, treeSecret):
+	case strings.HasPrefix(name, forfeitSecret):
+		id, needs = strings.TrimPrefix(name, forfeitSecret), (*delegate.Record).HasSealed
+	default:
 		return nil
 	}
-	open, err := c.open(id)
+	open, err := c.open(id, needs)
 	if err == nil && !open {
 		c.find(severity, "secret-orphan", name, fix, "no delegate needs it and nothing will delete it")
 	}
 	return err
 }
 
-// open says whether the delegate of that id, in hex, still needs its secrets.
-func (c *check) open(id string) (bool, error) {
+// open says whether the delegate of that id, in hex, is still there to need a secret
+// and is one that needs it.
+func (c *check) open(id string, needs func(*delegate.Record) bool) (bool, error) {
 	parsed, err := vigil.ParseDelegateID(id)
 	if err != nil {
 		return false, nil
@@ -299,5 +308,5 @@ func (c *check) open(id string) (bool, error) {
 	if unreadable(err) {
 		return true, nil // somebody may still mend it
 	}
-	return err == nil && !rec.State.Ended(), err
+	return err == nil && !rec.State.Ended() && needs(rec), err
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/vigil-ark/vigil"
 	"github.com/vigil-ark/vigil/bip340"
@@ -163,6 +164,27 @@ func (l *Ledger) Drawn(ctx context.Context, id vigil.WalletID, keys map[vigil.De
 			}
 		}
 		return appendAudit(w, links...)
+	})
+}
+
+// PlanMore adds to the plan of a wallet's delegate the names of secrets that its
+// intake is about to put beside those that were planned. It is durable before they
+// are put. ErrLapsed says that nothing of that name can be submitted any more.
+func (l *Ledger) PlanMore(ctx context.Context, id vigil.WalletID, of vigil.DelegateID, secrets ...string) error {
+	return l.update(ctx, func(w writer) error {
+		p, err := loadPlan(w, id, of)
+		if err != nil {
+			return err
+		}
+		if at := l.now().Unix(); p.ExpiresAt <= at {
+			return fmt.Errorf("%w: it was prepared until %d", ErrLapsed, p.ExpiresAt)
+		}
+		for _, name := range secrets {
+			if !slices.Contains(p.Secrets, name) {
+				p.Secrets = append(p.Secrets, name)
+			}
+		}
+		return putRow(w, treePrepared, planKey(id, of), p)
 	})
 }
 

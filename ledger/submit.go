@@ -124,7 +124,34 @@ func (t *transition) issued(rec *delegate.Record) error {
 	if p.TreeKey != rec.TreeKey {
 		return fmt.Errorf("%w: delegate %s was issued with another tree key", ErrLapsed, rec.ID)
 	}
+	if err := t.leftOver(p, rec); err != nil {
+		return err
+	}
 	return takePlan(t.w, rec.Wallet, rec.ID, t.at)
+}
+
+// leftOver holds a plan's secrets to those that the record needs: all of them were
+// planned, or they could be orphans; what an earlier attempt at this id put and this
+// record does not need is garbage with this write.
+func (t *transition) leftOver(p *Plan, rec *delegate.Record) error {
+	needs := t.garbage(rec)
+	for _, name := range needs {
+		if !slices.Contains(p.Secrets, name) {
+			return fmt.Errorf("%w: delegate %s needs %s, which was not planned", ErrLapsed, rec.ID, name)
+		}
+	}
+	if len(needs) == 0 {
+		return nil // a ledger that is told of no secrets of delegates
+	}
+	for _, name := range p.Secrets {
+		if slices.Contains(needs, name) {
+			continue
+		}
+		if err := putRow(t.w, treeSecretGC, []byte(name), &Garbage{Since: t.at}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // wait stores rec as pending beside olders; a pending one among them gives way.

@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"slices"
+
 	"github.com/vigil-ark/vigil"
 	"github.com/vigil-ark/vigil/ark/spend"
 )
@@ -77,6 +79,13 @@ func (d *decision) judge(s *spend.Spend) *vigil.Error {
 	case spend.BearerForfeit:
 		if !d.TwoLeaf {
 			return vigil.Errorf(vigil.CodePolicyBearer, "a forfeit on the leaf of group and operator is bound to no batch; the policy does not opt in to that")
+		}
+		// The opt-in is for coins that have no other leaf for it.
+		if slices.ContainsFunc(s.Inputs, func(in spend.Input) bool { return in.Script != spend.TwoLeafScript }) {
+			return vigil.Errorf(vigil.CodePolicyBearer, "the coin's script has a delegate leaf, on which a forfeit is bound to a batch; none is signed on another")
+		}
+		if !s.Assets && !d.Assets {
+			return vigil.Errorf(vigil.CodePolicyAssets, "with the coin its holder would have units of assets; the policy does not allow that")
 		}
 		return d.count(s)
 	case spend.Forfeits, spend.Boarding:

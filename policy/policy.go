@@ -55,8 +55,9 @@ type Policy struct {
 	// own fee, and, where there is an allow-list, an exit to the miners: a bound on
 	// who is paid bounds also what is burned.
 	FeeMargin int64
-	// TwoLeaf allows forfeits signed ahead that nothing pins to a batch, for coins
-	// at the two-leaf script. They count as spends of the whole coin.
+	// TwoLeaf allows delegates of coins at the two-leaf script, and so forfeits signed
+	// ahead that nothing pins to a batch: the operator is trusted to take the coin only
+	// for the batch that renews it. They count as spends of the whole coin.
 	TwoLeaf bool
 	// Assets allows units of assets to leave, which no bound in satoshis measures.
 	Assets bool

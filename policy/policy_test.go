@@ -68,9 +68,15 @@ func TestRules(t *testing.T) {
 
 		{"deleting and reading pass", limited(), Spent{key(7): 2500}, &spend.Spend{Kind: spend.Intent, Assets: true}, "", 0},
 		{"a delegate's forfeit passes", limited(), Spent{key(7): 2500}, &spend.Spend{Kind: spend.DelegateForfeit, Inputs: []spend.Input{{Amount: 9000}}, Assets: true}, "", 0},
-		{"a bearer forfeit does not", open, nil, &spend.Spend{Kind: spend.BearerForfeit, Inputs: []spend.Input{{Amount: 900}}, Assets: true}, vigil.CodePolicyBearer, 0},
-		{"unless opted in, as a spend of all", with(limited(), func(p *Policy) { p.TwoLeaf = true }), nil, &spend.Spend{Kind: spend.BearerForfeit, Inputs: []spend.Input{{Amount: 900}}, Assets: true}, "", 900},
-		{"within limits", with(limited(), func(p *Policy) { p.TwoLeaf = true }), nil, &spend.Spend{Kind: spend.BearerForfeit, Inputs: []spend.Input{{Amount: 1001}}, Assets: true}, vigil.CodePolicyPerTx, 0},
+		{"a bearer forfeit does not", open, nil, &spend.Spend{Kind: spend.BearerForfeit, Inputs: []spend.Input{{Amount: 900, Script: spend.TwoLeafScript}}, Assets: true}, vigil.CodePolicyBearer, 0},
+		{"unless opted in, as a spend of all", with(limited(), func(p *Policy) { p.TwoLeaf = true }), nil, &spend.Spend{Kind: spend.BearerForfeit, Inputs: []spend.Input{{Amount: 900, Script: spend.TwoLeafScript}}, Assets: true}, "", 900},
+		{"within limits", with(limited(), func(p *Policy) { p.TwoLeaf = true }), nil, &spend.Spend{Kind: spend.BearerForfeit, Inputs: []spend.Input{{Amount: 1001, Script: spend.TwoLeafScript}}, Assets: true}, vigil.CodePolicyPerTx, 0},
+
+		{"in the window", with(limited(), func(p *Policy) { p.TwoLeaf = true }), Spent{key(7): 1601}, &spend.Spend{Kind: spend.BearerForfeit, Inputs: []spend.Input{{Amount: 900, Script: spend.TwoLeafScript}}, Assets: true}, vigil.CodePolicyWindow, 0},
+		{"once for the coin", with(limited(), func(p *Policy) { p.TwoLeaf = true }), Spent{key(7): 1601, key(6): 900}, &spend.Spend{Kind: spend.BearerForfeit, Key: key(6), Inputs: []spend.Input{{Amount: 900, Script: spend.TwoLeafScript}}, Assets: true}, "", 0},
+		{"with assets only where those may leave", with(limited(), func(p *Policy) { p.TwoLeaf = true }), nil, &spend.Spend{Kind: spend.BearerForfeit, Inputs: []spend.Input{{Amount: 900, Script: spend.TwoLeafScript}}}, vigil.CodePolicyAssets, 0},
+		{"there", with(limited(), func(p *Policy) { p.TwoLeaf, p.Assets = true, true }), nil, &spend.Spend{Kind: spend.BearerForfeit, Inputs: []spend.Input{{Amount: 900, Script: spend.TwoLeafScript}}}, "", 900},
+		{"never of a coin that has a delegate leaf", with(open, func(p *Policy) { p.TwoLeaf = true }), nil, &spend.Spend{Kind: spend.BearerForfeit, Inputs: []spend.Input{{Amount: 900}}, Assets: true}, vigil.CodePolicyBearer, 0},
 
 		{"a payment up to the limit", limited(), nil, send(1, 1000), "", 1000},
 		{"above it", limited(), nil, send(1, 1001), vigil.CodePolicyPerTx, 0},
@@ -177,7 +183,7 @@ func TestNothingUncounted(t *testing.T) {
 				switch s.Kind {
 				case spend.Intent, spend.DelegateForfeit: // pay nobody: the reader of documents holds that
 				case spend.BearerForfeit:
-					s.Inputs = []spend.Input{{Amount: rng.Int64N(900)}}
+					s.Inputs = []spend.Input{{Amount: rng.Int64N(900), Script: spend.TwoLeafScript}}
 				default:
 					s.Foreign = outs(byte(rng.IntN(3)), rng.Int64N(900), rng.Int64N(200))
 					s.Onchain = outs(byte(rng.IntN(3)), rng.Int64N(100))

@@ -34,7 +34,7 @@ func unfit(rec *delegate.Record, params ark.Params, found coins, now time.Time) 
 			continue
 		}
 		switch {
-		case len(in.Forfeit) == 0:
+		case !in.HasForfeit():
 			return fail("FORFEIT_MISSING", "input %s needs a forfeit, and none was signed", in.Outpoint)
 		case params.Dust != rec.Dust:
 			return fail("OPERATOR_DUST_CHANGED", "the operator's dust is %d; the forfeits were signed for %d", params.Dust, rec.Dust)

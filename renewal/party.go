@@ -549,7 +549,7 @@ func task(rec *delegate.Record) batch.Task {
 		t.Outputs = append(t.Outputs, &wire.TxOut{Value: out.Value, PkScript: out.PkScript})
 	}
 	for _, in := range rec.Inputs {
-		t.Inputs = append(t.Inputs, batch.Input{Outpoint: in.Outpoint, Amount: in.Amount, HasForfeit: len(in.Forfeit) > 0})
+		t.Inputs = append(t.Inputs, batch.Input{Outpoint: in.Outpoint, Amount: in.Amount, HasForfeit: in.HasForfeit()})
 	}
 	return t
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/vigil-ark/vigil/ark"
 	"github.com/vigil-ark/vigil/ark/batch"
+	"github.com/vigil-ark/vigil/ark/script"
 	"github.com/vigil-ark/vigil/delegate"
 	"github.com/vigil-ark/vigil/ledger"
 	"github.com/vigil-ark/vigil/operator"
@@ -458,7 +459,7 @@ func branch(rec *delegate.Record, s batch.StepForfeits, t batch.TaskResult, star
 		if _, ok := t.Connectors[in.Outpoint]; !ok {
 			continue
 		}
-		raw, err := base64.StdEncoding.DecodeString(forfeits[next])
+		raw, err := kept(in, forfeits[next])
 		if err != nil {
 			return nil, fmt.Errorf("forfeit: %w", err)
 		}
@@ -466,6 +467,27 @@ func branch(rec *delegate.Record, s batch.StepForfeits, t batch.TaskResult, star
 		next++
 	}
 	return b, nil
+}
+
+// kept is what of a completed forfeit may be stored: of a bearer instrument all but
+// the signatures.
+func kept(in delegate.Input, b64 string) ([]byte, error) {
+	raw, err := base64.StdEncoding.DecodeString(b64)
+	if err != nil || !in.Bearer() {
+		return raw, err
+	}
+	packet, err := script.DecodePSBT(raw, script.StrangerLimits())
+	if err != nil {
+		return nil, err
+	}
+	for i := range packet.Inputs {
+		packet.Inputs[i].TaprootScriptSpendSig = nil
+	}
+	var bare bytes.Buffer
+	if err := packet.Serialize(&bare); err != nil {
+		return nil, err
+	}
+	return bare.Bytes(), nil
 }
 
 // taproot says whether an output can be a VTXO; an extension cannot.

@@ -51,11 +51,17 @@ func (h *house) params() ark.Params {
 // ofWallet is a wallet's delegate over one fresh coin, taken in.
 func (h *house) ofWallet(group *bip340.Key, desc descriptor.Descriptor, amount int64) *delegate.Record {
 	h.t.Helper()
+	rec, _ := h.over(group, desc, amount, desc.Tree(), descriptor.LeafDelegate)
+	return rec
+}
+
+// over is ofWallet with a coin at tree whose forfeit is on leaf at, and the forfeit.
+func (h *house) over(group *bip340.Key, desc descriptor.Descriptor, amount int64, tree script.Tree, at int) (*delegate.Record, string) {
+	h.t.Helper()
 	h.made++
 	id := vigil.DelegateID{h.made, 9}
 	treeKey, err := h.signer.NewTreeKey(h.t.Context(), id)
 	must(h.t, err)
-	tree := desc.Tree()
 	vtxo := ark.VTXO{
 		Outpoint: wire.OutPoint{Hash: chainhash.Hash{h.made, 1}, Index: 1}, Amount: amount, Script: tree.PkScript(), CreatedAt: now - 1000,
 		ExpiresAt: now + 100_000, CommitmentTxs: []chainhash.Hash{{9}},
@@ -76,20 +82,20 @@ func (h *house) ofWallet(group *bip340.Key, desc descriptor.Descriptor, amount i
 		return text, b64
 	}
 	body := delegate.WalletBody{ID: id}
-	body.Message, body.Proof = prove(intent.NewRegister(now+1000, 0, treeKey), []*wire.TxOut{wire.NewTxOut(amount, tree.PkScript())})
+	body.Message, body.Proof = prove(intent.NewRegister(now+1000, 0, treeKey), []*wire.TxOut{wire.NewTxOut(amount, desc.PkScript())})
 	body.DeleteMessage, body.DeleteProof = prove(intent.Message{Kind: intent.Delete}, nil)
-	p, sighash, err := forfeit.Build(forfeit.Terms{Outpoint: vtxo.Outpoint, Amount: amount, Tree: tree, Dust: dust, Script: h.params().ForfeitScript}, descriptor.LeafDelegate)
+	p, sighash, err := forfeit.Build(forfeit.Terms{Outpoint: vtxo.Outpoint, Amount: amount, Tree: tree, Dust: dust, Script: h.params().ForfeitScript}, at)
 	must(h.t, err)
-	leaf, _ := tree.LeafProof(descriptor.LeafDelegate)
+	leaf, _ := tree.LeafProof(at)
 	script.AddSignature(&p.Inputs[0], leaf, script.Signature{Key: group.PubKey().XOnly(), Type: forfeit.OwnerSighash, Sig: h.sign(group, sighash)})
 	b64, err := encode(p)
 	must(h.t, err)
 	body.Forfeits = []string{b64}
 	req, err := delegate.ParseWallet(body, delegate.StockLimits{Inputs: 8, Outputs: 8})
 	must(h.t, err)
-	rec, err := delegate.CheckWallet(req, delegate.WalletTerms{Params: h.params(), Descriptor: desc, TreeKey: treeKey, VTXOs: []ark.VTXO{vtxo}, Now: now})
+	rec, err := delegate.CheckWallet(req, delegate.WalletTerms{Params: h.params(), Descriptor: desc, TreeKey: treeKey, VTXOs: []ark.VTXO{vtxo}, TwoLeaf: true, Now: now})
 	must(h.t, err)
-	return rec
+	return rec, b64
 }
 
 // TestSessionOfWallets: wallets' delegates and stock ones in one session, each
@@ -157,16 +163,16 @@ func TestFromPersistedOfAWallet(t *testing.T) {
 		secrets Secrets
 		want    error
 	}{
-		"its own":                    {rec, Secrets{key, tree}, nil},
-		"another delegate key":       {rec, Secrets{other, tree}, delegate.ErrSecretWrong},
-		"another tree key":           {rec, Secrets{key, other}, delegate.ErrSecretWrong},
-		"the two in each other's":    {rec, Secrets{tree, key}, delegate.ErrSecretWrong},
-		"one for both":               {rec, Secrets{key, key}, delegate.ErrSecretWrong},
-		"a tree key of other parity": {&negated, Secrets{key, tree}, delegate.ErrSecretWrong},
-		"no delegate key":            {rec, Secrets{secret.New(nil), tree}, delegate.ErrSecretWrong},
-		"no tree key":                {rec, Secrets{key, secret.New(nil)}, delegate.ErrSecretWrong},
-		"a burned delegate key":      {rec, Secrets{burned, tree}, secret.ErrBurned},
-		"a burned tree key":          {rec, Secrets{key, burned}, secret.ErrBurned},
+		"its own":                    {rec, Secrets{Delegate: key, Tree: tree}, nil},
+		"another delegate key":       {rec, Secrets{Delegate: other, Tree: tree}, delegate.ErrSecretWrong},
+		"another tree key":           {rec, Secrets{Delegate: key, Tree: other}, delegate.ErrSecretWrong},
+		"the two in each other's":    {rec, Secrets{Delegate: tree, Tree: key}, delegate.ErrSecretWrong},
+		"one for both":               {rec, Secrets{Delegate: key, Tree: key}, delegate.ErrSecretWrong},
+		"a tree key of other parity": {&negated, Secrets{Delegate: key, Tree: tree}, delegate.ErrSecretWrong},
+		"no delegate key":            {rec, Secrets{Delegate: secret.New(nil), Tree: tree}, delegate.ErrSecretWrong},
+		"no tree key":                {rec, Secrets{Delegate: key, Tree: secret.New(nil)}, delegate.ErrSecretWrong},
+		"a burned delegate key":      {rec, Secrets{Delegate: burned, Tree: tree}, secret.ErrBurned},
+		"a burned tree key":          {rec, Secrets{Delegate: key, Tree: burned}, secret.ErrBurned},
 	} {
 		o, err := FromPersisted(c.rec, c.secrets)
 		if !errors.Is(err, c.want) || (err == nil) != (o != nil) || errors.Is(c.want, secret.ErrBurned) && errors.Is(err, delegate.ErrSecretWrong) {

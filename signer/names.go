@@ -15,6 +15,7 @@ const (
 	dkgPrefix      = "dkg-secret."
 	delegatePrefix = "delegate-secret."
 	treePrefix     = "tree-secret."
+	forfeitPrefix  = "forfeit-secret." // bearer forfeits of a delegate over two-leaf coins
 )
 
 // ServiceName is the secret's name of the n-th service delegate key.
@@ -35,19 +36,30 @@ func TreeNames(ids ...vigil.DelegateID) []string {
 	return names
 }
 
+// ForfeitName is the name of what SealForfeits stores for a delegate.
+func ForfeitName(id vigil.DelegateID) string { return forfeitPrefix + id.String() }
+
 // WalletNames are the names of everything that a wallet with the given delegates
 // may have in the store: what its deletion makes garbage.
 func WalletNames(w vigil.WalletID, delegates ...vigil.DelegateID) []string {
-	return append(walletSecrets(w), TreeNames(delegates...)...)
+	names := append(walletSecrets(w), TreeNames(delegates...)...)
+	for _, id := range delegates {
+		names = append(names, ForfeitName(id))
+	}
+	return names
 }
 
-// Garbage are the names of the secrets that a delegate which has ended needs no
-// longer: its tree key, which nobody else uses. A stock delegate has none of its
-// own. While a commitment of an earlier attempt may still confirm, the record is
-// not at its end, and neither is the key.
+// Garbage are the names of the secrets that a delegate needs and nobody else, so
+// that they are garbage when it has ended: its tree key, and its sealed forfeits if
+// it has any. A stock delegate has none of its own. While a commitment of an earlier
+// attempt may still confirm, the record is not at its end, and neither are they. Of a
+// record that could not be read, and has no inputs here, whatever it may have had.
 func Garbage(rec *delegate.Record) []string {
-	if rec.Kind != delegate.Wallet {
+	switch {
+	case rec.Kind != delegate.Wallet:
 		return nil
+	case rec.HasSealed(), len(rec.Inputs) == 0:
+		return []string{treeName(rec.ID), ForfeitName(rec.ID)}
 	}
 	return []string{treeName(rec.ID)}
 }

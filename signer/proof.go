@@ -55,7 +55,9 @@ func (s *Session) of(id vigil.DelegateID) (*delegate.Record, *bip340.Key, error)
 
 // Forfeits completes the delegate's forfeits with the connectors that its batch
 // gave it, signs each with SIGHASH_DEFAULT, which pins the connector, verifies
-// the result, and returns base64 PSBTs in the order of the record's inputs.
+// the result, and returns base64 PSBTs in the order of the record's inputs. One that
+// is a bearer instrument is only completed; what is returned for it is a secret
+// until it has left, and nothing may store it.
 // The caller vouches that the branches of that batch's commitment are valid
 // and that it will store them before one of these leaves.
 func (s *Session) Forfeits(id vigil.DelegateID, connectors map[wire.OutPoint]batch.Connector) ([]string, error) {
@@ -66,12 +68,17 @@ func (s *Session) Forfeits(id vigil.DelegateID, connectors map[wire.OutPoint]bat
 	reader := s.readers.Get().(*script.Reader)
 	defer s.readers.Put(reader)
 	done := make([]string, 0, len(connectors))
-	for _, in := range rec.Inputs {
+	for i, in := range rec.Inputs {
 		connector, ok := connectors[in.Outpoint]
 		if !ok {
 			continue
 		}
-		tx, err := complete(rec, in, key, connector, reader)
+		var tx string
+		if in.Bearer() {
+			tx, err = completeBearer(rec, i, s.bearers[id][in.Outpoint], connector, reader)
+		} else {
+			tx, err = complete(rec, in, key, connector, reader)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("forfeit of %s: %w", in.Outpoint, err)
 		}

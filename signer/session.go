@@ -25,21 +25,25 @@ type Opened struct {
 	record   *delegate.Record
 	delegate *bip340.Key
 	tree     *bip340.Key // for stock wallets the same
+	bearers  bearers     // nil unless it has sealed forfeits
 }
 
-// Secrets are those of one delegate: for a stock wallet the same twice.
-type Secrets struct{ Delegate, Tree secret.Bytes }
+// Secrets are those of one delegate: for a stock wallet the same key twice, and
+// for a wallet's delegate over two-leaf coins its sealed forfeits too.
+type Secrets struct{ Delegate, Tree, Forfeits secret.Bytes }
 
-// Burn wipes both.
+// Burn wipes all.
 func (s Secrets) Burn() {
 	s.Delegate.Burn()
 	s.Tree.Burn()
+	s.Forfeits.Burn()
 }
 
 // FromPersisted rebuilds a delegate's session from its record and the secrets that
-// were looked up for it. Each secret's public key must be the record's, as the
-// delegate leaf's key and as the tree's; otherwise the error is
-// delegate.ErrSecretWrong. The secrets stay the caller's to burn.
+// were looked up for it. Each key's public half must be the record's, as the
+// delegate leaf's key and as the tree's, and every sealed forfeit verify as what the
+// record says of it; otherwise the error is delegate.ErrSecretWrong. The secrets stay
+// the caller's to burn.
 func FromPersisted(rec *delegate.Record, secrets Secrets) (*Opened, error) {
 	if rec.Kind != delegate.Stock && rec.Kind != delegate.Wallet {
 		return nil, fmt.Errorf("signer: delegate %s is of a kind that this version cannot sign for", rec.ID)
@@ -53,7 +57,13 @@ func FromPersisted(rec *delegate.Record, secrets Secrets) (*Opened, error) {
 		key.Burn()
 		return nil, err
 	}
-	return &Opened{record: rec, delegate: key, tree: tree}, nil
+	sealed, err := unseal(rec, secrets.Forfeits)
+	if err != nil {
+		key.Burn()
+		tree.Burn()
+		return nil, err
+	}
+	return &Opened{record: rec, delegate: key, tree: tree, bearers: sealed}, nil
 }
 
 // keyOf makes the key that the record calls want. A leaf names a key without its
@@ -77,10 +87,11 @@ func keyOf(rec *delegate.Record, what string, want bip340.PubKey, value secret.B
 	return key, nil
 }
 
-// Burn wipes the session's keys.
+// Burn wipes the session's keys and forfeits.
 func (o *Opened) Burn() {
 	o.delegate.Burn()
 	o.tree.Burn()
+	o.bearers.burn()
 }
 
 // open looks a record's secrets up and rebuilds its session.
@@ -108,12 +119,15 @@ func (s *Signer) secrets(ctx context.Context, rec *delegate.Record) (Secrets, er
 	if err != nil {
 		return Secrets{}, err
 	}
-	tree, err := s.fetch(ctx, treeName(rec.ID))
+	all := Secrets{Delegate: key}
+	if all.Tree, err = s.fetch(ctx, treeName(rec.ID)); err == nil && rec.HasSealed() {
+		all.Forfeits, err = s.fetch(ctx, ForfeitName(rec.ID))
+	}
 	if err != nil {
-		key.Burn()
+		all.Burn()
 		return Secrets{}, err
 	}
-	return Secrets{Delegate: key, Tree: tree}, nil
+	return all, nil
 }
 
 // Session holds the keys and the secret nonces of our delegates in one batch.
@@ -124,6 +138,7 @@ func (s *Signer) secrets(ctx context.Context, rec *delegate.Record) (Secrets, er
 type Session struct {
 	ring    keyring
 	records map[vigil.DelegateID]*delegate.Record
+	bearers map[vigil.DelegateID]bearers
 	readers sync.Pool // of *script.Reader: what the delegates share is computed once a core
 
 	mu     sync.Mutex
@@ -148,6 +163,7 @@ func (s *Signer) Open(ctx context.Context, recs []*delegate.Record) (*Session, m
 	session := &Session{
 		ring:    keyring{keys: map[bip340.PubKey]*bip340.Key{}},
 		records: map[vigil.DelegateID]*delegate.Record{},
+		bearers: map[vigil.DelegateID]bearers{},
 		readers: sync.Pool{New: func() any { return script.NewReader() }},
 		nonces:  map[nonceID]*musig2.SecNonce{},
 	}
@@ -174,6 +190,9 @@ func (s *Signer) Open(ctx context.Context, recs []*delegate.Record) (*Session, m
 		session.ring.add(rec.DelegateKey, opened.delegate)
 		session.ring.add(rec.TreeKey, opened.tree)
 		session.records[rec.ID] = rec
+		if opened.bearers != nil {
+			session.bearers[rec.ID] = opened.bearers
+		}
 	}
 	return session, failed
 }
@@ -213,7 +232,8 @@ func (s *sound) verify(rec *delegate.Record) error {
 	return nil
 }
 
-// Close wipes every nonce and key of the session. It may be called twice.
+// Close wipes every nonce, key and sealed forfeit of the session. It may be called
+// twice.
 func (s *Session) Close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -222,6 +242,9 @@ func (s *Session) Close() {
 		s.nonces[id] = nil
 	}
 	s.ring.burn()
+	for _, b := range s.bearers {
+		b.burn()
+	}
 }
 
 // Nonces makes a fresh nonce for every node. It is called once in a batch: a

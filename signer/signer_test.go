@@ -230,7 +230,7 @@ func TestFromPersisted(t *testing.T) {
 		{"a tree key of another", &another, right, delegate.ErrSecretWrong},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			o, err := FromPersisted(c.rec, Secrets{c.value, c.value})
+			o, err := FromPersisted(c.rec, Secrets{Delegate: c.value, Tree: c.value})
 			if !errors.Is(err, c.want) || (err == nil) != (o != nil) {
 				t.Fatalf("opened %v, error %v, want %v", o != nil, err, c.want)
 			}
@@ -245,7 +245,7 @@ func TestFromPersisted(t *testing.T) {
 			}
 		})
 	}
-	if _, err := FromPersisted(&foreign, Secrets{right, right}); err == nil || errors.Is(err, delegate.ErrSecretWrong) || errors.Is(err, delegate.ErrSecretMissing) {
+	if _, err := FromPersisted(&foreign, Secrets{Delegate: right, Tree: right}); err == nil || errors.Is(err, delegate.ErrSecretWrong) || errors.Is(err, delegate.ErrSecretMissing) {
 		t.Errorf("a kind of a later version: %v", err)
 	}
 	if err := right.Use(func([]byte) error { return nil }); err != nil {

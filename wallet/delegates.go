@@ -147,11 +147,14 @@ func (s *Service) submit(ctx context.Context, st *state, c auth.Call, id vigil.D
 	if err != nil {
 		return nil, err
 	}
+	if err := s.seal(ctx, rec, r.GetForfeits()); err != nil {
+		return nil, err
+	}
 	receipt, err := s.ledger.Submit(ctx, ledger.Submission{
 		Record: rec, RejectReplace: r.GetRejectReplace(), PerScript: s.cfg.Limits.Delegates, Audit: []ledger.Link{s.allowed(st.row, c)},
 	})
 	if errors.Is(err, ledger.ErrLapsed) {
-		return nil, &vigil.Error{Code: vigil.CodeNotFound, Message: "the delegate was prepared too long ago; prepare a new one", Err: err}
+		return nil, lapsed(err)
 	}
 	if err != nil {
 		return nil, stored(err)
@@ -160,6 +163,31 @@ func (s *Service) submit(ctx context.Context, st *state, c auth.Call, id vigil.D
 		s.cfg.Withdraw(rec.Replaces...)
 	}
 	return receipt.Record, nil
+}
+
+// seal puts forfeits that are bearer instruments into the secret store, before the
+// record that needs them: planned first, so that they are garbage if no record comes.
+// An id whose record is stored never comes here, and what is put again before that is
+// of another attempt that failed.
+func (s *Service) seal(ctx context.Context, rec *delegate.Record, forfeits []string) error {
+	if !rec.HasSealed() {
+		return nil
+	}
+	err := s.ledger.PlanMore(ctx, rec.Wallet, rec.ID, signer.ForfeitName(rec.ID))
+	if errors.Is(err, ledger.ErrLapsed) {
+		return lapsed(err)
+	}
+	if err != nil {
+		return stored(err)
+	}
+	if err := s.keys.SealForfeits(ctx, rec, forfeits); err != nil {
+		return signed(err)
+	}
+	return nil
+}
+
+func lapsed(err error) error {
+	return &vigil.Error{Code: vigil.CodeNotFound, Message: "the delegate was prepared too long ago; prepare a new one", Err: err}
 }
 
 // checkDelegate holds a delegate to the operator's parameters and to what its
@@ -179,9 +207,10 @@ func (s *Service) checkDelegate(ctx context.Context, st *state, plan *ledger.Pla
 		if err != nil {
 			return nil, err
 		}
+		may := st.policy.Effective(s.now())
 		rec, err := delegate.CheckWallet(req, delegate.WalletTerms{
 			Params: p, Estimator: fees, Descriptor: st.desc, Older: st.gens.Older(), TreeKey: plan.TreeKey, VTXOs: vtxos,
-			FeeSlack: st.policy.Effective(s.now()).FeeMargin, Now: s.now(),
+			FeeSlack: may.FeeMargin, TwoLeaf: may.TwoLeaf, Now: s.now(),
 		})
 		if err == nil {
 			rec.Wallet = st.row.ID

@@ -57,6 +57,7 @@ type holdings interface {
 // delegates are what was signed ahead.
 type delegates interface {
 	Plan(ctx context.Context, plans ...ledger.Plan) error
+	PlanMore(ctx context.Context, id vigil.WalletID, of vigil.DelegateID, secrets ...string) error
 	Drawn(ctx context.Context, id vigil.WalletID, keys map[vigil.DelegateID]bip340.PubKey, links ...ledger.Link) error
 	Prepared(ctx context.Context, id vigil.WalletID, of vigil.DelegateID) (*ledger.Plan, error)
 	Submit(ctx context.Context, s ledger.Submission) (ledger.Receipt, error)

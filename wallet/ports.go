@@ -9,6 +9,7 @@ import (
 	"github.com/vigil-ark/vigil"
 	"github.com/vigil-ark/vigil/ark"
 	"github.com/vigil-ark/vigil/bip340"
+	"github.com/vigil-ark/vigil/delegate"
 	"github.com/vigil-ark/vigil/esplora"
 	"github.com/vigil-ark/vigil/frost"
 	"github.com/vigil-ark/vigil/notify"
@@ -39,6 +40,7 @@ type Keys interface {
 	Adopt(ctx context.Context, k signer.Key, sealed []byte) (before bool, err error)
 	Erase(ctx context.Context, w vigil.WalletID, epoch uint32) error
 	NewTreeKey(ctx context.Context, id vigil.DelegateID) (bip340.PubKey, error)
+	SealForfeits(ctx context.Context, rec *delegate.Record, forfeits []string) error
 }
 
 // Ceremonies are the key ceremonies under way; *signer.Ceremonies implements it.

@@ -74,6 +74,38 @@ func Sign(p *psbt.Packet, delegate bip340.XOnly, sig [64]byte, r *script.Reader)
 // valid signatures: the delegate's of type DelegateSighash, and another key's of
 // type OwnerSighash.
 func VerifyComplete(p *psbt.Packet, delegate bip340.XOnly, r *script.Reader) error {
+	return verifyComplete(p, r, func(spend script.Spend) error {
+		if len(spend.Signatures) != 2 || !spend.Signed(delegate) {
+			return fmt.Errorf("%w: %d of two", ErrSignature, len(spend.Signatures))
+		}
+		for _, sig := range spend.Signatures {
+			want := OwnerSighash
+			if sig.Key == delegate {
+				want = DelegateSighash
+			}
+			if sig.Type != want {
+				return fmt.Errorf("%w: type %#x by %s", ErrSignature, sig.Type, sig.Key)
+			}
+		}
+		return nil
+	})
+}
+
+// VerifyBearer is VerifyComplete for a bearer forfeit: nobody but the owner has
+// signed it, with OwnerSighash, so that it commits to no connector and would be
+// valid with any.
+func VerifyBearer(p *psbt.Packet, owner bip340.XOnly, r *script.Reader) error {
+	return verifyComplete(p, r, func(spend script.Spend) error {
+		if len(spend.Signatures) != 1 || !isOwners(spend.Signatures[0], owner) {
+			return fmt.Errorf("%w: want exactly the owner's, of type %#x", ErrSignature, OwnerSighash)
+		}
+		return nil
+	})
+}
+
+// verifyComplete checks what both kinds of completed forfeits have in common;
+// signed says whose signatures there must be.
+func verifyComplete(p *psbt.Packet, r *script.Reader, signed func(script.Spend) error) error {
 	tx := p.UnsignedTx
 	if len(p.Inputs) != 2 || len(tx.TxIn) != 2 {
 		return fmt.Errorf("%w: %d inputs", ErrForm, len(p.Inputs))
@@ -90,17 +122,8 @@ func VerifyComplete(p *psbt.Packet, delegate bip340.XOnly, r *script.Reader) err
 	if connector == nil || tx.TxOut[0].Value != spend.Out.Value+connector.Value {
 		return fmt.Errorf("%w: amounts do not add up", ErrTerms)
 	}
-	if len(spend.Signatures) != 2 || !spend.Signed(delegate) {
-		return fmt.Errorf("%w: %d of two", ErrSignature, len(spend.Signatures))
-	}
-	for _, sig := range spend.Signatures {
-		want := OwnerSighash
-		if sig.Key == delegate {
-			want = DelegateSighash
-		}
-		if sig.Type != want {
-			return fmt.Errorf("%w: type %#x by %s", ErrSignature, sig.Type, sig.Key)
-		}
+	if err := signed(spend); err != nil {
+		return err
 	}
 	h, err := script.NewSighasher(tx, []*wire.TxOut{spend.Out, connector})
 	if err != nil {

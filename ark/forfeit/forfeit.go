@@ -53,6 +53,10 @@ type Terms struct {
 	Script   []byte      // the operator's forfeit script
 	// Delegate is the key that completes the forfeit; the leaf must have it.
 	Delegate bip340.XOnly
+	// Bearer says that the forfeit is on a leaf of owner and operator alone, as the
+	// two-leaf script has one: no key of a delegate's pins it to a batch, and with it
+	// the operator has the coin.
+	Bearer bool
 	// Signers are the operator's signer keys, current and deprecated.
 	Signers []bip340.XOnly
 }
@@ -103,8 +107,9 @@ func Build(t Terms, i int) (*psbt.Packet, [32]byte, error) {
 
 // Check checks a partial forfeit against its terms, to the letter: version 3,
 // locktime 0, one input with sequence ffffffff, exactly the forfeit output and
-// P2A, a plain multisig leaf of the tree with the delegate's key, and on it
-// exactly one signature, the owner's, of type OwnerSighash and valid.
+// P2A, a plain multisig leaf of the tree with the delegate's key (of a bearer
+// forfeit: without one), and on it exactly one signature, the owner's, of type
+// OwnerSighash and valid.
 //
 // The packet must come from script.ParsePSBT or Build. r may be nil; one Reader
 // for all forfeits of a request saves work.
@@ -179,8 +184,9 @@ func readError(err error) error {
 }
 
 // ownerOf finds the owner among the leaf's keys: the leaf must be a plain
-// multisig of the tree with delegate, one signer and one more key. Leaves with
-// locktime or condition are refused: the forfeit would need more than it has.
+// multisig of the tree with delegate, one signer and one more key; of a bearer
+// forfeit with a signer and one more key. Leaves with locktime or condition are
+// refused: the forfeit would need more than it has.
 func ownerOf(s script.Spend, t Terms) (bip340.XOnly, error) {
 	m, ok := s.Closure.(script.Multisig)
 	if !ok {
@@ -189,22 +195,26 @@ func ownerOf(s script.Spend, t Terms) (bip340.XOnly, error) {
 	if t.Tree.Index(s.Leaf) < 0 {
 		return bip340.XOnly{}, fmt.Errorf("%w: not in the revealed script", ErrLeaf)
 	}
-	if !script.HasKey(m, t.Delegate) {
-		return bip340.XOnly{}, fmt.Errorf("%w: lacks the delegate's key", ErrLeaf)
+	keys := 2
+	if !t.Bearer {
+		keys = 3
+		if !script.HasKey(m, t.Delegate) {
+			return bip340.XOnly{}, fmt.Errorf("%w: lacks the delegate's key", ErrLeaf)
+		}
 	}
 	var owners []bip340.XOnly
 	signer := false
 	for _, k := range m.PubKeys {
 		switch {
-		case k == t.Delegate:
+		case !t.Bearer && k == t.Delegate:
 		case slices.Contains(t.Signers, k):
 			signer = true
 		default:
 			owners = append(owners, k)
 		}
 	}
-	if len(owners) != 1 || !signer || len(m.PubKeys) != 3 {
-		return bip340.XOnly{}, fmt.Errorf("%w: keys are not owner, delegate and operator", ErrLeaf)
+	if len(owners) != 1 || !signer || len(m.PubKeys) != keys {
+		return bip340.XOnly{}, fmt.Errorf("%w: %d keys, want owner and operator, and the delegate's unless it is a bearer's", ErrLeaf, len(m.PubKeys))
 	}
 	return owners[0], nil
 }

@@ -1,6 +1,7 @@
 package forfeit
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -18,6 +19,7 @@ import (
 	"github.com/vigil-ark/vigil/ark/internal/vector"
 	"github.com/vigil-ark/vigil/ark/script"
 	"github.com/vigil-ark/vigil/bip340"
+	"github.com/vigil-ark/vigil/secret"
 )
 
 type body struct {
@@ -455,4 +457,80 @@ func FuzzForfeit(f *testing.F) {
 			t.Fatal("accepted another value")
 		}
 	})
+}
+
+// TestBearer: on a leaf of owner and operator alone a forfeit is taken only where one
+// that nothing pins is asked for, and with any connector it is as good.
+func TestBearer(t *testing.T) {
+	key := func(b byte) *bip340.Key {
+		k, err := bip340.NewKey(secret.New(bytes.Repeat([]byte{b}, 32)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k
+	}
+	owner, signer, delegate := key(1), key(2), key(3)
+	x := func(k *bip340.Key) bip340.XOnly { return k.PubKey().XOnly() }
+	tree, err := script.NewTree([][]byte{
+		script.Multisig{PubKeys: []bip340.XOnly{x(owner), x(signer)}}.Script(),
+		script.Multisig{PubKeys: []bip340.XOnly{x(owner), x(delegate), x(signer)}}.Script(),
+		script.Multisig{PubKeys: []bip340.XOnly{x(owner), x(delegate)}}.Script(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	terms := Terms{
+		Outpoint: wire.OutPoint{Index: 4}, Amount: 1000, Tree: tree, Dust: 330, Script: ark.PayToTaproot(x(signer)),
+		Delegate: x(delegate), Bearer: true, Signers: []bip340.XOnly{x(signer)},
+	}
+	signed := func(leaf int) *psbt.Packet {
+		p, h, err := Build(terms, leaf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sig, err := owner.Sign(h[:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw, _ := tree.LeafProof(leaf)
+		script.AddSignature(&p.Inputs[0], raw, script.Signature{Key: x(owner), Type: OwnerSighash, Sig: sig})
+		return p
+	}
+	pinned := terms
+	pinned.Bearer = false
+	for name, c := range map[string]struct {
+		leaf  int
+		terms Terms
+		want  error
+	}{
+		"bearer":                             {0, terms, nil},
+		"pinned":                             {1, pinned, nil},
+		"a bearer's where it must be pinned": {0, pinned, ErrLeaf},
+		"pinned where a bearer's is wanted":  {1, terms, ErrLeaf},
+		"without the operator":               {2, terms, ErrLeaf},
+	} {
+		if got, err := Check(signed(c.leaf), c.terms, nil); !errors.Is(err, c.want) || err == nil && got.Owner != x(owner) {
+			t.Errorf("%s: %v, want %v", name, err, c.want)
+		}
+	}
+	connector := wire.NewTxOut(330, ark.PayToTaproot(x(signer)))
+	for n := range uint32(2) {
+		done, _, err := Complete(signed(0), wire.OutPoint{Index: 50 + n}, connector, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := VerifyBearer(done, x(owner), nil); err != nil {
+			t.Errorf("with connector %d: %v", n, err)
+		}
+		if err := VerifyBearer(done, x(delegate), nil); !errors.Is(err, ErrSignature) {
+			t.Errorf("as another owner's: %v", err)
+		}
+		if err := VerifyComplete(done, x(delegate), nil); !errors.Is(err, ErrSignature) {
+			t.Errorf("as a pinned one: %v", err)
+		}
+		done.Inputs[0].TaprootScriptSpendSig[0].Signature[7] ^= 1
+		if err := VerifyBearer(done, x(owner), nil); !errors.Is(err, ErrSignature) {
+			t.Errorf("with another signature: %v", err)
+		}
+	}
 }

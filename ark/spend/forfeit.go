@@ -43,6 +43,9 @@ func (p *parser) delegateForfeit(doc *vigilpb.DelegateForfeitDocument) (*Spend, 
 	case own.kind == VTXOScript && leaf == descriptor.LeafDelegate:
 	case leaf == descriptor.LeafForfeit:
 		s.Kind = BearerForfeit
+		// With the coin go its assets.
+		v, known := p.known[in.Outpoint]
+		s.Assets = known && len(v.Assets) == 0
 	default:
 		return nil, vigil.Errorf(vigil.CodeInputNotOurs, "a forfeit of %s on leaf %d", in.Outpoint, leaf)
 	}

@@ -184,9 +184,21 @@ func TestDelegateForfeits(t *testing.T) {
 	w.sign(w.delegate, p, txscript.SigHashDefault)
 	execute(t, p, 0)
 
-	for _, c := range []coin{a, two} {
+	for of, c := range map[spend.Script]coin{spend.VTXOScript: a, spend.TwoLeafScript: two} {
 		s := w.one(w.delegated(w.delegateForfeit(c, descriptor.LeafForfeit)))
 		expect{kind: spend.BearerForfeit, sighashes: 1, leaves: c.out.Value, assets: true, sighash: 0x81}.check(t, s)
+		if s.Inputs[0].Script != of {
+			t.Errorf("the coin is at script %d, want %d", s.Inputs[0].Script, of)
+		}
+	}
+	// With the coin go its assets: those that it has, and those that nobody knows of.
+	held := w.vtxos[len(w.vtxos)-1] // two's
+	held.Assets = []ark.AssetAmount{{AssetID: "a", Amount: 1}}
+	for _, vtxos := range [][]ark.VTXO{nil, {held}} {
+		w.vtxos = vtxos
+		if s := w.one(w.delegated(w.delegateForfeit(two, descriptor.LeafForfeit))); s.Assets {
+			t.Errorf("with %v known, a bearer forfeit keeps all assets", vtxos)
+		}
 	}
 }
 

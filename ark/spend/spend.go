@@ -93,7 +93,8 @@ type Spend struct {
 	// ask for a register intent at its time, for live or for recoverable inputs.
 	Fee, FeeDue int64
 	// Assets says that every unit of every asset goes to the wallet itself. It is
-	// false also for the exit of a coin of which nothing is known.
+	// false also for the exit of a coin, and for a bearer forfeit of one, of which
+	// nothing is known.
 	Assets bool
 	// Unknown are coins off chain that Terms.VTXOs do not have. What is said of their
 	// assets and of the fee due is by the document alone.
