@@ -153,8 +153,8 @@ func TestFromPersistedOfSealedForfeits(t *testing.T) {
 	}
 	// A record that says something else of the forfeit is not held to the signature.
 	for name, bend := range map[string]func(*delegate.Record){
-		"txid":   func(r *delegate.Record) { r.Inputs[0].Sealed[3] ^= 1 },
-		"type":   func(r *delegate.Record) { r.Sighashes[len(r.Sighashes)-1].Type = 0 },
+		"txid": func(r *delegate.Record) { r.Inputs[0].Sealed[3] ^= 1 },
+		"type": func(r *delegate.Record) { r.Sighashes[len(r.Sighashes)-1].Type = 0 },
 	} {
 		bent := rec.Clone()
 		bent.Sighashes = slices.Clone(rec.Sighashes)

@@ -93,6 +93,13 @@ func (w *world) collect() {
 			w.t.Fatal(err)
 		}
 	}
+	w.purge()
+	w.fsck()
+}
+
+// purge takes away what is garbage now.
+func (w *world) purge() {
+	w.t.Helper()
 	rows, err := w.ledger.SecretGarbage(w.t.Context(), 100)
 	if err != nil {
 		w.t.Fatal(err)
@@ -105,7 +112,6 @@ func (w *world) collect() {
 			w.t.Fatal(err)
 		}
 	}
-	w.fsck()
 }
 
 // A crash at any write of a refresh, hygiene or healing: afterwards both sides can

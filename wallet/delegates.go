@@ -258,9 +258,11 @@ func (s *Service) owned(ctx context.Context, st *state, id vigil.DelegateID) (*d
 // page is how many delegates are read at a time.
 const page = 256
 
-// delegates reads all of the wallet's that are remembered.
+// delegates reads all of the wallet's that are remembered. One over coins at both
+// scripts is found at each, and told once.
 func (s *Service) delegates(ctx context.Context, st *state) ([]*delegate.Record, error) {
 	var all []*delegate.Record
+	told := map[vigil.DelegateID]bool{}
 	for _, script := range st.gens.VTXOScripts() {
 		var from ledger.Cursor
 		for {
@@ -269,7 +271,8 @@ func (s *Service) delegates(ctx context.Context, st *state) ([]*delegate.Record,
 				return nil, stored(err)
 			}
 			for _, rec := range list {
-				if rec.Kind == delegate.Wallet && rec.Wallet == st.row.ID {
+				if rec.Kind == delegate.Wallet && rec.Wallet == st.row.ID && !told[rec.ID] {
+					told[rec.ID] = true
 					all = append(all, rec)
 				}
 			}

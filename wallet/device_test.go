@@ -17,6 +17,7 @@ import (
 	"github.com/vigil-ark/vigil/ark"
 	"github.com/vigil-ark/vigil/ark/descriptor"
 	"github.com/vigil-ark/vigil/ark/intent"
+	"github.com/vigil-ark/vigil/ark/script"
 	"github.com/vigil-ark/vigil/ark/spend"
 	"github.com/vigil-ark/vigil/auth"
 	"github.com/vigil-ark/vigil/bip340"
@@ -379,9 +380,12 @@ func made(w *world, n, least int) *device {
 }
 
 // coin gives the wallet a coin that the operator knows.
-func (d *device) coin(amount int64) ark.VTXO {
+func (d *device) coin(amount int64) ark.VTXO { return d.coinAt(amount, d.desc.PkScript()) }
+
+// coinAt is coin at one of the wallet's scripts.
+func (d *device) coinAt(amount int64, pkScript []byte) ark.VTXO {
 	d.t.Helper()
-	v := ark.VTXO{Amount: amount, Script: d.desc.PkScript(), CreatedAt: d.w.clock.now().Unix() - 1000, ExpiresAt: d.w.clock.now().Unix() + 600_000, CommitmentTxs: make([]chainhash.Hash, 1)}
+	v := ark.VTXO{Amount: amount, Script: pkScript, CreatedAt: d.w.clock.now().Unix() - 1000, ExpiresAt: d.w.clock.now().Unix() + 600_000, CommitmentTxs: make([]chainhash.Hash, 1)}
 	if _, err := rand.Read(v.Outpoint.Hash[:]); err != nil {
 		d.t.Fatal(err)
 	}
@@ -399,17 +403,27 @@ func (d *device) coins(n int) (list []ark.VTXO) {
 }
 
 func (d *device) input(v ark.VTXO) intent.Input {
-	return intent.Input{Outpoint: v.Outpoint, Out: wire.NewTxOut(v.Amount, v.Script), Sequence: wire.MaxTxInSequenceNum, Tree: d.at(v).Tree(), Leaf: descriptor.LeafForfeit}
+	tree, _ := d.treeOf(v)
+	return intent.Input{Outpoint: v.Outpoint, Out: wire.NewTxOut(v.Amount, v.Script), Sequence: wire.MaxTxInSequenceNum, Tree: tree, Leaf: descriptor.LeafForfeit}
 }
 
 // at is the generation at whose script a coin lies.
 func (d *device) at(v ark.VTXO) descriptor.Descriptor {
 	for _, o := range d.older {
-		if bytes.Equal(o.PkScript(), v.Script) {
+		if bytes.Equal(o.PkScript(), v.Script) || bytes.Equal(o.TwoLeaf().PkScript(), v.Script) {
 			return o
 		}
 	}
 	return d.desc
+}
+
+// treeOf is the script at which a coin lies, and the leaf of what is signed ahead to
+// give it up.
+func (d *device) treeOf(v ark.VTXO) (script.Tree, int) {
+	if two := d.at(v).TwoLeaf(); bytes.Equal(v.Script, two.PkScript()) {
+		return two, descriptor.LeafForfeit
+	}
+	return d.at(v).Tree(), descriptor.LeafDelegate
 }
 
 func b64(t testing.TB, p *psbt.Packet) string {

@@ -9,7 +9,6 @@ import (
 	"github.com/btcsuite/btcd/wire/v2"
 
 	"github.com/vigil-ark/vigil/ark"
-	"github.com/vigil-ark/vigil/ark/descriptor"
 	"github.com/vigil-ark/vigil/ark/forfeit"
 	"github.com/vigil-ark/vigil/ark/intent"
 	"github.com/vigil-ark/vigil/ark/script"
@@ -63,10 +62,11 @@ func (d *device) drawUp(p *vigilpb.Prepared, validAt, fee int64, coins ...ark.VT
 	add(doc, proof)
 	for _, v := range coins {
 		from := d.at(v)
+		tree, leaf := d.treeOf(v)
 		f, _, err := forfeit.Build(forfeit.Terms{
-			Outpoint: v.Outpoint, Amount: v.Amount, Tree: from.Tree(), Dust: d.w.op.params.Dust, Script: d.w.op.params.ForfeitScript,
+			Outpoint: v.Outpoint, Amount: v.Amount, Tree: tree, Dust: d.w.op.params.Dust, Script: d.w.op.params.ForfeitScript,
 			Delegate: from.Delegate, Signers: []bip340.XOnly{from.Signer},
-		}, descriptor.LeafDelegate)
+		}, leaf)
 		if err != nil {
 			d.t.Fatal(err)
 		}

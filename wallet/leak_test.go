@@ -3,7 +3,6 @@ package wallet_test
 import (
 	"bytes"
 	"context"
-	"strings"
 	"sync"
 	"testing"
 
@@ -12,6 +11,7 @@ import (
 	"github.com/vigil-ark/vigil/secret"
 	"github.com/vigil-ark/vigil/secret/search"
 	"github.com/vigil-ark/vigil/secret/secrettest"
+	"github.com/vigil-ark/vigil/signer"
 )
 
 // recorded is a store that keeps a copy of everything ever written to it.
@@ -55,21 +55,7 @@ func (r *recorded) leaks(t *testing.T, sec *secrettest.Memory, texts ...string) 
 		if err != nil {
 			t.Fatal(err)
 		}
-		// A wallet's value holds host key and share one after the other.
-		err = value.Use(func(b []byte) error {
-			if strings.HasPrefix(name, "dkg-secret.") {
-				for b = b[2:]; len(b) >= 68; b = b[68:] {
-					if err := s.Add(name+" host", secret.New(bytes.Clone(b[4:36]))); err != nil {
-						return err
-					}
-					if err := s.Add(name+" share", secret.New(bytes.Clone(b[36:68]))); err != nil {
-						return err
-					}
-				}
-				return nil
-			}
-			return s.Add(name, secret.New(bytes.Clone(b)))
-		})
+		err = signer.Parts(name, value, s.Add)
 		if err != nil {
 			t.Fatal(err)
 		}
