@@ -1,6 +1,7 @@
 package renewal_test
 
 import (
+	"bytes"
 	"encoding/base64"
 	"slices"
 	"time"
@@ -31,6 +32,7 @@ type vault struct {
 	desc  descriptor.Descriptor
 	made  byte
 	split bool // its delegates have two outputs
+	stray bool // its coins come at the two-leaf script, and it opted in to delegates of such
 }
 
 func (r *rig) vault() *vault {
@@ -49,7 +51,7 @@ func (r *rig) vault() *vault {
 	_, err = r.ledger.CreateWallet(r.ctx, &ledger.Wallet{
 		ID: v.id, State: ledger.WalletActive, Threshold: 2, Participants: 2, DelegateKey: key.PubKey(), Descriptor: v.desc.Encode(),
 		Epochs:  []ledger.Epoch{{Hosts: []bip340.PubKey{r.key().PubKey(), r.key().PubKey()}, Acked: make([]bool, 2), Confirmed: true}},
-		Scripts: [][]byte{v.desc.PkScript(), v.desc.BoardingPkScript()}, Secrets: names,
+		Scripts: [][]byte{v.desc.PkScript(), v.desc.TwoLeaf().PkScript(), v.desc.BoardingPkScript()}, Secrets: names,
 	}, ledger.Extras{})
 	r.must(err)
 	return v
@@ -83,7 +85,11 @@ func (r *rig) params() ark.Params {
 // coin gives the vault a coin of the operator's own money.
 func (v *vault) coin(sats int64) ark.VTXO {
 	v.t.Helper()
-	made, err := v.op.Mint(wire.NewTxOut(sats, v.desc.PkScript()))
+	at := v.desc.PkScript()
+	if v.stray {
+		at = v.desc.TwoLeaf().PkScript()
+	}
+	made, err := v.op.Mint(wire.NewTxOut(sats, at))
 	v.must(err)
 	coins, err := v.vtxos(made...)
 	if err != nil || len(coins) != 1 {
@@ -108,16 +114,20 @@ func (v *vault) delegate(validAt time.Time, coins ...ark.VTXO) *delegate.Record 
 	if validAt.IsZero() {
 		validAt = time.Now().Add(-10 * time.Second)
 	}
-	p, tree := v.params(), v.desc.Tree()
+	p, two := v.params(), v.desc.TwoLeaf()
 	var inputs []intent.Input
 	var sum int64
 	body := delegate.WalletBody{ID: id}
 	for _, c := range coins {
+		tree, at := v.desc.Tree(), descriptor.LeafDelegate
+		if bytes.Equal(c.Script, two.PkScript()) {
+			tree, at = two, descriptor.LeafForfeit
+		}
 		inputs = append(inputs, intent.Input{Outpoint: c.Outpoint, Out: wire.NewTxOut(c.Amount, c.Script), Sequence: wire.MaxTxInSequenceNum, Tree: tree})
 		sum += c.Amount
-		partial, sighash, err := forfeit.Build(forfeit.Terms{Outpoint: c.Outpoint, Amount: c.Amount, Tree: tree, Dust: p.Dust, Script: p.ForfeitScript}, descriptor.LeafDelegate)
+		partial, sighash, err := forfeit.Build(forfeit.Terms{Outpoint: c.Outpoint, Amount: c.Amount, Tree: tree, Dust: p.Dust, Script: p.ForfeitScript}, at)
 		v.must(err)
-		leaf, _ := tree.LeafProof(descriptor.LeafDelegate)
+		leaf, _ := tree.LeafProof(at)
 		v.sign(&partial.Inputs[0], leaf, sighash, forfeit.OwnerSighash)
 		body.Forfeits = append(body.Forfeits, v.encode(partial))
 	}
@@ -132,8 +142,12 @@ func (v *vault) delegate(validAt time.Time, coins ...ark.VTXO) *delegate.Record 
 	v.must(err)
 	now, err := v.vtxos(req.Outpoints()...)
 	v.must(err)
-	rec, err := delegate.CheckWallet(req, delegate.WalletTerms{Params: p, Descriptor: v.desc, TreeKey: treeKey, VTXOs: now, Now: time.Now().Unix()})
+	rec, err := delegate.CheckWallet(req, delegate.WalletTerms{Params: p, Descriptor: v.desc, TreeKey: treeKey, VTXOs: now, TwoLeaf: v.stray, Now: time.Now().Unix()})
 	v.must(err)
+	if rec.HasSealed() {
+		v.must(v.ledger.PlanMore(v.ctx, v.id, id, signer.ForfeitName(id)))
+		v.must(v.signer.SealForfeits(v.ctx, rec, body.Forfeits))
+	}
 	receipt, err := v.ledger.Submit(v.ctx, ledger.Submission{Record: rec})
 	v.must(err)
 	if v.engine != nil {
