@@ -216,7 +216,7 @@ var Table = []Entry{
 	{CodeOperatorDown, KindUnavailable, true, "The Ark operator cannot be reached, so the request could not be checked. Nothing was stored. Retry later."},
 	{CodeOutputAmount, KindInvalid, false, "An output is below the operator's dust or above its largest VTXO, or has no Taproot script."},
 	{CodePolicyAssets, KindState, false, "Units of assets would leave the wallet or be burned, or an exit spends a coin of which nothing is known, and the wallet's policy does not allow assets to leave."},
-	{CodePolicyBearer, KindState, false, "A forfeit signed ahead on the leaf of group and operator is bound to no batch: whoever holds it may have the coin. The wallet's policy has not opted in to that; move the coin to the wallet's address instead."},
+	{CodePolicyBearer, KindState, false, "A forfeit signed ahead on the leaf of group and operator is bound to no batch: whoever holds it may have the coin. It is signed only for a coin at the two-leaf script of a wallet whose policy has opted in to that; else move the coin to the wallet's address."},
 	{CodePolicyDestination, KindState, false, "An output pays a script that is not on the allow-list of the wallet's policy. The host key may change the list."},
 	{CodePolicyInvalid, KindInvalid, false, "The policy contradicts itself, exceeds a bound, or was made for another version than the one in force. Read the policy again."},
 	{CodePolicyPerTx, KindState, false, "More would leave the wallet in one transaction than its policy allows. The host key may change the policy."},

@@ -5104,7 +5104,7 @@ type Policy struct {
 	WindowSeconds uint32                 `protobuf:"varint,3,opt,name=window_seconds,json=windowSeconds,proto3" json:"window_seconds,omitempty"`
 	Allow         [][]byte               `protobuf:"bytes,4,rep,name=allow,proto3" json:"allow,omitempty"`                           // scripts that may be paid; none: any; an empty one alone: nobody
 	FeeMargin     int64                  `protobuf:"varint,5,opt,name=fee_margin,json=feeMargin,proto3" json:"fee_margin,omitempty"` // beyond the operator's fee × 1.25
-	TwoLeaf       bool                   `protobuf:"varint,6,opt,name=two_leaf,json=twoLeaf,proto3" json:"two_leaf,omitempty"`       // delegates of two-leaf scripts, unpinned
+	TwoLeaf       bool                   `protobuf:"varint,6,opt,name=two_leaf,json=twoLeaf,proto3" json:"two_leaf,omitempty"`       // delegates of coins at the two-leaf script: nothing pins their forfeits, so the operator is trusted to take such a coin only for the batch that renews it
 	CoolDown      uint32                 `protobuf:"varint,7,opt,name=cool_down,json=coolDown,proto3" json:"cool_down,omitempty"`    // seconds before a loosening takes hold
 	Version       uint64                 `protobuf:"varint,8,opt,name=version,proto3" json:"version,omitempty"`                      // counts changes: a change names the one that it makes, or 0 for whatever it is
 	Assets        bool                   `protobuf:"varint,9,opt,name=assets,proto3" json:"assets,omitempty"`                        // units of assets may leave, which no bound in satoshis measures

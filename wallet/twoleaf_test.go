@@ -348,3 +348,29 @@ func TestDeletionTakesSealedForfeits(t *testing.T) {
 		t.Fatalf("left: %v", names)
 	}
 }
+
+// A coin at the two-leaf script of an earlier generation is delegated to the current
+// script, alone or beside one of the same generation.
+func TestATwoLeafCoinOfAnEarlierGeneration(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	d := made(w, 2, 2).optIn()
+	v, own := d.stray(100_000), d.coin(50_000)
+	w.changed(0, false)
+	w.repin()
+	if err := d.move(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.delegate(validAt, v, d.stray(40_000)); vigil.CodeOf(err) != vigil.CodeInputNotDelegable {
+		t.Fatalf("over two generations: %v", err)
+	}
+	for _, coins := range [][]ark.VTXO{{v}, {own, v}, {v, own}} {
+		if _, err := d.delegate(validAt, coins...); err != nil {
+			t.Fatal(err)
+		}
+		w.collect()
+		if names := w.forfeitSecrets(); len(names) != 1 {
+			t.Fatalf("sealed: %v", names)
+		}
+	}
+}
