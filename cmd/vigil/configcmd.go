@@ -21,9 +21,18 @@ type configCheckCmd struct{ settings }
 
 // Run tells every problem at once. What kong itself refuses never comes here.
 func (c *configCheckCmd) Run(env *environment) error {
-	problems := c.problems()
+	problems := append(c.problems(), env.strangers()...)
+	slices.SortFunc(problems, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+	if err := errors.Join(problems...); err != nil {
+		return fmt.Errorf("configuration:\n  %s", strings.ReplaceAll(err.Error(), "\n", "\n  "))
+	}
+	return env.print(map[string]bool{"ok": true}, "The configuration can be used.\n")
+}
+
+// strangers are variables of the environment that look like flags and are none.
+func (e *environment) strangers() (list []error) {
 	known := map[string]bool{}
-	for _, flag := range flagsOf(env.parser.Model) {
+	for _, flag := range flagsOf(e.parser.Model) {
 		for _, name := range flag.Envs {
 			known[name] = true
 		}
@@ -31,14 +40,10 @@ func (c *configCheckCmd) Run(env *environment) error {
 	for _, pair := range os.Environ() {
 		name, _, _ := strings.Cut(pair, "=")
 		if strings.HasPrefix(name, "VIGIL_") && !known[name] {
-			problems = append(problems, fmt.Errorf("the environment has %s, which is no flag's", name))
+			list = append(list, fmt.Errorf("the environment has %s, which is no flag's", name))
 		}
 	}
-	slices.SortFunc(problems, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
-	if err := errors.Join(problems...); err != nil {
-		return fmt.Errorf("configuration:\n  %s", strings.ReplaceAll(err.Error(), "\n", "\n  "))
-	}
-	return env.print(map[string]bool{"ok": true}, "The configuration can be used.\n")
+	return list
 }
 
 // problems are the contradictions among the settings, as far as they show

@@ -24,10 +24,42 @@ import (
 func (s *stores) local(p places, params func(context.Context) (ark.Params, error)) admin.Local {
 	return admin.Local{
 		Ledger: s.ledger, Keys: signer.New(s.secrets), Version: version, Settles: settlesUnknown, Params: params,
-		Backup: s.backup, Export: s.export, Check: s.check, CheckWallet: s.checkWallet,
+		Backup: func(ctx context.Context, path string) (admin.Copied, error) {
+			done, err := s.backup(ctx, path)
+			return done, p.mark(markBackup, err)
+		},
+		Export: func(ctx context.Context, path string, recipients []string) (admin.Copied, error) {
+			done, err := s.export(ctx, path, recipients)
+			return done, p.mark(markExport, err)
+		},
+		Check: s.check, CheckWallet: s.checkWallet,
 		Disk: func() (uint64, bool) { return p.disk().state() },
 		Host: s.hostKey,
 	}
+}
+
+// Files whose age is that of the last copy that this Vigil made of itself.
+const (
+	markBackup = "last-backup"
+	markExport = "last-export"
+)
+
+// mark notes that a copy was made just now, unless it failed with err, which it
+// returns. That it cannot note it does not spoil the copy.
+func (p places) mark(name string, err error) error {
+	if err == nil {
+		_ = os.WriteFile(filepath.Join(p.DataDir, name), []byte(time.Now().UTC().Format(time.RFC3339)+"\n"), 0o600)
+	}
+	return err
+}
+
+// marked is when the last copy was made.
+func (p places) marked(name string) (time.Time, error) {
+	about, err := os.Stat(filepath.Join(p.DataDir, name))
+	if err != nil {
+		return time.Time{}, err
+	}
+	return about.ModTime(), nil
 }
 
 // hostKey is what devices pin; "" in a Vigil that serves no wallets.

@@ -39,6 +39,8 @@ type commands struct {
 	Restore   restoreCmd   `cmd:"" help:"Set up from a backup and an export of secrets. Nothing is acted upon until it is confirmed."`
 	Config    configCmd    `cmd:"" help:"Check the configuration, or print what it comes to."`
 	Operator  operatorCmd  `cmd:"" help:"A development operator; accepting a changed one."`
+	Doctor    doctorCmd    `cmd:"" help:"Look at all that may be wrong, and say what to do. Changes nothing."`
+	Wipe      wipeCmd      `cmd:"" help:"Destroy all secrets and state of this Vigil."`
 	Wallet    walletCmd    `cmd:"" help:"A device: a wallet whose other half is a Vigil somewhere."`
 	Version   versionCmd   `cmd:"" help:"Print the version."`
 }
