@@ -15,6 +15,7 @@ import (
 	"github.com/vigil-ark/vigil"
 	"github.com/vigil-ark/vigil/ark"
 	"github.com/vigil-ark/vigil/ark/asset"
+	"github.com/vigil-ark/vigil/ark/descriptor"
 	"github.com/vigil-ark/vigil/ark/fee"
 	"github.com/vigil-ark/vigil/ark/intent"
 	"github.com/vigil-ark/vigil/ark/script"
@@ -39,10 +40,13 @@ const arkVersion = 3
 // coin is a VTXO or an on-chain coin with its script and the leaf to spend.
 type coin struct {
 	ark.VTXO
+	desc     descriptor.Descriptor // of the generation of its script; zero where nobody asks
 	tree     script.Tree
 	leaf     int
 	boarding bool
 	under    vigil.DelegateID // the delegate over it that still counts; zero: none, or not asked
+	// confirmed is for a coin on chain.
+	confirmed bool
 }
 
 // sequence is what an input of the coin's leaf carries: none, or for an exit

@@ -25,8 +25,11 @@ type Coin struct {
 	Delegate vigil.DelegateID
 	Why      string
 	// WithoutVigil says that its script has the recovery leaf, ExitData that what
-	// brings it on chain is on this device.
+	// brings it on chain is on this device. Older says that the script is of an earlier
+	// generation, and Stuck that the operator does not sign for its key any more: the
+	// coin can be brought on chain, and not be moved.
 	WithoutVigil bool
+	Older, Stuck bool
 	ExitData     bool
 }
 
@@ -66,9 +69,9 @@ func (w *Wallet) Balance(ctx context.Context) (b Balance, err error) {
 	if w.chain == nil {
 		return b, nil
 	}
-	utxos, err := w.chain.UTXOs(ctx, w.desc.BoardingAddress())
-	for _, u := range utxos {
-		b.Boarding += u.Amount
+	boarding, err := w.boarding(ctx)
+	for _, c := range boarding {
+		b.Boarding += c.Amount
 	}
 	return b, err
 }
@@ -91,10 +94,15 @@ func (w *Wallet) list(ctx context.Context, count int) ([]Coin, error) {
 	if err != nil {
 		return nil, err
 	}
-	own := w.trees[0]
+	own := w.own()
+	p, failed := w.op.Params(ctx)
 	coins := make([]Coin, len(seen))
 	for i, v := range seen {
-		coins[i] = Coin{VTXO: v, WithoutVigil: string(v.Script) == string(own.PkScript()), ExitData: stored[v.Outpoint]}
+		coins[i] = Coin{VTXO: v, ExitData: stored[v.Outpoint]}
+		if s := own.find(v.Script); s != nil {
+			coins[i].WithoutVigil, coins[i].Older = s.recovery, s.desc != own.Descriptor
+			coins[i].Stuck = failed == nil && !honoured(p, s.desc.Signer, w.now().Unix())
+		}
 	}
 	var answer vigilpb.ListVtxosAnswer
 	if err := w.ask(ctx, "ListVtxos", &vigilpb.ListVtxosRequest{Prepare: uint32(count)}, &answer); err != nil {
@@ -103,6 +111,7 @@ func (w *Wallet) list(ctx context.Context, count int) ([]Coin, error) {
 		}
 		return nil, err
 	}
+	w.heard(answer.GetDescriptor_())
 	if err := w.keepPrepared(ctx, answer.Prepared); err != nil {
 		return nil, err
 	}
@@ -119,15 +128,15 @@ func (w *Wallet) list(ctx context.Context, count int) ([]Coin, error) {
 	return coins, nil
 }
 
-// coins reads the coins from the operator, at the wallet's own script and at the
-// two-leaf one that is never offered but may be paid to. It takes nothing that the
+// coins reads the coins from the operator, at the wallet's own scripts and at the
+// two-leaf ones that are never offered but may be paid to. It takes nothing that the
 // operator signs: an owner has to see coins, and get what brings them on chain,
 // when the operator has another signer by now.
 func (w *Wallet) coins(ctx context.Context) ([]ark.VTXO, error) {
 	if err := w.confirmed(); err != nil {
 		return nil, err
 	}
-	list, err := w.op.VTXOsByScript(ctx, [][]byte{w.trees[0].PkScript(), w.trees[1].PkScript()}, operator.OnlyRenewable)
+	list, err := w.op.VTXOsByScript(ctx, w.own().pkScripts(), operator.OnlyRenewable)
 	if err != nil {
 		return nil, err
 	}
@@ -142,10 +151,8 @@ func (w *Wallet) coins(ctx context.Context) ([]ark.VTXO, error) {
 
 // owned gives a VTXO its script, to be spent by group and operator.
 func (w *Wallet) owned(v ark.VTXO) (coin, error) {
-	for _, t := range w.trees {
-		if string(t.PkScript()) == string(v.Script) {
-			return coin{VTXO: v, tree: t, leaf: descriptor.LeafForfeit}, nil
-		}
+	if s := w.own().find(v.Script); s != nil {
+		return coin{VTXO: v, desc: s.desc, tree: s.tree, leaf: descriptor.LeafForfeit}, nil
 	}
 	return coin{}, fmt.Errorf("%w: %s", ErrUnknownScript, v.Outpoint)
 }
@@ -153,6 +160,10 @@ func (w *Wallet) owned(v ark.VTXO) (coin, error) {
 // pick reads the coins and returns those named, or all when none is.
 func (w *Wallet) pick(ctx context.Context, ops []wire.OutPoint) ([]coin, error) {
 	list, err := w.coins(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p, err := w.op.Params(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -164,6 +175,9 @@ func (w *Wallet) pick(ctx context.Context, ops []wire.OutPoint) ([]coin, error) 
 		c, err := w.owned(v)
 		if err != nil {
 			return nil, err
+		}
+		if len(ops) == 0 && c.desc != w.own().Descriptor && !honoured(p, c.desc.Signer, w.now().Unix()) {
+			continue // no batch takes it any more
 		}
 		out = append(out, c)
 	}
@@ -224,17 +238,17 @@ type Deletion struct {
 
 // Delete ends the wallet at Vigil: every secret and record of it goes. Vigil
 // refuses while coins remain, unless forced, which takes a cool-down that it
-// announces; a second call after that deletes. What was paid to the address for
+// announces; a second call after that deletes. What was paid to the addresses for
 // boarding counts too, and not every Vigil can see it: this device asks the chain, if
 // it can. The device's own store stays.
 func (w *Wallet) Delete(ctx context.Context, force bool) (Deletion, error) {
 	if w.chain != nil && !force {
-		utxos, err := w.chain.UTXOs(ctx, w.desc.BoardingAddress())
+		coins, err := w.boarding(ctx)
 		if err != nil {
 			return Deletion{}, err
 		}
-		if len(utxos) > 0 {
-			return Deletion{}, vigil.Errorf(vigil.CodeCoinsRemain, "%d coins are at the address for boarding; board them first, or force the deletion", len(utxos))
+		if len(coins) > 0 {
+			return Deletion{}, vigil.Errorf(vigil.CodeCoinsRemain, "%d coins are at the addresses for boarding; board them first, or force the deletion", len(coins))
 		}
 	}
 	var a vigilpb.DeleteWalletAnswer

@@ -202,7 +202,7 @@ func (w *Wallet) UseCold(ctx context.Context, c *ColdShare) error {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.share == nil || c.out.Info.PubKey() != w.desc.Group || c.out.ID == w.st.ID || c.out.Info.Threshold() != 2 {
+	if w.share == nil || c.out.Info.PubKey() != w.scripts.Group || c.out.ID == w.st.ID || c.out.Info.Threshold() != 2 {
 		return fmt.Errorf("%w: the cold share and the device's do not sign together", ErrSeed)
 	}
 	// One record for both: the device's own.

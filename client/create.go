@@ -41,7 +41,7 @@ func Create(ctx context.Context, cfg Config, seed Seed, opt CreateOptions) (*Wal
 	w, err := open(ctx, cfg)
 	switch {
 	case errors.Is(err, ErrNoWallet):
-		if w, err = begin(ctx, cfg, seed, 0); err != nil {
+		if w, err = begin(ctx, cfg, seed, 0, true); err != nil {
 			return nil, err
 		}
 	case err != nil:
@@ -78,12 +78,12 @@ func (w *Wallet) of(seed Seed) error {
 
 // begin writes the first state of a device: its keys, made of the seed, and with
 // whom it speaks. Nobody else knows of it yet.
-func begin(ctx context.Context, cfg Config, seed Seed, epoch uint32) (w *Wallet, err error) {
+func begin(ctx context.Context, cfg Config, seed Seed, epoch uint32, anew bool) (w *Wallet, err error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
 	w = &Wallet{cfg: cfg, store: store{cfg.Store}}
-	if err := w.meet(ctx); err != nil {
+	if err := w.meet(ctx, anew); err != nil {
 		w.Close()
 		return nil, err
 	}
@@ -125,8 +125,9 @@ func begin(ctx context.Context, cfg Config, seed Seed, epoch uint32) (w *Wallet,
 }
 
 // meet asks operator and Vigil who they are: they must be of one network, and
-// Vigil of this operator.
-func (w *Wallet) meet(ctx context.Context) error {
+// Vigil of this operator. A wallet that is there already may be met at a Vigil whose
+// people have not accepted the operator's other key yet.
+func (w *Wallet) meet(ctx context.Context, anew bool) error {
 	w.st = &state{Version: stateVersion, Server: slices.Clone(w.cfg.HostKey[:])}
 	if err := w.connect(); err != nil {
 		return err
@@ -141,7 +142,9 @@ func (w *Wallet) meet(ctx context.Context) error {
 	if err := w.vigil.ask(ctx, "GetServer", caller{}, &vigilpb.GetServerRequest{}, &info); err != nil {
 		return err
 	}
-	if string(info.HostKey) != string(w.st.Server) || info.Network != string(p.Network) || string(info.OperatorSigner) != string(w.st.Signer) {
+	known := string(info.OperatorSigner) == string(w.st.Signer) ||
+		!anew && slices.ContainsFunc(p.DeprecatedSigners, func(d ark.DeprecatedSigner) bool { return string(d.Key[:]) == string(info.OperatorSigner) })
+	if string(info.HostKey) != string(w.st.Server) || info.Network != string(p.Network) || !known {
 		return fmt.Errorf("%w: Vigil serves operator %x on %s, the operator is %s on %s", ErrPinned, info.OperatorSigner, info.Network, p.SignerKey, p.Network)
 	}
 	return nil
@@ -176,7 +179,7 @@ func (w *Wallet) create(ctx context.Context, opt CreateOptions) error {
 		return err
 	}
 	if len(begun.Wallet) > 0 {
-		return w.restore(ctx, key, opt, restoring{})
+		return w.restore(ctx, key, opt, restoring{}) // of one generation: nobody accepted another before the acknowledgment
 	}
 	return w.ceremony(ctx, as, &begun, opt)
 }
@@ -285,9 +288,9 @@ func (w *Wallet) made(ctx context.Context, out *chilldkg.Output, record []byte, 
 	if err != nil {
 		return err
 	}
+	w.describe(descriptor.Generations{d})
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.describe(d)
 	return w.loadShare(ctx)
 }
 

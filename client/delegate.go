@@ -84,7 +84,7 @@ func (w *Wallet) Delegate(ctx context.Context, opt DelegateOptions) ([]Delegated
 	now := w.now().Unix()
 	var chosen []coin
 	for _, c := range coins {
-		if len(opt.Coins) > 0 && !slices.Contains(opt.Coins, c.Outpoint) || len(opt.Coins) == 0 && c.Covered || !c.WithoutVigil {
+		if len(opt.Coins) > 0 && !slices.Contains(opt.Coins, c.Outpoint) || len(opt.Coins) == 0 && (c.Covered || c.Stuck) || !c.WithoutVigil {
 			continue
 		}
 		own, err := w.owned(c.VTXO)
@@ -96,12 +96,16 @@ func (w *Wallet) Delegate(ctx context.Context, opt DelegateOptions) ([]Delegated
 		}
 		chosen = append(chosen, own)
 	}
-	if len(opt.Coins) == 0 {
-		if chosen, err = worthwhile(chosen, p, now); err != nil {
-			return nil, err
+	var groups [][]coin
+	for _, d := range slices.Backward(w.own().gens) { // one forfeit names one signer
+		part := slices.DeleteFunc(slices.Clone(chosen), func(c coin) bool { return c.desc != d })
+		if len(opt.Coins) == 0 {
+			if part, err = worthwhile(part, p, now); err != nil {
+				return nil, err
+			}
 		}
+		groups = append(groups, group(part, p, now, opt.Single)...)
 	}
-	groups := group(chosen, p, now, opt.Single)
 	var done []Delegated
 	for i := 0; i < len(groups); i++ {
 		g := groups[i]
@@ -222,7 +226,7 @@ func (w *Wallet) delegate(ctx context.Context, p ark.Params, coins []coin, opt D
 			at = max(coins[0].ExpiresAt-lead(coins[0], p, now), now+1)
 		}
 	}
-	outs, err := single(p, coins, w.trees[0].PkScript(), at, true)
+	outs, err := single(p, coins, w.own().home(), at, true)
 	if err != nil {
 		return Delegated{}, err
 	}
@@ -233,7 +237,7 @@ func (w *Wallet) delegate(ctx context.Context, p ark.Params, coins []coin, opt D
 	if err != nil {
 		return Delegated{}, err
 	}
-	b, err := buildDelegate(p, w.desc, coins, outs, id, at, now)
+	b, err := buildDelegate(p, coins[0].desc, coins, outs, id, at, now)
 	if err != nil {
 		return Delegated{}, err
 	}

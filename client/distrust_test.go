@@ -125,7 +125,9 @@ func TestKeepAgainst(t *testing.T) {
 }
 
 // TestRecoverWithBackup has the operator's delays changed since the wallet was
-// made: the owner's backup counts, and Vigil's word only with it.
+// made: the owner's backup counts, and Vigil's word only with it. Without one the
+// device sees the coins, shows no address and signs nothing that pays the scripts,
+// until its owner has accepted what the operator announces.
 func TestRecoverWithBackup(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, arktest.Config{})
@@ -138,11 +140,11 @@ func TestRecoverWithBackup(t *testing.T) {
 		said, backup descriptor.Descriptor
 		want         error
 	}{
-		{name: "no backup", said: older, want: client.ErrVigil},
+		{name: "no backup", said: older},
 		{name: "another than the backup's", said: now, backup: older, want: client.ErrVigil},
 		{name: "the same", said: older, backup: older},
 	} {
-		w.vigil.set(func() { w.vigil.desc = c.said })
+		w.vigil.set(func() { w.vigil.desc, w.vigil.older = c.said, nil })
 		opt := client.RecoverOptions{}
 		if c.backup != (descriptor.Descriptor{}) {
 			opt.Backup = &client.Backup{Descriptor: c.backup.String()}
@@ -154,6 +156,24 @@ func TestRecoverWithBackup(t *testing.T) {
 		if err == nil {
 			if got.Descriptor() != c.said {
 				t.Errorf("%s: %+v", c.name, got.Descriptor())
+			}
+			unsure := c.backup == (descriptor.Descriptor{})
+			_, err := got.Address()
+			if errors.Is(err, client.ErrRotated) != unsure {
+				t.Errorf("%s: the address: %v", c.name, err)
+			}
+			if _, err = got.Send(w.ctx, now.Address(), 1_000); errors.Is(err, client.ErrRotated) != unsure {
+				t.Errorf("%s: paid: %v", c.name, err)
+			}
+			change, err := got.OperatorChange(w.ctx)
+			if err != nil || change == nil || change.Was != older || change.Next.ExitDelay != now.ExitDelay || !change.Honoured || !change.Vigil {
+				t.Fatalf("%s: the change: %+v, %v", c.name, change, err)
+			}
+			if err := got.AcceptOperator(w.ctx, *change); err != nil {
+				t.Fatal(err)
+			}
+			if at, err := got.Address(); err != nil || at != change.Next.Address() || len(got.Generations()) != 2 {
+				t.Errorf("%s: %v, %v", c.name, at, err)
 			}
 			got.Close()
 		}

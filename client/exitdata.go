@@ -109,6 +109,9 @@ func (d ExitData) verify(commitment func(chainhash.Hash) (*wire.MsgTx, error)) e
 // no secret, but tells all that the wallet has: keep it as a bank statement.
 type Backup struct {
 	Descriptor string `json:"descriptor"`
+	// Older are the descriptors of earlier generations, the oldest first: coins may lie
+	// at their scripts.
+	Older []string `json:"older,omitempty"`
 	// Record is the key's public recovery data: with it and a seed, a share of the
 	// key can be made again.
 	Record []byte     `json:"record"`
@@ -123,7 +126,7 @@ func (w *Wallet) Export(ctx context.Context) (b Backup, err error) {
 	if err := w.confirmed(); err != nil {
 		return b, err
 	}
-	b.Descriptor = w.desc.String()
+	b.Descriptor, b.Older = w.own().gens.Text()
 	e, err := w.current().active()
 	if err != nil {
 		return b, err
@@ -148,13 +151,19 @@ func (w *Wallet) Export(ctx context.Context) (b Backup, err error) {
 	return b, nil
 }
 
+// Generations are the wallet's descriptors, the current one last. The error is
+// descriptor.ErrDescriptor.
+func (b Backup) Generations() (descriptor.Generations, error) {
+	return descriptor.ParseGenerations(b.Descriptor, b.Older)
+}
+
 // ParseBackup reads what json.Marshal made of a Backup.
 func ParseBackup(raw []byte) (b Backup, d descriptor.Descriptor, err error) {
 	if err := json.Unmarshal(raw, &b); err != nil {
 		return b, d, fmt.Errorf("client: backup: %w", err)
 	}
-	d, err = descriptor.Parse(b.Descriptor)
-	return b, d, err
+	g, err := b.Generations()
+	return b, g.Current(), err
 }
 
 // fetchExits gets what brings coins on chain that the device does not have yet:

@@ -46,6 +46,7 @@ type fake struct {
 	recovery []byte
 	out      *chilldkg.Output
 	desc     descriptor.Descriptor
+	older    []descriptor.Descriptor
 	active   bool
 	tree     map[string]bip340.PubKey // by delegate id
 	stored   []*vigilpb.SubmitDelegateRequest
@@ -176,6 +177,8 @@ func (f *fake) handle(method string, c auth.Call) (proto.Message, error) {
 		return f.acknowledge(c)
 	case "Recover":
 		return f.recover(c)
+	case "AcceptOperator":
+		return f.accept(c)
 	case "Sign":
 		return f.sign(c)
 	case "ListVtxos":
@@ -183,7 +186,7 @@ func (f *fake) handle(method string, c auth.Call) (proto.Message, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &vigilpb.ListVtxosAnswer{Prepared: f.prepare(c, int(q.Prepare))}, nil
+		return &vigilpb.ListVtxosAnswer{Prepared: f.prepare(c, int(q.Prepare)), Descriptor_: f.desc.Encode()}, nil
 	case "PrepareDelegates":
 		q, err := decoded[vigilpb.PrepareDelegatesRequest](c)
 		if err != nil {
@@ -307,14 +310,32 @@ func (f *fake) recover(c auth.Call) (proto.Message, error) {
 		state = "active"
 	}
 	x := f.out.Key.XOnly()
+	current, older := append(descriptor.Generations(f.older), f.desc).Encode()
 	var hosts [][]byte
 	for _, h := range f.dkgSet.HostPubKeys() {
 		hosts = append(hosts, h[:])
 	}
 	return &vigilpb.RecoverAnswer{
-		Wallet: x[:], Descriptor_: f.desc.Encode(), State: state,
+		Wallet: x[:], Descriptor_: current, Older: older, State: state,
 		Epochs: []*vigilpb.WalletEpoch{{Record: f.recovery, Certified: true, Hosts: hosts}},
 	}, nil
+}
+
+// accept takes up whatever the device asks for, once its own people accepted it.
+func (f *fake) accept(c auth.Call) (proto.Message, error) {
+	q, err := decoded[vigilpb.AcceptOperatorRequest](c)
+	if err != nil {
+		return nil, err
+	}
+	gens, err := descriptor.DecodeGenerations(q.GetDescriptor_(), q.Older)
+	if err != nil {
+		return nil, err
+	}
+	if gens.Current().Signer != f.params.SignerKey.XOnly() {
+		return nil, vigil.Errorf(vigil.CodeOperatorKey, "not accepted here")
+	}
+	f.desc, f.older = gens.Current(), gens.Older()
+	return &vigilpb.AcceptOperatorAnswer{Descriptor_: q.GetDescriptor_(), Older: q.Older}, nil
 }
 
 // signing loads Vigil's share with the set of signers of a request.
@@ -344,7 +365,7 @@ func (f *fake) sign(c auth.Call) (proto.Message, error) {
 		return nil, err
 	}
 	f.bytes[string(c.Payload)]++
-	spends, err := spend.Parse(q.Documents, f.desc, spend.Terms{Params: f.params, Now: f.now().Unix()})
+	spends, err := spend.Parse(q.Documents, f.desc, spend.Terms{Params: f.params, Older: f.older, Now: f.now().Unix()})
 	if err != nil {
 		return nil, err
 	}

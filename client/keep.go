@@ -14,14 +14,17 @@ import (
 // Kept is what one round of Keep did.
 type Kept struct {
 	Delegated []Delegated
-	Moved     []wire.OutPoint // coins at a script without recovery leaf, moved
-	Uncovered int             // coins that are still without cover
+	Moved     []wire.OutPoint // what came of coins at a script without recovery leaf, or of an earlier generation
+	Stuck     []wire.OutPoint // coins under a key that the operator signs for no more: Leave brings them on chain
+	// Changed is what the operator announces and the owner has not accepted; nil: nothing.
+	Changed   *OperatorChange
+	Uncovered int // coins that are still without cover
 }
 
 // Keep is what a device does whenever it is online: it finishes a payment or a
 // refresh that broke off, fetches the exit data that it lacks, moves coins that
-// stand at a script without a recovery leaf, and covers whatever no delegate
-// covers: the client rule, "no active delegate and coins not empty". What fails of
+// stand at a script without a recovery leaf or at one of an earlier generation, looks
+// whether the operator changed, and covers whatever no delegate covers: the client rule, "no active delegate and coins not empty". What fails of
 // it keeps the rest from nothing. Exit data come of the operator, too: they are for
 // the day on which Vigil says nothing, or no.
 func (w *Wallet) Keep(ctx context.Context) (k Kept, err error) {
@@ -31,25 +34,32 @@ func (w *Wallet) Keep(ctx context.Context) (k Kept, err error) {
 		return k, errors.Join(err, failed)
 	}
 	err = errors.Join(err, w.fetchExits(ctx, seen))
+	k.Changed, failed = w.OperatorChange(ctx)
+	err = errors.Join(err, failed)
 	coins, failed := w.VTXOs(ctx)
 	if failed != nil {
 		return k, errors.Join(err, failed)
 	}
+	err = errors.Join(err, w.catchUpScripts(ctx))
 	var stray []wire.OutPoint
 	for _, c := range coins {
-		if !c.WithoutVigil {
+		switch {
+		case c.Stuck:
+			k.Stuck = append(k.Stuck, c.Outpoint)
+		case !c.WithoutVigil || c.Older:
 			stray = append(stray, c.Outpoint)
 		}
 	}
-	if len(stray) > 0 {
-		s, failed := w.Renew(ctx, stray...)
+	for some := range slices.Chunk(stray, maxInputs) {
+		s, failed := w.Renew(ctx, some...)
 		if !errors.Is(failed, ErrDust) && !errors.Is(failed, ErrFunds) { // a stranger's dust stays where it is
 			err = errors.Join(err, failed)
 		}
-		if k.Moved = s.Coins; failed == nil {
-			if coins, failed = w.VTXOs(ctx); failed != nil {
-				return k, errors.Join(err, failed)
-			}
+		k.Moved = append(k.Moved, s.Coins...)
+	}
+	if len(k.Moved) > 0 {
+		if coins, failed = w.VTXOs(ctx); failed != nil {
+			return k, errors.Join(err, failed)
 		}
 	}
 	if !slices.ContainsFunc(coins, func(c Coin) bool { return !c.Covered }) {
@@ -68,7 +78,7 @@ func (w *Wallet) Keep(ctx context.Context) (k Kept, err error) {
 func (w *Wallet) resume(ctx context.Context) error {
 	w.spending.Lock()
 	defer w.spending.Unlock()
-	return errors.Join(w.finishRefresh(ctx), w.finishPayment(ctx))
+	return errors.Join(w.finishRefresh(ctx), w.finishAccept(ctx), w.finishPayment(ctx))
 }
 
 // keepEvery is how often Run looks when nothing is announced.

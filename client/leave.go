@@ -68,7 +68,8 @@ type LeaveConfig struct {
 // or swept out of Ark.
 type Leave struct {
 	cfg            LeaveConfig
-	desc           descriptor.Descriptor
+	gens           descriptor.Generations
+	desc           descriptor.Descriptor // the current one
 	recovery, fees *bip340.Key
 	chain          *esplora.Client
 	feeTree        script.Tree
@@ -83,11 +84,12 @@ func NewLeave(cfg LeaveConfig, seed Seed) (*Leave, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	d, err := descriptor.Parse(cfg.Backup.Descriptor)
+	gens, err := cfg.Backup.Generations()
 	if err != nil {
 		return nil, err
 	}
-	l := &Leave{cfg: cfg, desc: d}
+	d := gens.Current()
+	l := &Leave{cfg: cfg, gens: gens, desc: d}
 	if l.chain, err = esplora.New(cfg.Esplora, nil); err != nil {
 		return nil, err
 	}
@@ -267,9 +269,7 @@ func (l *Leave) Maturing(ctx context.Context) ([]Matured, error) {
 }
 
 func (l *Leave) maturing(ctx context.Context) ([]Matured, []coin, error) {
-	return maturing(ctx, l.chain, l.desc.Network,
-		exitLeaf{l.desc.Tree(), descriptor.LeafRecovery, l.desc.RecoveryDelay},
-		exitLeaf{l.desc.Boarding(), descriptor.LeafBoardingRecovery, l.desc.BoardingRecoveryDelay})
+	return maturing(ctx, l.chain, l.desc.Network, exits(l.gens, descriptor.LeafRecovery, descriptor.LeafBoardingRecovery, false)...)
 }
 
 // exitLeaf is a script on chain with the leaf by which it is left.
@@ -428,29 +428,46 @@ func (l *Leave) Claim(ctx context.Context, to string) (Settled, error) {
 	if err != nil {
 		return Settled{}, err
 	}
-	// An earlier signer will do: a coin that has expired is given up by no forfeit.
-	if err := signsFor(p, l.desc.Signer); err != nil && !errors.Is(err, ErrRotated) {
-		return Settled{}, err
-	}
-	tree := l.desc.Tree()
-	vtxos, err := op.VTXOsByScript(ctx, [][]byte{tree.PkScript()}, operator.OnlyRecoverable)
+	coins, err := l.claimable(ctx, op, p)
 	if err != nil {
 		return Settled{}, err
-	}
-	now := l.cfg.Now().Unix()
-	var coins []coin
-	for _, v := range vtxos {
-		if v.Recoverable(now) && len(v.Assets) == 0 {
-			coins = append(coins, coin{VTXO: v, tree: tree, leaf: descriptor.LeafRecovery})
-		}
 	}
 	if len(coins) == 0 {
 		return Settled{}, fmt.Errorf("%w: no coin is recoverable", ErrFunds)
 	}
-	_, onchain, coins, err := leaveWith(p, coins, pkScript, tree.PkScript(), 0, now)
+	_, onchain, coins, err := leaveWith(p, coins, pkScript, l.desc.PkScript(), 0, l.cfg.Now().Unix())
 	if err != nil {
 		return Settled{}, err
 	}
 	s := &settlement{op: op, params: p, signer: keySigner{l.recovery}, coins: coins, onchain: onchain}
 	return s.run(ctx)
+}
+
+// claimable are the coins of all generations that are expired or swept. An earlier
+// signer will do for as long as the operator honours it: a coin that has expired is
+// given up by no forfeit.
+func (l *Leave) claimable(ctx context.Context, op *operator.Client, p ark.Params) (coins []coin, err error) {
+	now := l.cfg.Now().Unix()
+	trees, refused := map[string]script.Tree{}, signsFor(p, l.desc.Signer)
+	var scripts [][]byte
+	for _, d := range slices.Backward(l.gens) {
+		if honoured(p, d.Signer, now) {
+			t := d.Tree()
+			trees[string(t.PkScript())] = t
+			scripts = append(scripts, t.PkScript())
+		}
+	}
+	if len(scripts) == 0 {
+		return nil, refused
+	}
+	vtxos, err := op.VTXOsByScript(ctx, scripts, operator.OnlyRecoverable)
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range vtxos {
+		if v.Recoverable(now) && len(v.Assets) == 0 {
+			coins = append(coins, coin{VTXO: v, tree: trees[string(v.Script)], leaf: descriptor.LeafRecovery})
+		}
+	}
+	return coins, nil
 }

@@ -79,7 +79,7 @@ func recovered(ctx context.Context, cfg Config, cold *ColdShare, opt RecoverOpti
 	if err != nil {
 		return nil, err
 	}
-	w, err := begin(ctx, cfg, seed, n)
+	w, err := begin(ctx, cfg, seed, n, false)
 	if err != nil {
 		return nil, err
 	}
@@ -99,7 +99,7 @@ func recovered(ctx context.Context, cfg Config, cold *ColdShare, opt RecoverOpti
 func searched(ctx context.Context, cfg Config, find func(*Wallet) (Seed, uint32, error)) (Seed, uint32, error) {
 	w := &Wallet{cfg: cfg, store: store{cfg.Store}}
 	defer w.Close()
-	if err := w.meet(ctx); err != nil {
+	if err := w.meet(ctx, false); err != nil {
 		return Seed{}, 0, err
 	}
 	return find(w)
@@ -179,22 +179,21 @@ func (w *Wallet) restore(ctx context.Context, key *bip340.Key, opt CreateOptions
 		if backup == nil {
 			return fmt.Errorf("%w: the seed is that of a cold share; the wallet's backup is needed", ErrSeed)
 		}
-		own, err := descriptor.Parse(backup.Descriptor)
+		own, err := backup.Generations()
 		if err != nil {
 			return err
 		}
-		if err := w.update(ctx, func(st *state) error { st.RecoveryKey = own.Recovery[:]; return nil }); err != nil {
+		recovery := own.Current().Recovery
+		if err := w.update(ctx, func(st *state) error { st.RecoveryKey = recovery[:]; return nil }); err != nil {
 			return err
 		}
 	}
-	var d descriptor.Descriptor
-	if backup == nil {
-		d, err = w.checkDescriptor(ctx, last.key, answer.GetDescriptor_(), opt.RecoveryDelay)
-	} else { // the operator's delays may be others today than when the wallet was made
-		d, err = w.checkBackup(last.key, answer.GetDescriptor_(), *backup)
-	}
+	gens, unsure, err := w.checkGenerations(ctx, last.key, &answer, backup)
 	if err != nil {
 		return err
+	}
+	if d := gens.Current(); opt.RecoveryDelay != 0 && (len(gens) > 1 || d.RecoveryDelay != opt.RecoveryDelay) {
+		return fmt.Errorf("%w: scripts of another wallet", ErrVigil)
 	}
 	x := last.key.XOnly()
 	if string(answer.Wallet) != string(x[:]) {
@@ -203,7 +202,11 @@ func (w *Wallet) restore(ctx context.Context, key *bip340.Key, opt CreateOptions
 	err = w.update(ctx, func(st *state) error {
 		st.ID, st.Threshold = last.id, last.threshold
 		st.Epochs, st.Cutover = []epoch{last.epoch}, refresh.Cutover{Active: last.Number}
-		st.Wallet, st.Descriptor = x[:], d.Encode()
+		st.Wallet, st.Unsure = x[:], unsure
+		st.describe(gens)
+		if signer := gens.Current().Signer; unsure && string(st.Signer[1:]) != string(signer[:]) {
+			st.Signer = append([]byte{2}, signer[:]...)
+		}
 		// Create acknowledges by itself, whatever Vigil says of it.
 		st.Acknowledged = answer.State != statePending && (by.seed != nil || last.Number > 0)
 		return nil
@@ -220,20 +223,39 @@ func (w *Wallet) restore(ctx context.Context, key *bip340.Key, opt CreateOptions
 	return w.finishRefresh(ctx)
 }
 
-// checkBackup accepts the scripts of the owner's backup if they are of the key and
-// the seed, and Vigil's word for them is the same.
-func (w *Wallet) checkBackup(group bip340.PubKey, described []byte, backup Backup) (descriptor.Descriptor, error) {
-	d, err := descriptor.Parse(backup.Descriptor)
+// checkGenerations accepts the scripts that Vigil tells of if they are of the key and
+// the seed: whichever they are, their coins are the wallet's. Only where one receives
+// is more to ask: it is as the operator announces, or as the owner's backup says, or
+// else nothing is to be paid there, and unsure is set.
+func (w *Wallet) checkGenerations(ctx context.Context, group bip340.PubKey, answer *vigilpb.RecoverAnswer, backup *Backup) (gens descriptor.Generations, unsure bool, err error) {
+	gens, err = descriptor.DecodeGenerations(answer.GetDescriptor_(), answer.GetOlder())
 	if err != nil {
-		return d, err
+		return nil, false, fmt.Errorf("%w: %w", ErrVigil, err)
 	}
-	if d.Group != group || d.Network != w.st.Network || !bytes.Equal(d.Recovery[:], w.st.RecoveryKey) || !bytes.Equal(d.Signer[:], w.st.Signer[1:]) {
-		return d, fmt.Errorf("%w: the backup is of another wallet", ErrSeed)
+	d := gens.Current()
+	if d.Group != group || d.Network != w.st.Network || !bytes.Equal(d.Recovery[:], w.st.RecoveryKey) {
+		return nil, false, fmt.Errorf("%w: scripts of another wallet", ErrVigil)
 	}
-	if !bytes.Equal(d.Encode(), described) {
-		return d, fmt.Errorf("%w: other scripts than those of the backup", ErrVigil)
+	p, err := w.announced(ctx)
+	if err != nil {
+		return nil, false, err
 	}
-	return d, nil
+	next, err := d.Next(p)
+	unsure = err != nil || next != d
+	if backup == nil {
+		return gens, unsure, nil
+	}
+	own, err := backup.Generations()
+	if err != nil {
+		return nil, false, err
+	}
+	if !own.Current().Kin(d) {
+		return nil, false, fmt.Errorf("%w: the backup is of another wallet", ErrSeed)
+	}
+	if slices.ContainsFunc(own, func(d descriptor.Descriptor) bool { return !slices.Contains(gens, d) }) {
+		return nil, false, fmt.Errorf("%w: other scripts than those of the backup", ErrVigil)
+	}
+	return gens, unsure && own.Current() != d, nil
 }
 
 // statePending is Vigil's word for a wallet that waits for acknowledgments.

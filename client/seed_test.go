@@ -147,7 +147,7 @@ func TestPaths(t *testing.T) {
 
 // TestStateVersions refuses what another version wrote, and what is damaged.
 func TestStateVersions(t *testing.T) {
-	for _, text := range []string{"", "{", `{"version":2}`, `{"version":"1"}`} {
+	for _, text := range []string{"", "{", `{"version":3}`, `{"version":"1"}`} {
 		st := store{one{text}}
 		if _, err := st.load(context.Background()); !errors.Is(err, ErrState) {
 			t.Errorf("%q: %v", text, err)

@@ -304,7 +304,8 @@ func (w *Wallet) checked(ctx context.Context, docs []*document) (list []*vigilpb
 			return nil, nil, err
 		}
 	}
-	spends, err := spend.Parse(list, w.desc, spend.Terms{Params: params, VTXOs: w.seen(), Now: w.now().Unix()})
+	own := w.own()
+	spends, err := spend.Parse(list, own.Descriptor, spend.Terms{Params: params, Older: own.gens.Older(), VTXOs: w.seen(), Now: w.now().Unix()})
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", ErrDocument, err)
 	}

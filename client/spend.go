@@ -29,26 +29,46 @@ func (w *Wallet) Board(ctx context.Context) (Settled, error) {
 	if w.chain == nil {
 		return Settled{}, fmt.Errorf("%w: boarding needs an Esplora", ErrConfig)
 	}
-	at, err := w.BoardingAddress()
+	if err := w.confirmed(); err != nil {
+		return Settled{}, err
+	}
+	p, err := w.params(ctx)
 	if err != nil {
 		return Settled{}, err
 	}
-	utxos, err := w.chain.UTXOs(ctx, at)
+	coins, err := w.boarding(ctx)
 	if err != nil {
 		return Settled{}, err
 	}
-	tree := w.desc.Boarding()
-	var coins []coin
-	for _, u := range utxos {
-		if !u.Confirmed {
+	return w.settle(ctx, slices.DeleteFunc(coins, func(c coin) bool {
+		return !c.confirmed || !honoured(p, c.desc.Signer, w.now().Unix())
+	}))
+}
+
+// boarding are the coins on chain at the boarding addresses of all generations;
+// also those that are not confirmed.
+func (w *Wallet) boarding(ctx context.Context) (coins []coin, err error) {
+	seen := map[string]bool{}
+	for _, d := range slices.Backward(w.own().gens) {
+		at := d.BoardingAddress()
+		if seen[at] {
 			continue
 		}
-		coins = append(coins, coin{
-			VTXO: ark.VTXO{Outpoint: u.Outpoint, Amount: u.Amount, Script: tree.PkScript()},
-			tree: tree, leaf: descriptor.LeafForfeit, boarding: true,
-		})
+		seen[at] = true
+		utxos, err := w.chain.UTXOs(ctx, at)
+		if err != nil {
+			return coins, err
+		}
+		tree := d.Boarding()
+		for _, u := range utxos {
+			c := coin{
+				VTXO: ark.VTXO{Outpoint: u.Outpoint, Amount: u.Amount, Script: tree.PkScript()},
+				desc: d, tree: tree, leaf: descriptor.LeafForfeit, boarding: true, confirmed: u.Confirmed,
+			}
+			coins = append(coins, c)
+		}
 	}
-	return w.settle(ctx, coins)
+	return coins, nil
 }
 
 // Renew swaps coins for one new VTXO, in a batch, now; all of them when none is
@@ -67,7 +87,7 @@ func (w *Wallet) settle(ctx context.Context, coins []coin) (Settled, error) {
 	if err != nil {
 		return Settled{}, err
 	}
-	outs, err := single(p, coins, w.desc.PkScript(), w.now().Unix(), false)
+	outs, err := single(p, coins, w.own().home(), w.now().Unix(), false)
 	if err != nil {
 		return Settled{}, err
 	}
@@ -107,7 +127,7 @@ func (w *Wallet) keepBranch(ctx context.Context, commitment *psbt.Packet, r batc
 		txs = append(txs, rawTx(tx))
 	}
 	for _, o := range r.Outputs {
-		if string(o.Out.PkScript) != string(w.desc.PkScript()) {
+		if w.own().find(o.Out.PkScript) == nil {
 			continue
 		}
 		d := ExitData{
@@ -139,7 +159,7 @@ func (w *Wallet) Exit(ctx context.Context, to string, sats int64) (Settled, erro
 	if slices.ContainsFunc(coins, func(c coin) bool { return len(c.Assets) > 0 }) {
 		coins = slices.DeleteFunc(coins, func(c coin) bool { return len(c.Assets) > 0 }) // assets live in Ark alone
 	}
-	outs, onchain, coins, err := leaveWith(p, coins, pkScript, w.desc.PkScript(), sats, w.now().Unix())
+	outs, onchain, coins, err := leaveWith(p, coins, pkScript, w.own().home(), sats, w.now().Unix())
 	if err != nil {
 		return Settled{}, err
 	}
@@ -155,10 +175,7 @@ func (w *Wallet) Sweep(ctx context.Context, to string) (Swept, error) {
 		return Swept{}, fmt.Errorf("%w: sweeping needs an Esplora", ErrConfig)
 	}
 	network := w.current().Network
-	list, coins, err := maturing(ctx, w.chain, network,
-		exitLeaf{w.desc.Tree(), descriptor.LeafExit, w.desc.ExitDelay},
-		exitLeaf{w.desc.TwoLeaf(), descriptor.LeafExit, w.desc.ExitDelay},
-		exitLeaf{w.desc.Boarding(), descriptor.LeafExit, w.desc.BoardingDelay})
+	list, coins, err := maturing(ctx, w.chain, network, exits(w.own().gens, descriptor.LeafExit, descriptor.LeafExit, true)...)
 	if err != nil {
 		return Swept{}, err
 	}
@@ -228,13 +245,13 @@ func (w *Wallet) Send(ctx context.Context, to ark.Address, sats int64) (wire.Out
 	if err := w.finishPayment(ctx); err != nil {
 		return wire.OutPoint{}, err
 	}
-	coins, sum, err := w.choose(ctx, sats)
+	coins, sum, err := w.choose(ctx, p, sats)
 	if err != nil {
 		return wire.OutPoint{}, err
 	}
 	outs := []*wire.TxOut{payTo(to.Key, sats, p.Dust)}
 	if sum > sats {
-		outs = append(outs, payTo(w.desc.Tree().OutputKey(), sum-sats, p.Dust))
+		outs = append(outs, payTo(w.own().vtxo[0].tree.OutputKey(), sum-sats, p.Dust))
 	}
 	pay, err := newPayment(coins, outs, p.CheckpointScript)
 	if err != nil {
@@ -242,7 +259,7 @@ func (w *Wallet) Send(ctx context.Context, to ark.Address, sats int64) (wire.Out
 	}
 	// An intent that holds the coins may be a delegate's, which ends when Vigil sees
 	// them spent, or an own one that was lost.
-	err = w.freeing(ctx, p, coins, registered, func() error { return w.submit(ctx, pay, p) })
+	err = w.freeing(ctx, p, coins, registered, func() error { return w.submit(ctx, pay) })
 	return wire.OutPoint{Hash: pay.id}, err
 }
 
@@ -301,7 +318,7 @@ func payable(to ark.Address, p ark.Params) error {
 }
 
 // choose takes spendable coins up to an amount.
-func (w *Wallet) choose(ctx context.Context, sats int64) (chosen []coin, sum int64, err error) {
+func (w *Wallet) choose(ctx context.Context, p ark.Params, sats int64) (chosen []coin, sum int64, err error) {
 	list, err := w.coins(ctx)
 	if err != nil {
 		return nil, 0, err
@@ -315,6 +332,9 @@ func (w *Wallet) choose(ctx context.Context, sats int64) (chosen []coin, sum int
 		if err != nil {
 			return nil, 0, err
 		}
+		if !honoured(p, c.desc.Signer, now) {
+			continue
+		}
 		chosen, sum = append(chosen, c), sum+v.Amount
 	}
 	if sum < sats || sats <= 0 {
@@ -324,7 +344,7 @@ func (w *Wallet) choose(ctx context.Context, sats int64) (chosen []coin, sum int
 }
 
 // submit signs a payment, has the operator accept it, and finalizes it.
-func (w *Wallet) submit(ctx context.Context, pay payment, p ark.Params) error {
+func (w *Wallet) submit(ctx context.Context, pay payment) error {
 	doc, err := paymentDocument(pay)
 	if err != nil {
 		return err
@@ -346,14 +366,16 @@ func (w *Wallet) submit(ctx context.Context, pay payment, p ark.Params) error {
 	if err != nil {
 		return err
 	}
-	return w.finalize(ctx, answer, pay.id, p)
+	return w.finalize(ctx, answer, pay.id)
 }
 
 // finalize signs the checkpoints that the operator signed, all in one round trip,
 // and hands them over. What it is about is the ark transaction that this wallet
 // signed before, and the checkpoints that it spends.
-func (w *Wallet) finalize(ctx context.Context, answer operator.OffchainTx, id chainhash.Hash, p ark.Params) error {
-	tx, err := signedBy(answer.Tx, p.SignerKey.XOnly(), w.desc.Group.XOnly())
+func (w *Wallet) finalize(ctx context.Context, answer operator.OffchainTx, id chainhash.Hash) error {
+	group := w.own().Group.XOnly()
+	operators := w.own().signers()
+	tx, err := signedBy(answer.Tx, operators, group)
 	if err != nil {
 		return fmt.Errorf("%w: ark transaction: %w", ErrOperator, err)
 	}
@@ -362,7 +384,7 @@ func (w *Wallet) finalize(ctx context.Context, answer operator.OffchainTx, id ch
 	}
 	came := map[chainhash.Hash]*psbt.Packet{}
 	for _, text := range answer.Checkpoints {
-		cp, err := signedBy(text, p.SignerKey.XOnly())
+		cp, err := signedBy(text, operators)
 		if err != nil {
 			return fmt.Errorf("%w: checkpoint: %w", ErrOperator, err)
 		}
@@ -440,12 +462,13 @@ const codeInternal = 0
 
 // pending are the wallet's coins in payments that wait for the last word.
 func (w *Wallet) pending(ctx context.Context) ([]ark.VTXO, error) {
-	return w.op.VTXOsByScript(ctx, [][]byte{w.desc.PkScript(), w.desc.TwoLeaf().PkScript()}, operator.OnlyPending)
+	return w.op.VTXOsByScript(ctx, w.own().pkScripts(), operator.OnlyPending)
 }
 
-// signedBy parses what all of the keys are to have signed, and verifies their
-// signatures on every input.
-func signedBy(b64 string, keys ...bip340.XOnly) (*psbt.Packet, error) {
+// signedBy parses what one of the operator's keys and all of the others are to have
+// signed, and verifies their signatures on every input. A signature is of a key in
+// the script alone.
+func signedBy(b64 string, operators []bip340.XOnly, keys ...bip340.XOnly) (*psbt.Packet, error) {
 	tx, err := script.ParsePSBT(b64, script.OperatorLimits())
 	if err != nil {
 		return nil, err
@@ -463,6 +486,9 @@ func signedBy(b64 string, keys ...bip340.XOnly) (*psbt.Packet, error) {
 		s, err := r.Spend(&tx.Inputs[i])
 		if err == nil {
 			err = r.Verify(h, i, s)
+		}
+		if err == nil && !slices.ContainsFunc(operators, s.Signed) {
+			err = errors.New("the operator has not signed")
 		}
 		for _, key := range keys {
 			if err == nil && !s.Signed(key) {
@@ -486,8 +512,7 @@ func (w *Wallet) finishPayment(ctx context.Context) error {
 	if err != nil || len(vtxos) == 0 {
 		return err
 	}
-	p, err := w.params(ctx)
-	if err != nil {
+	if _, err := w.params(ctx); err != nil {
 		return err
 	}
 	var coins []coin
@@ -498,10 +523,10 @@ func (w *Wallet) finishPayment(ctx context.Context) error {
 		}
 		coins = append(coins, c)
 	}
-	return w.finishOver(ctx, coins, p)
+	return w.finishOver(ctx, coins)
 }
 
-func (w *Wallet) finishOver(ctx context.Context, coins []coin, p ark.Params) error {
+func (w *Wallet) finishOver(ctx context.Context, coins []coin) error {
 	proof, message, err := signedProof(ctx, w, intent.GetPendingTx, coins)
 	if err != nil {
 		return err
@@ -511,7 +536,7 @@ func (w *Wallet) finishOver(ctx context.Context, coins []coin, p ark.Params) err
 		return err
 	}
 	for _, tx := range pending {
-		if err := w.finalize(ctx, tx, tx.Txid, p); err != nil {
+		if err := w.finalize(ctx, tx, tx.Txid); err != nil {
 			return err
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/btcsuite/btcd/wire/v2"
 
 	"github.com/vigil-ark/vigil/ark"
+	"github.com/vigil-ark/vigil/ark/descriptor"
 	"github.com/vigil-ark/vigil/bip340"
 	"github.com/vigil-ark/vigil/frost"
 	"github.com/vigil-ark/vigil/frost/refresh"
@@ -35,8 +36,13 @@ const (
 	nameExit     = "exit."
 )
 
-// stateVersion is that of the stored state's encoding.
-const stateVersion = 1
+// The versions of the stored state's encoding. One with what stateGrown has is not
+// read by earlier versions of this package, which would lose it; all else is written
+// as they did.
+const (
+	stateVersion = 1
+	stateGrown   = 2 // more than one generation of scripts
+)
 
 // epoch is one sharing of the key as the device keeps it, without its secrets.
 type epoch struct {
@@ -66,6 +72,13 @@ type state struct {
 	Wallet       []byte `json:"wallet,omitempty"`
 	Descriptor   []byte `json:"descriptor,omitempty"`
 	Acknowledged bool   `json:"acknowledged"`
+	// Older are the descriptors of earlier generations, the oldest first. Accepted is
+	// what the owner accepted and Vigil has not taken up yet. Unsure says that the
+	// descriptor came of Vigil alone and is not what the operator announces: no address
+	// of it is shown.
+	Older    [][]byte  `json:"older,omitempty"`
+	Accepted *accepted `json:"accepted,omitempty"`
+	Unsure   bool      `json:"unsure,omitempty"`
 
 	Epochs  []epoch         `json:"epochs,omitempty"` // at most two, ascending
 	Cutover refresh.Cutover `json:"cutover"`
@@ -73,6 +86,18 @@ type state struct {
 	// Prepared are ids and tree keys that Vigil issued with earlier answers.
 	Prepared []prepared `json:"prepared,omitempty"`
 }
+
+// accepted is a generation to be.
+type accepted struct {
+	Descriptor []byte `json:"descriptor"`
+	Signer     []byte `json:"signer"`
+}
+
+// describe takes up generations.
+func (st *state) describe(g descriptor.Generations) { st.Descriptor, st.Older = g.Encode() }
+
+// grown says whether there is what earlier versions would lose.
+func (st *state) grown() bool { return len(st.Older) > 0 || st.Accepted != nil || st.Unsure }
 
 // prepared is one delegate to be: see Prepared in the protocol.
 type prepared struct {
@@ -100,13 +125,16 @@ func (s store) load(ctx context.Context) (*state, error) {
 		}
 		return nil
 	})
-	if err == nil && st.Version != stateVersion {
+	if err == nil && st.Version != stateVersion && st.Version != stateGrown {
 		err = fmt.Errorf("%w: version %d", ErrState, st.Version)
 	}
 	return st, err
 }
 
 func (s store) save(ctx context.Context, st *state) error {
+	if st.Version = stateVersion; st.grown() {
+		st.Version = stateGrown
+	}
 	raw, err := json.Marshal(st)
 	if err != nil {
 		return fmt.Errorf("client: state: %w", err)

@@ -15,7 +15,6 @@ import (
 	"github.com/vigil-ark/vigil"
 	"github.com/vigil-ark/vigil/ark"
 	"github.com/vigil-ark/vigil/ark/descriptor"
-	"github.com/vigil-ark/vigil/ark/script"
 	"github.com/vigil-ark/vigil/bip340"
 	"github.com/vigil-ark/vigil/esplora"
 	"github.com/vigil-ark/vigil/frost"
@@ -27,9 +26,10 @@ var (
 	// ErrPinned is returned when the server or operator is not the one that the
 	// wallet was made with.
 	ErrPinned = errors.New("client: not the server or operator that is pinned")
-	// ErrRotated is returned, with ErrPinned, for whatever would sign anew under
-	// scripts whose key the operator has put out of use. Reading goes on: Keep fetches
-	// exit data, and Export gives what Leave brings the coins on chain with.
+	// ErrRotated is returned, with ErrPinned, for whatever would sign anew while the
+	// operator has another signer key than the wallet's scripts name, until its owner
+	// has accepted that: AcceptOperator. Reading goes on: Keep fetches exit data, and
+	// Export gives what Leave brings the coins on chain with.
 	ErrRotated = errors.New("client: the operator signs with another key than the wallet's scripts name")
 	// ErrPending is returned for what a wallet may not do before Vigil has taken its
 	// acknowledgment, such as showing an address. Create again.
@@ -101,8 +101,8 @@ type Wallet struct {
 
 	mu       sync.Mutex
 	st       *state // read by current, once others know of the wallet
-	desc     descriptor.Descriptor
-	trees    []script.Tree // whose coins the wallet spends, the one that it offers first
+	scripts  *scripts
+	behind   bool // Vigil knows an earlier generation of scripts as the current one
 	identity *bip340.Key
 	share    *frost.Share
 	context  *frost.Context
@@ -172,18 +172,20 @@ func (w *Wallet) reload(ctx context.Context) error {
 	if len(w.st.Wallet) == 0 {
 		return nil
 	}
-	d, err := descriptor.Decode(w.st.Descriptor)
+	g, err := descriptor.DecodeGenerations(w.st.Descriptor, w.st.Older)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrState, err)
 	}
-	w.describe(d)
+	w.describe(g)
 	return w.loadShare(ctx)
 }
 
-// describe gives the wallet its scripts. Each costs a multiplication, and every coin
-// is held against them.
-func (w *Wallet) describe(d descriptor.Descriptor) {
-	w.desc, w.trees = d, []script.Tree{d.Tree(), d.TwoLeaf()}
+// describe gives the wallet its scripts.
+func (w *Wallet) describe(g descriptor.Generations) {
+	s := newScripts(g)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.scripts = s
 }
 
 // loadShare loads the share of the active epoch. Its caller holds the lock, or is
@@ -240,24 +242,46 @@ func (w *Wallet) Close() {
 // ID is the wallet's id.
 func (w *Wallet) ID() vigil.WalletID { return vigil.WalletID(w.current().Wallet) }
 
-// Descriptor is the public description of the wallet's scripts.
-func (w *Wallet) Descriptor() descriptor.Descriptor { return w.desc }
+// Descriptor is the public description of the wallet's current scripts.
+func (w *Wallet) Descriptor() descriptor.Descriptor { return w.own().Descriptor }
+
+// Generations are the descriptors that the wallet has had, the current one last.
+func (w *Wallet) Generations() descriptor.Generations { return slices.Clone(w.own().gens) }
 
 // Address is where the wallet receives in Ark. Before Vigil has taken the
-// device's acknowledgment it is ErrPending: coins paid earlier could be lost.
+// device's acknowledgment it is ErrPending: coins paid earlier could be lost. It is
+// ErrRotated for a device that was recovered with scripts that the operator has no
+// more, before its owner accepted others.
 func (w *Wallet) Address() (ark.Address, error) {
-	if err := w.confirmed(); err != nil {
+	if err := w.receives(); err != nil {
 		return ark.Address{}, err
 	}
-	return w.desc.Address(), nil
+	return w.own().Address(), nil
 }
 
 // BoardingAddress is the on-chain address whose coins Board takes into Ark.
 func (w *Wallet) BoardingAddress() (string, error) {
-	if err := w.confirmed(); err != nil {
+	if err := w.receives(); err != nil {
 		return "", err
 	}
-	return w.desc.BoardingAddress(), nil
+	return w.own().BoardingAddress(), nil
+}
+
+// receives says whether an address may be shown.
+func (w *Wallet) receives() error {
+	if err := w.confirmed(); err != nil {
+		return err
+	}
+	if w.current().Unsure {
+		return errUnsure()
+	}
+	return nil
+}
+
+// errUnsure is for whatever would pay scripts that Vigil alone told of.
+func errUnsure() error {
+	return fmt.Errorf("%w: %w: the wallet's scripts are not those that the operator announces, and no backup vouched for them: "+
+		"see what it announces, and accept it (vigil wallet accept-operator)", ErrPinned, ErrRotated)
 }
 
 func (w *Wallet) confirmed() error {
@@ -280,11 +304,18 @@ func (w *Wallet) params(ctx context.Context) (ark.Params, error) {
 	if p.Network != st.Network {
 		return p, fmt.Errorf("%w: the operator is on %s", ErrPinned, p.Network)
 	}
-	signer, err := bip340.ParsePubKey(st.Signer)
-	if err != nil {
-		return p, fmt.Errorf("%w: the operator's signer: %w", ErrState, err)
+	if st.Unsure {
+		return p, errUnsure()
 	}
-	return p, signsFor(p, signer.XOnly())
+	signer := w.own().Signer
+	if signer == (bip340.XOnly{}) { // its key is being made
+		key, err := bip340.ParsePubKey(st.Signer)
+		if err != nil {
+			return p, fmt.Errorf("%w: the operator's signer: %w", ErrState, err)
+		}
+		signer = key.XOnly()
+	}
+	return p, signsFor(p, signer)
 }
 
 // signsFor says whether the operator's signer is the one that scripts name, and
@@ -294,12 +325,14 @@ func signsFor(p ark.Params, signer bip340.XOnly) error {
 		return nil
 	}
 	if !slices.ContainsFunc(p.DeprecatedSigners, func(d ark.DeprecatedSigner) bool { return d.Key.XOnly() == signer }) {
-		return fmt.Errorf("%w: the operator's signer is %s, the wallet's %s: look at the operator's URL; "+
-			"if it has changed its key, bring the coins on chain before they expire (vigil wallet exit --unilateral)",
-			ErrPinned, p.SignerKey, signer)
+		return fmt.Errorf("%w: %w: the operator's signer is %s, the wallet's %s, for which it signs no more: look at the operator's URL; "+
+			"if its people say that the key is theirs, accept it (vigil wallet accept-operator), "+
+			"and bring the coins of before on chain before they expire (vigil wallet exit --unilateral)",
+			ErrPinned, ErrRotated, p.SignerKey, signer)
 	}
-	return fmt.Errorf("%w: %w: it is %s, and no longer %s, so nothing new is signed: make another wallet, "+
-		"and bring this one's coins on chain before they expire (vigil wallet descriptor --backup, then vigil wallet exit --unilateral)",
+	return fmt.Errorf("%w: %w: it is %s, and no longer %s, so nothing new is signed: ask the operator's people whether the key is theirs, "+
+		"and accept it (vigil wallet accept-operator); the coins are moved then. If it is not, bring them on chain before they expire "+
+		"(vigil wallet descriptor --backup, then vigil wallet exit --unilateral)",
 		ErrPinned, ErrRotated, p.SignerKey, signer)
 }
 
