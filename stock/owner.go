@@ -151,7 +151,7 @@ func (s *Service) verify(ctx context.Context, in vigil.Intent) (ownership, error
 	if n := len(packet.Inputs) - 1; n > s.cfg.Inputs {
 		return ownership{}, vigil.Errorf(vigil.CodeTooManyInputs, "the proof has %d inputs; this server takes %d", n, s.cfg.Inputs)
 	}
-	p, err := s.params(ctx)
+	p, err := s.announced.Current(ctx)
 	if err != nil {
 		return ownership{}, err
 	}

@@ -10,27 +10,23 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/btcsuite/btcd/wire/v2"
 
 	"github.com/vigil-ark/vigil"
 	"github.com/vigil-ark/vigil/ark"
-	"github.com/vigil-ark/vigil/ark/fee"
 	"github.com/vigil-ark/vigil/ark/script"
 	"github.com/vigil-ark/vigil/bip340"
 	"github.com/vigil-ark/vigil/delegate"
 	"github.com/vigil-ark/vigil/ledger"
+	"github.com/vigil-ark/vigil/operator"
 )
 
 // Operator is what intake asks of the Ark operator; *operator.Client implements
 // it. Every call has a deadline of its own.
 type Operator interface {
-	// Params are the parameters as last seen, asked for when none were.
-	Params(ctx context.Context) (ark.Params, error)
-	// Info asks for the parameters.
-	Info(ctx context.Context) (ark.Params, error)
+	operator.Announcer
 	// VTXOs returns what the indexer knows of outpoints, unknown ones left out.
 	VTXOs(ctx context.Context, outpoints []wire.OutPoint) ([]ark.VTXO, error)
 	// DeleteIntent takes queued intents back that spend an input of the proof.
@@ -115,10 +111,7 @@ type Service struct {
 	ledger  Ledger
 	address ark.Address // of the fee; zero without one
 
-	mu       sync.Mutex
-	asked    time.Time      // when the parameters were last asked for
-	fees     *fee.Estimator // compiled from programs
-	programs ark.FeePrograms
+	announced *operator.Announced
 }
 
 var _ vigil.Delegates = (*Service)(nil)
@@ -126,6 +119,7 @@ var _ vigil.Delegates = (*Service)(nil)
 // New makes the service. It asks nothing of the operator; Ready does.
 func New(cfg Config, op Operator, led Ledger) (*Service, error) {
 	s := &Service{cfg: cfg.withDefaults(), op: op, ledger: led}
+	s.announced = operator.NewAnnounced(op, s.cfg.Signer, s.cfg.ParamsAge, s.cfg.Now)
 	switch {
 	case len(cfg.Keys) == 0:
 		return nil, fmt.Errorf("%w: no service key", ErrConfig)
@@ -145,7 +139,7 @@ func New(cfg Config, op Operator, led Ledger) (*Service, error) {
 // Ready says whether the operator is the one that this Vigil was set up with and
 // the fee one that it lets be paid: what a start and a readiness check ask.
 func (s *Service) Ready(ctx context.Context) error {
-	p, err := s.params(ctx)
+	p, err := s.announced.Current(ctx)
 	if err != nil {
 		return err
 	}
@@ -179,7 +173,7 @@ func (s *Service) Terms(ctx context.Context) (vigil.Terms, error) {
 	if terms.Address != "" {
 		return terms, nil
 	}
-	p, err := s.params(ctx)
+	p, err := s.announced.Current(ctx)
 	if err != nil {
 		return vigil.Terms{}, err
 	}
@@ -199,62 +193,6 @@ func ownAddress(key bip340.PubKey, p ark.Params) (ark.Address, error) {
 		return ark.Address{}, fmt.Errorf("stock: own address: %w", err)
 	}
 	return ark.Address{HRP: p.Network.HRP(), Signer: p.SignerKey.XOnly(), Key: tree.OutputKey()}, nil
-}
-
-// params returns the operator's parameters, not older than they may be, or a
-// refusal: OPERATOR_KEY_CHANGED when its signer is not the one pinned.
-func (s *Service) params(ctx context.Context) (ark.Params, error) {
-	now := s.cfg.Now()
-	s.mu.Lock()
-	age := now.Sub(s.asked)
-	ask := age < 0 || age >= s.cfg.ParamsAge
-	if ask {
-		s.asked = now // the others go on with what there is meanwhile
-	}
-	s.mu.Unlock()
-	if !ask {
-		return s.pinned(s.op.Params(ctx))
-	}
-	p, err := s.refresh(ctx)
-	if err != nil && vigil.CodeOf(err) != vigil.CodeOperatorKey {
-		s.mu.Lock()
-		s.asked = time.Time{}
-		s.mu.Unlock()
-	}
-	return p, err
-}
-
-// refresh asks the operator for its parameters, however young those are.
-func (s *Service) refresh(ctx context.Context) (ark.Params, error) {
-	return s.pinned(s.op.Info(ctx))
-}
-
-func (s *Service) pinned(p ark.Params, err error) (ark.Params, error) {
-	switch {
-	case err != nil:
-		return ark.Params{}, operatorDown(err)
-	case p.SignerKey != s.cfg.Signer:
-		return ark.Params{}, vigil.Errorf(vigil.CodeOperatorKey,
-			"the Ark operator's signer key is %s now and this server was set up with %s; it takes nothing new until its operator has confirmed the change",
-			p.SignerKey, s.cfg.Signer)
-	}
-	return p, nil
-}
-
-// estimator compiles the operator's fee programs once for as long as they stay
-// the same: compiling costs more than all checks of an intake together.
-func (s *Service) estimator(programs ark.FeePrograms) (*fee.Estimator, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.fees != nil && s.programs == programs {
-		return s.fees, nil
-	}
-	e, err := fee.Compile(programs)
-	if err != nil {
-		return nil, &vigil.Error{Code: vigil.CodeOperatorDown, Err: err, Message: "the Ark operator announces a fee that this server cannot reckon; nothing was stored, retry later"}
-	}
-	s.fees, s.programs = e, programs
-	return e, nil
 }
 
 // signers are the operator's keys: what they sign proves nothing of an owner.

@@ -6,8 +6,10 @@ import (
 
 	"github.com/vigil-ark/vigil"
 	"github.com/vigil-ark/vigil/ark"
+	"github.com/vigil-ark/vigil/ark/fee"
 	"github.com/vigil-ark/vigil/delegate"
 	"github.com/vigil-ark/vigil/ledger"
+	"github.com/vigil-ark/vigil/operator"
 )
 
 // Submit checks and stores a delegate; when it returns without an error, the
@@ -49,54 +51,30 @@ func (s *Service) Submit(ctx context.Context, sub vigil.Submission) (vigil.Summa
 }
 
 // check holds the request to the operator's parameters and to what its indexer
-// says now. A refusal under parameters that have changed meanwhile is not the
-// caller's fault: they are read again, and it is checked once more.
+// says now.
 func (s *Service) check(ctx context.Context, req *delegate.StockRequest) (*delegate.Record, error) {
-	p, err := s.params(ctx)
+	p, err := s.announced.Current(ctx)
 	if err != nil {
 		return nil, err
 	}
 	vtxos, err := s.op.VTXOs(ctx, req.Outpoints())
 	if err != nil {
-		return nil, operatorDown(err)
-	}
-	rec, refused := s.checkUnder(p, req, vtxos)
-	if refused == nil || !mayBeStale(refused) {
-		return rec, refused
-	}
-	fresh, err := s.refresh(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if fresh.Digest == p.Digest {
-		return nil, refused
-	}
-	return s.checkUnder(fresh, req, vtxos)
-}
-
-func (s *Service) checkUnder(p ark.Params, req *delegate.StockRequest, vtxos []ark.VTXO) (*delegate.Record, error) {
-	fees, err := s.estimator(p.Fees)
-	if err != nil {
-		return nil, err
+		return nil, operator.Down(err)
 	}
 	terms := delegate.StockTerms{
-		Params: p, Estimator: fees, Keys: s.cfg.Keys, Fee: s.cfg.Fee, FeeSlack: s.cfg.FeeSlack, AnyDestination: s.cfg.AnyDestination,
+		Keys: s.cfg.Keys, Fee: s.cfg.Fee, FeeSlack: s.cfg.FeeSlack, AnyDestination: s.cfg.AnyDestination,
 		VTXOs: vtxos, Now: s.cfg.Now().Unix(),
 	}
 	if s.address != (ark.Address{}) {
 		terms.FeeScript = s.address.PkScript()
 	}
-	return delegate.CheckStock(req, terms)
-}
-
-// mayBeStale says whether a refusal depends on the operator's parameters.
-func mayBeStale(err error) bool {
-	switch vigil.CodeOf(err) {
-	case vigil.CodeForfeitInvalid, vigil.CodeScriptInvalid, vigil.CodeDelegateKeyMissing, vigil.CodeOutputAmount,
-		vigil.CodeFeeTooLow, vigil.CodeFeeTooHigh, vigil.CodeProofTooHeavy, vigil.CodeSignatureInvalid:
-		return true
-	}
-	return false
+	var rec *delegate.Record
+	err = s.announced.Hold(ctx, p, func(p ark.Params, fees *fee.Estimator) (err error) {
+		terms.Params, terms.Estimator = p, fees
+		rec, err = delegate.CheckStock(req, terms)
+		return err
+	})
+	return rec, err
 }
 
 // summary is a record as its owner may see it.

@@ -70,7 +70,7 @@ func (s *Service) sync(ctx context.Context, row *ledger.Wallet) (*ledger.Wallet,
 	}
 	seen, err := s.op.VTXOsByScript(ctx, gens.VTXOScripts(), operator.AnyState)
 	if err != nil {
-		return nil, operatorDown(err)
+		return nil, operator.Down(err)
 	}
 	out, err := s.ledger.PutVTXOs(ctx, row.ID, seen)
 	if err != nil {

@@ -30,12 +30,12 @@ type smallness struct {
 // smallness asks for it. Without an answer every coin counts, so that nothing is
 // called safe that is not.
 func (s *Service) smallness(ctx context.Context) smallness {
-	p, err := s.params(ctx)
+	p, err := s.announced.Current(ctx)
 	if err != nil {
 		return smallness{}
 	}
 	small := smallness{dust: p.Dust}
-	if small.fees, err = s.estimator(p.Fees); err != nil {
+	if small.fees, err = s.announced.Estimator(p.Fees); err != nil {
 		small.fees = nil
 	}
 	return small

@@ -9,10 +9,12 @@ import (
 
 	"github.com/vigil-ark/vigil"
 	"github.com/vigil-ark/vigil/ark"
+	"github.com/vigil-ark/vigil/ark/fee"
 	"github.com/vigil-ark/vigil/auth"
 	"github.com/vigil-ark/vigil/bip340"
 	"github.com/vigil-ark/vigil/delegate"
 	"github.com/vigil-ark/vigil/ledger"
+	"github.com/vigil-ark/vigil/operator"
 	"github.com/vigil-ark/vigil/signer"
 	"github.com/vigil-ark/vigil/vigilpb"
 )
@@ -191,54 +193,32 @@ func lapsed(err error) error {
 }
 
 // checkDelegate holds a delegate to the operator's parameters and to what its
-// indexer says now. A refusal under parameters that changed meanwhile is not the
-// device's fault: they are read again, and it is checked once more.
+// indexer says now.
 func (s *Service) checkDelegate(ctx context.Context, st *state, plan *ledger.Plan, req *delegate.WalletRequest) (*delegate.Record, error) {
-	p, err := s.params(ctx)
+	p, err := s.announced.Current(ctx)
 	if err != nil {
 		return nil, err
 	}
 	vtxos, err := s.op.VTXOs(ctx, req.Outpoints())
 	if err != nil {
-		return nil, operatorDown(err)
+		return nil, operator.Down(err)
 	}
-	check := func(p ark.Params) (*delegate.Record, error) {
-		fees, err := s.estimator(p.Fees)
-		if err != nil {
-			return nil, err
-		}
-		may := st.policy.Effective(s.now())
-		rec, err := delegate.CheckWallet(req, delegate.WalletTerms{
-			Params: p, Estimator: fees, Descriptor: st.desc, Older: st.gens.Older(), TreeKey: plan.TreeKey, VTXOs: vtxos,
-			FeeSlack: may.FeeMargin, TwoLeaf: may.TwoLeaf, Now: s.now(),
-		})
-		if err == nil {
-			rec.Wallet = st.row.ID
-		}
-		return rec, err
+	may := st.policy.Effective(s.now())
+	terms := delegate.WalletTerms{
+		Descriptor: st.desc, Older: st.gens.Older(), TreeKey: plan.TreeKey, VTXOs: vtxos,
+		FeeSlack: may.FeeMargin, TwoLeaf: may.TwoLeaf, Now: s.now(),
 	}
-	rec, refused := check(p)
-	if refused == nil || !mayBeStale(refused) {
-		return rec, refused
-	}
-	fresh, err := s.pinned(s.op.Info(ctx))
+	var rec *delegate.Record
+	err = s.announced.Hold(ctx, p, func(p ark.Params, fees *fee.Estimator) (err error) {
+		terms.Params, terms.Estimator = p, fees
+		rec, err = delegate.CheckWallet(req, terms)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
-	if fresh.Digest == p.Digest {
-		return nil, refused
-	}
-	return check(fresh)
-}
-
-// mayBeStale says whether a refusal depends on the operator's parameters.
-func mayBeStale(err error) bool {
-	switch vigil.CodeOf(err) {
-	case vigil.CodeForfeitInvalid, vigil.CodeScriptInvalid, vigil.CodeOutputAmount, vigil.CodeFeeTooLow, vigil.CodeFeeTooHigh,
-		vigil.CodeProofTooHeavy, vigil.CodeSignatureInvalid:
-		return true
-	}
-	return false
+	rec.Wallet = st.row.ID
+	return rec, nil
 }
 
 // owned returns a delegate of the wallet's, or a refusal that says nothing of

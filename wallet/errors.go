@@ -11,7 +11,6 @@ import (
 	"github.com/vigil-ark/vigil/frost/chilldkg"
 	"github.com/vigil-ark/vigil/frost/refresh"
 	"github.com/vigil-ark/vigil/ledger"
-	"github.com/vigil-ark/vigil/operator"
 	"github.com/vigil-ark/vigil/signer"
 )
 
@@ -47,24 +46,6 @@ func acted(err error) error {
 		return &vigil.Error{Code: vigil.CodeWalletQuarantined, Message: "this server met something unforeseen in this wallet and waits for its operator; stored delegates are carried out all the same", Err: err}
 	}
 	return err
-}
-
-// operatorDown is the refusal when the Ark operator did not answer as it should.
-func operatorDown(err error) error {
-	if errors.Is(err, context.Canceled) {
-		return err
-	}
-	what := "could not be reached"
-	switch operator.ClassOf(err) {
-	case operator.Unverified:
-		what = "gave an answer that does not verify"
-	case operator.Outdated:
-		what = "refuses this server's version"
-	}
-	return &vigil.Error{
-		Code: vigil.CodeOperatorDown, Err: err,
-		Message: "the Ark operator " + what + ", so the request could not be checked; nothing was stored, retry later",
-	}
 }
 
 // chainDown is the refusal when the chain's API did not answer.

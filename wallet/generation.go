@@ -72,7 +72,7 @@ func (s *Service) succeed(ctx context.Context, st *state, c auth.Call, next desc
 	if err := s.roomy(); err != nil {
 		return err
 	}
-	p, err := s.pinned(s.op.Info(ctx))
+	p, err := s.announced.Fresh(ctx)
 	if err != nil {
 		return err
 	}

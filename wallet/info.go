@@ -28,7 +28,7 @@ func (s *Service) Server(ctx context.Context) (*vigilpb.ServerInfo, error) {
 			Participants: uint32(l.Participants), CoolDownSeconds: uint32(s.coolDown()),
 		},
 	}
-	p, err := s.params(ctx)
+	p, err := s.announced.Current(ctx)
 	if err != nil {
 		s.cfg.Log.Info("the operator's delays could not be told", "err", err)
 		return info, nil

@@ -39,7 +39,7 @@ func (s *Service) BeginKeygen(ctx context.Context, c auth.Call, r *vigilpb.Begin
 	if err != nil {
 		return nil, err
 	}
-	if _, err := s.params(ctx); err != nil {
+	if _, err := s.announced.Current(ctx); err != nil {
 		return nil, err // a wallet that is made now could not be described in the end
 	}
 	id, host, err := s.ceremonies.BeginKeygen(c.Key, hosts, what.threshold)
@@ -171,7 +171,7 @@ func (s *Service) CertifyKeygen(ctx context.Context, c auth.Call, r *vigilpb.Cer
 	if err != nil {
 		return nil, err
 	}
-	params, err := s.params(ctx)
+	params, err := s.announced.Current(ctx)
 	if err != nil {
 		return nil, err
 	}

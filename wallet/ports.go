@@ -23,10 +23,7 @@ const own = signer.Own
 // Operator is what wallets ask of the Ark operator; *operator.Client implements
 // it. Every call has a deadline of its own.
 type Operator interface {
-	// Params are the parameters as last seen, asked for when none were.
-	Params(ctx context.Context) (ark.Params, error)
-	// Info asks for the parameters.
-	Info(ctx context.Context) (ark.Params, error)
+	operator.Announcer
 	VTXOs(ctx context.Context, outpoints []wire.OutPoint) ([]ark.VTXO, error)
 	VTXOsByScript(ctx context.Context, scripts [][]byte, filter operator.Filter) ([]ark.VTXO, error)
 }

@@ -11,12 +11,11 @@ import (
 	"time"
 
 	"github.com/vigil-ark/vigil"
-	"github.com/vigil-ark/vigil/ark"
-	"github.com/vigil-ark/vigil/ark/fee"
 	"github.com/vigil-ark/vigil/auth"
 	"github.com/vigil-ark/vigil/bip340"
 	"github.com/vigil-ark/vigil/ledger"
 	"github.com/vigil-ark/vigil/musig2"
+	"github.com/vigil-ark/vigil/operator"
 )
 
 // Config of a Service. Zero fields but Pinned take their defaults.
@@ -164,11 +163,10 @@ type Service struct {
 	strangers refusals // of keys that are none of the wallet's
 	contexts  *musig2.Cache
 
-	mu       sync.Mutex
-	pin      ledger.Pinned
-	asked    time.Time      // when the parameters were last asked for
-	fees     *fee.Estimator // compiled from programs
-	programs ark.FeePrograms
+	announced *operator.Announced
+
+	mu  sync.Mutex
+	pin ledger.Pinned
 }
 
 // Ports are what a Service works with. All but Chain are needed.
@@ -189,6 +187,7 @@ func New(cfg Config, p Ports) *Service {
 		contexts: musig2.NewCache(contexts),
 	}
 	s.pin = s.cfg.Pinned
+	s.announced = operator.NewAnnounced(s.op, s.pin.Signer, s.cfg.ParamsAge, s.cfg.Now)
 	l := s.cfg.Limits
 	s.founding = foundings{most: l.Ceremonies, perSource: l.PerSource}
 	s.admit = admissions{perSource: l.PerSource}
@@ -238,69 +237,19 @@ func (s *Service) do(ctx context.Context, c auth.Call, f func(context.Context, *
 	return acted(err)
 }
 
-// params returns the operator's parameters, not older than they may be, or a
-// refusal: OPERATOR_KEY_CHANGED when its signer is not the one pinned.
-func (s *Service) params(ctx context.Context) (ark.Params, error) {
-	now := s.cfg.Now()
-	s.mu.Lock()
-	age := now.Sub(s.asked)
-	ask := age < 0 || age >= s.cfg.ParamsAge
-	if ask {
-		s.asked = now // the others go on with what there is meanwhile
-	}
-	s.mu.Unlock()
-	if !ask {
-		return s.pinned(s.op.Params(ctx))
-	}
-	p, err := s.pinned(s.op.Info(ctx))
-	if err != nil && vigil.CodeOf(err) != vigil.CodeOperatorKey {
-		s.mu.Lock()
-		s.asked = time.Time{}
-		s.mu.Unlock()
-	}
-	return p, err
-}
-
-func (s *Service) pinned(p ark.Params, err error) (ark.Params, error) {
-	if err != nil {
-		return ark.Params{}, operatorDown(err)
-	}
-	if pin := s.pinnedTo().Signer; p.SignerKey != pin {
-		return ark.Params{}, vigil.Errorf(vigil.CodeOperatorKey,
-			"the Ark operator's signer key is %s now and this server was set up with %s; it takes nothing new until its operator has confirmed the change",
-			p.SignerKey, pin)
-	}
-	return p, nil
-}
-
 // Repin takes up another signer of the operator's, once whoever runs this Vigil
 // accepted it.
 func (s *Service) Repin(p ledger.Pinned) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.pin, s.asked = p, time.Time{}
+	s.pin = p
+	s.announced.Pin(p.Signer)
 }
 
 func (s *Service) pinnedTo() ledger.Pinned {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.pin
-}
-
-// estimator compiles the operator's fee programs once for as long as they stay
-// the same.
-func (s *Service) estimator(programs ark.FeePrograms) (*fee.Estimator, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.fees != nil && s.programs == programs {
-		return s.fees, nil
-	}
-	e, err := fee.Compile(programs)
-	if err != nil {
-		return nil, &vigil.Error{Code: vigil.CodeOperatorDown, Err: err, Message: "the Ark operator announces a fee that this server cannot reckon; nothing was stored, retry later"}
-	}
-	s.fees, s.programs = e, programs
-	return e, nil
 }
 
 // held refuses what must not be done while this ledger may be of yesterday.

@@ -117,11 +117,11 @@ func (s *Service) readSign(q *signer.SignRequest, r *vigilpb.SignRequest) error 
 // terms are what documents are read against, but for the wallet's coins. They may
 // take a question to the operator.
 func (s *Service) terms(ctx context.Context) (spend.Terms, error) {
-	params, err := s.params(ctx)
+	params, err := s.announced.Current(ctx)
 	if err != nil {
 		return spend.Terms{}, err
 	}
-	fees, err := s.estimator(params.Fees)
+	fees, err := s.announced.Estimator(params.Fees)
 	return spend.Terms{Params: params, Estimator: fees, Contexts: s.contexts}, err
 }
 
