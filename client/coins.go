@@ -257,3 +257,8 @@ func (w *Wallet) Delete(ctx context.Context, force bool) (Deletion, error) {
 	}
 	return Deletion{a.Deleted, a.DeleteAfter}, nil
 }
+
+// KeepWallet takes an announced deletion back.
+func (w *Wallet) KeepWallet(ctx context.Context) error {
+	return w.askHost(ctx, "DeleteWallet", &vigilpb.DeleteWalletRequest{Withdraw: true}, &vigilpb.DeleteWalletAnswer{})
+}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/vigil-ark/vigil"
 	"github.com/vigil-ark/vigil/ark"
 	"github.com/vigil-ark/vigil/bip340"
 	"github.com/vigil-ark/vigil/frost"
@@ -86,6 +87,15 @@ func (c *ColdShare) HostKey() bip340.PubKey { return c.own.host.PubKey() }
 
 // Epoch is the number of refreshes that the share has seen.
 func (c *ColdShare) Epoch() uint32 { return c.epoch }
+
+// Wallet is the wallet that the share is of, and its participant's number; false
+// before there is one.
+func (c *ColdShare) Wallet() (id vigil.WalletID, participant int, ok bool) {
+	if c.out == nil {
+		return id, 0, false
+	}
+	return vigil.WalletID(c.out.Info.PubKey().XOnly()), c.out.ID, true
+}
 
 // Burn wipes the share from memory.
 func (c *ColdShare) Burn() {
@@ -384,6 +394,9 @@ func (c *ColdShare) refresh2(cmsg1 []byte) ([]byte, error) {
 		return nil, err
 	}
 	two.Pending().Share.Burn()
+	if c.next.host == nil {
+		return pmsg2, nil
+	}
 	return pmsg2, c.save()
 }
 

@@ -346,19 +346,37 @@ func (w *Wallet) Cancel(ctx context.Context, id vigil.DelegateID) (state string,
 	return a.Delegate.GetState(), nil
 }
 
-// Delegates lists the wallet's delegates at Vigil by id with their states.
-func (w *Wallet) Delegates(ctx context.Context) (map[vigil.DelegateID]string, error) {
+// Stored is a delegate as Vigil has it.
+type Stored struct {
+	ID          vigil.DelegateID
+	State       string
+	Coins       []string // outpoints
+	Amount      int64    // satoshis, the sum of the coins
+	At          int64    // unix seconds, not before
+	NextAttempt int64    // unix seconds; 0: none is planned
+	ExpiresAt   int64    // unix seconds, when the first of the coins does
+	Attempts    int
+	Code, Error string // of the last attempt; empty when it had none
+	Commitment  string // txid of the batch that took it
+}
+
+// Delegates lists the wallet's delegates at Vigil.
+func (w *Wallet) Delegates(ctx context.Context) ([]Stored, error) {
 	var a vigilpb.WalletDelegatesAnswer
 	if err := w.ask(ctx, "WalletDelegates", &vigilpb.WalletDelegatesRequest{}, &a); err != nil {
 		return nil, err
 	}
-	out := map[vigil.DelegateID]string{}
-	for _, d := range a.Delegates {
+	out := make([]Stored, len(a.Delegates))
+	for i, d := range a.Delegates {
 		id, err := vigil.ParseDelegateID(d.GetId())
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrVigil, err)
 		}
-		out[id] = d.GetState()
+		out[i] = Stored{
+			ID: id, State: d.GetState(), Coins: d.GetInputs(), Amount: d.GetAmount(), At: d.GetValidAt(), NextAttempt: d.GetNextAttempt(),
+			ExpiresAt: d.GetExpiresAt(), Attempts: int(d.GetAttempts()), Commitment: d.GetCommitmentTxid(),
+			Code: d.GetLastError().GetCode(), Error: d.GetLastError().GetMessage(),
+		}
 	}
 	return out, nil
 }

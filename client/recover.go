@@ -421,7 +421,11 @@ func restoreEpoch(host *chilldkg.HostKey, e *vigilpb.WalletEpoch, before secret.
 }
 
 // ConfirmRecovery removes the identity keys that Recover froze, once the
-// cool-down has passed.
-func (w *Wallet) ConfirmRecovery(ctx context.Context) error {
-	return w.askHost(ctx, "ConfirmRecovery", &vigilpb.ConfirmRecoveryRequest{}, &vigilpb.ConfirmRecoveryAnswer{})
+// cool-down has passed, and returns the devices that are left.
+func (w *Wallet) ConfirmRecovery(ctx context.Context) ([]Device, error) {
+	var a vigilpb.ConfirmRecoveryAnswer
+	if err := w.askHost(ctx, "ConfirmRecovery", &vigilpb.ConfirmRecoveryRequest{}, &a); err != nil {
+		return nil, err
+	}
+	return w.devices(a.Identities)
 }

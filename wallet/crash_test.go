@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -55,6 +56,22 @@ func usable(t *testing.T, d *device) {
 	t.Helper()
 	if _, err := d.sign(both(), d.renewal(d.coin(100_000))); err != nil {
 		t.Fatalf("epoch %d does not sign: %v", d.active, err)
+	}
+}
+
+// quorums holds that Vigil signs with the device, and with any cold shares in its
+// place that make a quorum.
+func quorums(t *testing.T, d *device) {
+	t.Helper()
+	doc := d.renewal(d.coin(100_000))
+	ids := d.owners()
+	for i := range len(ids) - d.min + 2 {
+		signers := append([]int{}, ids[i:i+d.min-1]...)
+		signers = append(signers, own)
+		slices.Sort(signers)
+		if _, err := d.sign(signers, doc); err != nil {
+			t.Fatalf("%v of epoch %d do not sign: %v", signers, d.active, err)
+		}
 	}
 }
 
@@ -116,12 +133,23 @@ func (w *world) purge() {
 
 // A crash at any write of a refresh, hygiene or healing: afterwards both sides can
 // sign with one same epoch before and after the owner has found out how it ended,
-// and another refresh goes through.
+// and another refresh goes through; so it is with a cold share, whichever two sign.
 func TestCrashAtEveryWriteOfRefresh(t *testing.T) {
 	t.Parallel()
-	for _, healing := range []bool{false, true} {
-		t.Run(fmt.Sprintf("healing %v", healing), func(t *testing.T) {
-			crashes(t, func(w *world) *device { return made(w, 2, 2) },
+	for _, c := range []struct {
+		n, least int
+		healing  bool
+	}{{2, 2, false}, {2, 2, true}, {3, 2, false}, {3, 2, true}} {
+		healing := c.healing
+		t.Run(fmt.Sprintf("%d of %d, healing %v", c.least, c.n, healing), func(t *testing.T) {
+			if testing.Short() && c.n > 2 {
+				t.Skip("more of the same arithmetic")
+			}
+			usable := func(t *testing.T, d *device) {
+				t.Helper()
+				quorums(t, d)
+			}
+			crashes(t, func(w *world) *device { return made(w, c.n, c.least) },
 				func(d *device) error { return d.refresh(healing) },
 				func(t *testing.T, d *device, err error) {
 					usable(t, d)
@@ -142,7 +170,7 @@ func TestCrashAtEveryWriteOfRefresh(t *testing.T) {
 						}
 					}
 					usable(t, d)
-					if testing.Short() {
+					if testing.Short() || c.n > 2 {
 						return
 					}
 					if err := d.refresh(!healing); err != nil {
@@ -155,6 +183,20 @@ func TestCrashAtEveryWriteOfRefresh(t *testing.T) {
 				})
 		})
 	}
+}
+
+// Of five participants any three sign, before and after a refresh.
+func TestRefreshOfThreeOfFive(t *testing.T) {
+	w := newWorld(t)
+	d := made(w, 5, 3)
+	for _, healing := range []bool{false, true} {
+		quorums(t, d)
+		if err := d.refresh(healing); err != nil {
+			t.Fatal(err)
+		}
+	}
+	quorums(t, d)
+	w.fsck()
 }
 
 // A crash at any write of a recovery: the new device is enrolled or it is not, and

@@ -31,6 +31,11 @@ type walletCmd struct {
 	Coverage   walletCoverageCmd   `cmd:"" help:"Until when the wallet is safe with nobody home."`
 	History    walletHistoryCmd    `cmd:"" help:"What happened."`
 	Exit       walletExitCmd       `cmd:"" help:"Leave Ark for an on-chain address; --unilateral without Vigil's help."`
+	Watch      walletWatchCmd      `cmd:"" help:"Tell what happens to the wallet, as Vigil sees it."`
+	Delegates  walletDelegatesCmd  `cmd:"" help:"The renewals that were signed ahead."`
+	Policy     walletPolicyCmd     `cmd:"" help:"What Vigil signs for the wallet: limits, payees, and how long a loosening waits."`
+	Devices    walletDevicesCmd    `cmd:"" help:"The devices that may act for the wallet."`
+	Cold       walletColdCmd       `cmd:"" help:"What a cold share's file is of."`
 	Descriptor walletDescriptorCmd `cmd:"" help:"The wallet's scripts in one line; --backup writes what the way out needs beside the seed."`
 	Delete     walletDeleteCmd     `cmd:"" help:"End the wallet at Vigil."`
 }
@@ -241,11 +246,12 @@ func (f wordsFile) seed(env *environment) (client.Seed, error) {
 
 // made is what create and recover print.
 type made struct {
-	Wallet     string `json:"wallet"`
-	Address    string `json:"address"`
-	Boarding   string `json:"boarding_address"`
-	Descriptor string `json:"descriptor"`
-	WalletDir  string `json:"wallet_dir"`
+	Wallet     string   `json:"wallet"`
+	Address    string   `json:"address"`
+	Boarding   string   `json:"boarding_address"`
+	Descriptor string   `json:"descriptor"`
+	WalletDir  string   `json:"wallet_dir"`
+	Cold       []string `json:"cold_files,omitempty"`
 }
 
 func describe(w *client.Wallet, dir string) (made, error) {
@@ -254,13 +260,14 @@ func describe(w *client.Wallet, dir string) (made, error) {
 		return made{}, err
 	}
 	boarding, err := w.BoardingAddress()
-	return made{w.ID().String(), to.String(), boarding, w.Descriptor().String(), dir}, err
+	return made{Wallet: w.ID().String(), Address: to.String(), Boarding: boarding, Descriptor: w.Descriptor().String(), WalletDir: dir}, err
 }
 
 type walletCreateCmd struct {
 	walletPlace
 	walletPeers
 	wordsFile
+	coldFiles
 	Name      string `help:"The device's name." default:"device" env:"-"`
 	TokenFile string `help:"File with the token that a Vigil asks for which registers by token." placeholder:"FILE" type:"path" env:"-"`
 }
@@ -307,7 +314,18 @@ func (c *walletCreateCmd) Run(env *environment) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	w, err := client.Create(env.ctx, cfg, seed, client.CreateOptions{Token: token, Name: c.Name})
+	opt := client.CreateOptions{Token: token, Name: c.Name}
+	if len(c.ColdFile) > 0 {
+		network, err := with.network(env)
+		if err != nil {
+			return err
+		}
+		if opt.Cold, err = c.makeAll(env, c.walletPlace, network); err != nil {
+			return err
+		}
+		defer burnAll(opt.Cold)
+	}
+	w, err := client.Create(env.ctx, cfg, seed, opt)
 	if err != nil {
 		return err
 	}
@@ -319,25 +337,52 @@ func (c *walletCreateCmd) Run(env *environment) (err error) {
 	if err != nil {
 		return err
 	}
-	return env.print(m, "Wallet %s\nPay in Ark:   %s\nPay on chain: %s, then `vigil wallet board`\nThe device's keys are in %s, sealed. The recovery key is not among them.\n",
-		m.Wallet, m.Address, m.Boarding, c.storeDir())
+	cold := ""
+	for _, path := range c.ColdFile {
+		m.Cold = append(m.Cold, path)
+		cold += fmt.Sprintf("A cold share is in %s, encrypted: keep it, its passphrase and a backup (`vigil wallet descriptor --backup`) apart from this device.\n", path)
+	}
+	return env.print(m, "Wallet %s\nPay in Ark:   %s\nPay on chain: %s, then `vigil wallet board`\nThe device's keys are in %s, sealed. The recovery key is not among them.\n%s",
+		m.Wallet, m.Address, m.Boarding, c.storeDir(), cold)
 }
 
 type walletRecoverCmd struct {
 	walletPlace
 	walletPeers
 	wordsFile
-	Name   string `help:"The device's name." default:"device" env:"-"`
-	Backup string `help:"A backup of the wallet, to hold Vigil's word against; needed with the words of a cold share." placeholder:"FILE" type:"path" env:"-"`
+	coldPassphrase
+	Name     string `help:"The device's name." default:"device" env:"-"`
+	ColdFile string `help:"Make the device of the cold share in this file, when the phone is gone, in place of seed words. --backup is needed." placeholder:"FILE" type:"path" env:"-"`
+	Backup   string `help:"A backup of the wallet, to hold Vigil's word against; needed with the words of a cold share." placeholder:"FILE" type:"path" env:"-"`
+}
+
+// made makes the device, of the seed words or of a cold share.
+func (c *walletRecoverCmd) made(env *environment, cfg client.Config, opt client.RecoverOptions) (*client.Wallet, error) {
+	if c.ColdFile == "" {
+		seed, err := c.read(env)
+		if err != nil {
+			return nil, err
+		}
+		defer seed.Burn()
+		return client.Recover(env.ctx, cfg, seed, opt)
+	}
+	if opt.Backup == nil {
+		return nil, errors.New("a cold share does not know the wallet's recovery key: give the wallet's --backup, too")
+	}
+	cold, err := openCold(env, c.coldPassphrase, c.ColdFile)
+	if err != nil {
+		return nil, err
+	}
+	defer cold.Burn()
+	w, err := client.RecoverCold(env.ctx, cfg, cold, opt)
+	if err == nil {
+		fmt.Fprintf(env.stderr, "The cold share is this device's now, and no longer apart. Keep %s as its backup, or make a new wallet with a cold share of its own and send everything there.\n", c.ColdFile)
+	}
+	return w, err
 }
 
 // Run makes a new device.
 func (c *walletRecoverCmd) Run(env *environment) (err error) {
-	seed, err := c.read(env)
-	if err != nil {
-		return err
-	}
-	defer seed.Burn()
 	with := peers{Server: c.Server, Pin: c.Pin, Operator: c.OperatorURL, Esplora: c.EsploraURL}
 	cfg, store, err := c.begin(env, with)
 	if err != nil {
@@ -356,7 +401,7 @@ func (c *walletRecoverCmd) Run(env *environment) (err error) {
 		}
 		opt.Backup = &b
 	}
-	w, err := client.Recover(env.ctx, cfg, seed, opt)
+	w, err := c.made(env, cfg, opt)
 	if err != nil {
 		return err
 	}
@@ -375,6 +420,7 @@ func (c *walletRecoverCmd) Run(env *environment) (err error) {
 type walletRefreshCmd struct {
 	walletPlace
 	wordsFile
+	coldFiles
 	Heal bool `help:"Change the host keys too, after a theft; the seed words are needed." env:"-"`
 }
 
@@ -391,14 +437,31 @@ func (c *walletRefreshCmd) Run(env *environment) error {
 			defer s.Burn()
 			seed, kind = &s, "healing"
 		}
-		if err := w.Refresh(env.ctx, seed); err != nil {
+		cold, err := c.openAll(env, c.walletPlace)
+		if err != nil {
+			return err
+		}
+		defer burnAll(cold)
+		err = w.Refresh(env.ctx, seed, cold...)
+		if errors.Is(err, client.ErrCold) {
+			return fmt.Errorf("%w; give each with --cold-file", err)
+		}
+		if err != nil {
 			return err
 		}
 		return env.print(struct {
 			Refreshed bool   `json:"refreshed"`
 			Kind      string `json:"kind"`
-		}{true, kind}, "The shares are new (%s); the old ones are destroyed on both sides.\n", kind)
+		}{true, kind}, "The shares are new (%s); the old ones are destroyed on all sides.%s\n", kind, copies(c.ColdFile))
 	})
+}
+
+// copies tells what became of other copies of cold files.
+func copies(files []string) string {
+	if len(files) == 0 {
+		return ""
+	}
+	return " Copy the cold files anew where copies are kept, and destroy the old ones."
 }
 
 type walletAddressCmd struct{ walletPlace }

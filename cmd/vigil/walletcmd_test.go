@@ -1,13 +1,20 @@
 package main
 
 import (
+	"bufio"
+	"bytes"
 	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
 	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/btcsuite/btcd/wire/v2"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/vigil-ark/vigil/ark"
 	"github.com/vigil-ark/vigil/arktest"
 	"github.com/vigil-ark/vigil/client"
 )
@@ -15,7 +22,7 @@ import (
 // walletScript are the commands of scripts that tell of wallets.
 func walletScript() map[string]func(*testscript.TestScript, bool, []string) {
 	return map[string]func(*testscript.TestScript, bool, []string){
-		"hostkey": hostKey, "faucet": faucet, "payself": paySelf, "mine": mineOne,
+		"hostkey": hostKey, "faucet": faucet, "payself": paySelf, "mine": mineOne, "firstdelegate": firstDelegate, "watched": watched,
 	}
 }
 
@@ -45,9 +52,49 @@ func faucet(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(op.Mine(1))
 }
 
-// paySelf pays 30,000 sats to the address of an answer.
-func paySelf(ts *testscript.TestScript, _ bool, args []string) {
-	ts.Check(ts.Exec("vigil", "wallet", "send", "--wallet-dir", "w", "--json", answered(ts, args[0], "address"), "30000"))
+// paySelf pays 30,000 sats to the address of an answer, with the flags that follow.
+func paySelf(ts *testscript.TestScript, neg bool, args []string) {
+	line := append([]string{"wallet", "send", "--wallet-dir", "w", "--json", answered(ts, args[0], "address"), "30000"}, args[1:]...)
+	if err := ts.Exec("vigil", line...); (err != nil) != neg {
+		ts.Fatalf("paid: %v", err)
+	}
+}
+
+// firstDelegate takes the id of the first delegate out of a list, as $DELEGATE.
+func firstDelegate(ts *testscript.TestScript, _ bool, args []string) {
+	var list struct{ Delegates []struct{ ID string } }
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &list))
+	if len(list.Delegates) == 0 {
+		ts.Fatalf("no delegate")
+	}
+	ts.Setenv("DELEGATE", list.Delegates[0].ID)
+}
+
+// watched has a stranger pay the address of an answer while the wallet is watched, and
+// holds that this is told.
+func watched(ts *testscript.TestScript, _ bool, args []string) {
+	cmd := exec.Command("vigil", "wallet", "watch", "--wallet-dir", ts.MkAbs("w"), "--count", "1", "--json")
+	var told bytes.Buffer
+	cmd.Stdout = &told
+	said, err := cmd.StderrPipe()
+	ts.Check(err)
+	ts.Check(cmd.Start())
+	defer func() { _ = cmd.Process.Kill() }() // it has ended, unless the test failed
+	lines := bufio.NewScanner(said)
+	for lines.Scan() && lines.Text() != "Watching." {
+	}
+	ts.Check(lines.Err())
+	to, err := ark.ParseAddress(answered(ts, args[0], "address"))
+	ts.Check(err)
+	op := ts.Value("operator").(*arktest.Operator)
+	_, err = op.Mint(wire.NewTxOut(7_000, to.PkScript()))
+	ts.Check(errors.Join(err, op.Mine(1)))
+	_, err = io.Copy(io.Discard, said)
+	ts.Check(errors.Join(err, cmd.Wait()))
+	var event struct{ Kind string }
+	if err := json.Unmarshal(told.Bytes(), &event); err != nil || event.Kind != "received" {
+		ts.Fatalf("%q was told, %v", told.String(), err)
+	}
 }
 
 // mineOne mines a block.

@@ -61,27 +61,31 @@ func parseOutpoints(list []string) ([]wire.OutPoint, error) {
 }
 
 // batched prints what a batch gave, and has the new coins covered.
-func batched(env *environment, w *client.Wallet, s client.Settled) error {
-	out := settledOut{s.Commitment.String(), outpoints(s.Coins), s.Amount, s.Fee, delegatesOut(covered(env, w).Delegated)}
+func batched(env *environment, w *client.Wallet, s client.Settled, by coldSigning) error {
+	out := settledOut{s.Commitment.String(), outpoints(s.Coins), s.Amount, s.Fee, delegatesOut(by.covered(env, w).Delegated)}
 	return env.print(out, "%d sats in batch %s, for a fee of %d sats; new delegates: %d.\n", out.Amount, out.Commitment, out.Fee, len(out.Delegates))
 }
 
-type walletBoardCmd struct{ walletPlace }
+type walletBoardCmd struct {
+	walletPlace
+	coldSigning
+}
 
 // Run takes on-chain coins in.
 func (c *walletBoardCmd) Run(env *environment) error {
-	return c.device(env, func(w *client.Wallet) error {
+	return c.coldSigning.device(env, c.walletPlace, func(w *client.Wallet) error {
 		var s client.Settled
 		err := env.working("Waiting for a batch", func() (err error) { s, err = w.Board(env.ctx); return err })
 		if err != nil {
 			return err
 		}
-		return batched(env, w, s)
+		return batched(env, w, s, c.coldSigning)
 	})
 }
 
 type walletRenewCmd struct {
 	walletPlace
+	coldSigning
 	Coins []string `arg:"" optional:"" help:"Outpoints; all coins when none is given."`
 }
 
@@ -91,13 +95,13 @@ func (c *walletRenewCmd) Run(env *environment) error {
 	if err != nil {
 		return err
 	}
-	return c.device(env, func(w *client.Wallet) error {
+	return c.coldSigning.device(env, c.walletPlace, func(w *client.Wallet) error {
 		var s client.Settled
 		err := env.working("Waiting for a batch", func() (err error) { s, err = w.Renew(env.ctx, ops...); return err })
 		if err != nil {
 			return err
 		}
-		return batched(env, w, s)
+		return batched(env, w, s, c.coldSigning)
 	})
 }
 
@@ -178,6 +182,7 @@ func (c *walletVtxosCmd) Run(env *environment) error {
 
 type walletSendCmd struct {
 	walletPlace
+	coldSigning
 	To   string `arg:"" help:"Ark address."`
 	Sats int64  `arg:"" help:"Amount."`
 }
@@ -188,7 +193,7 @@ func (c *walletSendCmd) Run(env *environment) error {
 	if err != nil {
 		return err
 	}
-	return c.device(env, func(w *client.Wallet) error {
+	return c.coldSigning.device(env, c.walletPlace, func(w *client.Wallet) error {
 		op, err := w.Send(env.ctx, to, c.Sats)
 		if err != nil {
 			return err
@@ -197,7 +202,7 @@ func (c *walletSendCmd) Run(env *environment) error {
 			Outpoint  string        `json:"outpoint"`
 			Amount    int64         `json:"amount"`
 			Delegates []delegateOut `json:"delegates"`
-		}{op.String(), c.Sats, delegatesOut(covered(env, w).Delegated)}
+		}{op.String(), c.Sats, delegatesOut(c.covered(env, w).Delegated)}
 		return env.print(out, "%d sats are sent; the payee's coin is %s.\n", c.Sats, out.Outpoint)
 	})
 }
@@ -358,20 +363,28 @@ func (c *walletHistoryCmd) Run(env *environment) error {
 
 type walletDeleteCmd struct {
 	walletPlace
-	Force bool `help:"Although coins remain: after the cool-down that the first call announces." env:"-"`
+	Force    bool `help:"Although coins remain: after the cool-down that the first call announces." env:"-"`
+	Withdraw bool `help:"Take an announced end back." env:"-"`
 }
 
 // Run ends the wallet at Vigil.
 func (c *walletDeleteCmd) Run(env *environment) error {
 	return c.device(env, func(w *client.Wallet) error {
+		out := struct {
+			Deleted     bool  `json:"deleted"`
+			DeleteAfter int64 `json:"delete_after,omitempty"`
+		}{}
+		if c.Withdraw {
+			if err := w.KeepWallet(env.ctx); err != nil {
+				return err
+			}
+			return env.print(out, "No end is announced.\n")
+		}
 		d, err := w.Delete(env.ctx, c.Force)
 		if err != nil {
 			return err
 		}
-		out := struct {
-			Deleted     bool  `json:"deleted"`
-			DeleteAfter int64 `json:"delete_after,omitempty"`
-		}{d.Deleted, d.After}
+		out.Deleted, out.DeleteAfter = d.Deleted, d.After
 		if !d.Deleted {
 			return env.print(out, "The end is announced; call again from %s on.\n", stamp(d.After))
 		}

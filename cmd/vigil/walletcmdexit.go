@@ -15,10 +15,11 @@ import (
 type walletExitCmd struct {
 	walletPlace
 	wordsFile
+	coldSigning
 	To         string `arg:"" help:"On-chain address."`
 	Sats       int64  `help:"Amount; everything when 0. Not with --unilateral." default:"0" env:"-"`
 	Unilateral bool   `help:"Without Vigil: from the seed words and a backup alone. Each call does what can be done now and tells what it waits for." env:"-"`
-	Sweep      bool   `help:"Spend coins that are on chain already, with Vigil and without the operator, after the exit delay." env:"-"`
+	Sweep      bool   `help:"Spend coins that are on chain already, with Vigil, or a cold share, and without the operator, after the exit delay." env:"-"`
 	Claim      bool   `help:"With --unilateral: take coins that have expired out by the operator, which asks no delay of the recovery key." env:"-"`
 	Backup     string `help:"The backup that \"vigil wallet descriptor --backup\" wrote; default <wallet-dir>/backup.json." placeholder:"FILE" type:"path" env:"-"`
 	EsploraURL string `help:"Esplora API of the chain, for --unilateral." placeholder:"URL"`
@@ -30,7 +31,7 @@ func (c *walletExitCmd) Run(env *environment) error {
 	if c.Unilateral {
 		return c.alone(env)
 	}
-	return c.device(env, func(w *client.Wallet) error {
+	return c.coldSigning.device(env, c.walletPlace, func(w *client.Wallet) error {
 		if c.Sweep {
 			s, err := w.Sweep(env.ctx, c.To)
 			if err != nil {
@@ -47,7 +48,7 @@ func (c *walletExitCmd) Run(env *environment) error {
 		if err != nil {
 			return err
 		}
-		return batched(env, w, s)
+		return batched(env, w, s, c.coldSigning)
 	})
 }
 
