@@ -24,17 +24,14 @@ import (
 
 var (
 	// ErrStream is returned when the event stream ends in the middle of a batch.
-	ErrStream = errors.New("client: event stream lost")
+	ErrStream = operator.ErrStreamLost
 	// ErrOperator is returned when the operator's part of a transaction is not what
 	// was asked for.
 	ErrOperator = errors.New("client: the operator changed the transaction")
 )
 
 // BatchError says that a batch failed; trying again may help.
-type BatchError struct{ Reason string }
-
-// Error gives the operator's reason.
-func (e *BatchError) Error() string { return "client: the batch failed: " + e.Reason }
+type BatchError = operator.BatchError
 
 // Settled is what a batch gave.
 type Settled struct {
@@ -70,7 +67,6 @@ type settlement struct {
 	intent proof
 	signed string // the proof
 	expiry uint32
-	batch  *batch.Batch
 	nonces map[chainhash.Hash]*musig2.SecNonce
 	given  bool // nothing more of ours is wanting to the batch
 	result Settled
@@ -89,7 +85,7 @@ func (s *settlement) run(ctx context.Context) (Settled, error) {
 	}
 	defer s.forget()
 	for try := 1; ; try++ {
-		err := s.follow(ctx)
+		err := s.op.Participate(ctx, &s.task, s.signed, s.intent.message, s)
 		if err == nil {
 			return s.result, s.await(ctx)
 		}
@@ -101,7 +97,7 @@ func (s *settlement) run(ctx context.Context) (Settled, error) {
 		for _, n := range s.nonces {
 			n.Burn()
 		}
-		s.nonces, s.batch, s.task.IntentID = nil, nil, ""
+		s.nonces, s.task.IntentID = nil, ""
 		select {
 		case <-time.After(time.Duration(max(s.params.SessionSeconds, 1)) * time.Second / 4):
 		case <-ctx.Done():
@@ -190,99 +186,19 @@ func (s *settlement) forget() {
 	}
 }
 
-func (s *settlement) follow(ctx context.Context) error {
-	stream, err := s.op.Events(ctx)
-	if err != nil {
-		return err
-	}
-	defer stream.Close()
-	if err := stream.Add(ctx, batch.Topics([]batch.Task{s.task})...); err != nil {
-		return err
-	}
-	// Only now: whatever names the intent is then heard.
-	if s.task.IntentID, err = s.op.RegisterIntent(ctx, s.signed, s.intent.message); err != nil {
-		return err
-	}
-	for {
-		var ev operator.Event
-		var open bool
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case ev, open = <-stream.C():
-		}
-		if !open {
-			return ErrStream
-		}
-		switch ev := ev.(type) {
-		case operator.StreamDown:
-			if s.batch != nil {
-				return fmt.Errorf("%w: %w", ErrStream, ev.Err)
-			}
-		case operator.Malformed:
-			if s.batch != nil {
-				return fmt.Errorf("%w: %w", ErrStream, ev.Err)
-			}
-		case batch.Event:
-			done, err := s.handle(ctx, ev)
-			if done || err != nil {
-				return err
-			}
-		}
-	}
-}
-
-// handle feeds one event to the batch and carries out what it asks for.
-func (s *settlement) handle(ctx context.Context, ev batch.Event) (done bool, err error) {
-	if started, ok := ev.(batch.Started); ok {
-		return false, s.start(ctx, started)
-	}
-	if s.batch == nil {
-		return false, nil
-	}
-	step, err := s.batch.Handle(ev)
-	for err == nil && step != (batch.StepNone{}) {
-		switch st := step.(type) {
-		case batch.StepNonces:
-			step, err = s.makeNonces(ctx, st)
-			continue
-		case batch.StepSign:
-			err = s.signTree(ctx, st)
-		case batch.StepForfeits:
-			err = s.forfeit(ctx, st)
-		case batch.StepFinalized:
-			return true, nil
-		case batch.StepFailed:
-			return false, &BatchError{st.Reason}
-		}
-		if err == nil {
-			step, err = s.batch.Next()
-		}
-	}
-	return false, err
-}
-
-// start joins a batch that lists the intent. A batch that lacked confirmations
-// ends without a word: the next one that lists us replaces it.
-func (s *settlement) start(ctx context.Context, started batch.Started) error {
-	if s.task.IntentID == "" || !slices.Contains(started.IntentHashes, batch.IntentHash(s.task.IntentID)) {
-		return nil
-	}
+// Join implements operator.Participant.
+func (s *settlement) Join(ctx context.Context, started batch.Started) (*batch.Batch, error) {
 	if err := batch.CheckExpiry(s.params.Network, started.Expiry, max(s.least, 1)); err != nil {
-		return err
+		return nil, err
 	}
-	var err error
 	s.nonces, s.expiry = nil, started.Expiry
-	s.batch, err = batch.New(
+	b, err := batch.New(
 		batch.Config{ForfeitKey: s.params.ForfeitKey.XOnly(), Dust: s.params.Dust},
 		started, []batch.Task{s.task})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := s.unspent(ctx); err != nil {
-		return err
-	}
-	return s.op.ConfirmRegistration(ctx, s.task.IntentID)
+	return b, s.unspent(ctx)
 }
 
 // leastLife is nine tenths of what the longest-lived of the coins has left, in
@@ -328,7 +244,8 @@ func (s *settlement) unspent(ctx context.Context) error {
 	return nil
 }
 
-func (s *settlement) makeNonces(ctx context.Context, st batch.StepNonces) (batch.Step, error) {
+// Nonces implements operator.Participant.
+func (s *settlement) Nonces(st batch.StepNonces) (map[chainhash.Hash]musig2.PubNonce, error) {
 	s.nonces = map[chainhash.Hash]*musig2.SecNonce{}
 	public := map[chainhash.Hash]musig2.PubNonce{}
 	for _, n := range st.Nodes {
@@ -338,28 +255,26 @@ func (s *settlement) makeNonces(ctx context.Context, st batch.StepNonces) (batch
 		}
 		s.nonces[n.Txid], public[n.Txid] = sec, pub
 	}
-	key := s.key.PubKey()
-	if err := s.op.SubmitTreeNonces(ctx, s.batch.ID(), key, public); err != nil {
-		return nil, err
-	}
-	return s.batch.NoncesMade(map[bip340.PubKey]map[chainhash.Hash]musig2.PubNonce{key: public})
+	return public, nil
 }
 
-func (s *settlement) signTree(ctx context.Context, st batch.StepSign) error {
+// Sign implements operator.Participant.
+func (s *settlement) Sign(st batch.StepSign) (map[chainhash.Hash]musig2.PartialSig, error) {
 	sigs := map[chainhash.Hash]musig2.PartialSig{}
 	for _, n := range st.Nodes {
 		sig, err := n.Session.Sign(s.key, s.nonces[n.Txid])
 		if err != nil {
-			return err
+			return nil, err
 		}
 		sigs[n.Txid] = sig
 	}
 	s.nonces = nil
-	return s.op.SubmitTreeSignatures(ctx, s.batch.ID(), s.key.PubKey(), sigs)
+	return sigs, nil
 }
 
-// forfeit hands over what the batch costs, once all that it gives is kept.
-func (s *settlement) forfeit(ctx context.Context, st batch.StepForfeits) error {
+// Forfeit implements operator.Participant: it hands over what the batch costs, once
+// all that it gives is kept.
+func (s *settlement) Forfeit(ctx context.Context, st batch.StepForfeits) error {
 	if len(st.Tasks) != 1 {
 		return fmt.Errorf("%w: it wants forfeits that it was not promised: %v", ErrOperator, st.Withheld)
 	}

@@ -3,112 +3,28 @@ package wallet
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/btcsuite/btcd/chainhash/v2"
 	"github.com/btcsuite/btcd/txscript/v2"
 
 	"github.com/vigil-ark/vigil/ark/batch"
 	"github.com/vigil-ark/vigil/ark/script"
-	"github.com/vigil-ark/vigil/bip340"
 	"github.com/vigil-ark/vigil/musig2"
-	"github.com/vigil-ark/vigil/operator"
 )
 
-// run registers the intent and follows the batches until one has carried it.
-func (s *settlement) run(ctx context.Context, signed Intent) error {
-	stream, err := s.w.op.Events(ctx)
-	if err != nil {
-		return err
-	}
-	defer stream.Close()
-	if err := stream.Add(ctx, batch.Topics([]batch.Task{s.task})...); err != nil {
-		return err
-	}
-	// Only now: whatever names the intent is then heard.
-	if s.task.IntentID, err = s.w.op.RegisterIntent(ctx, signed.Proof, signed.Message); err != nil {
-		return err
-	}
-	for {
-		var ev operator.Event
-		var open bool
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case ev, open = <-stream.C():
-		}
-		if !open {
-			return ErrStream
-		}
-		switch ev := ev.(type) {
-		case operator.StreamDown:
-			if s.batch != nil {
-				return fmt.Errorf("%w: %w", ErrStream, ev.Err)
-			}
-		case operator.Malformed:
-			if s.batch != nil {
-				return fmt.Errorf("%w: %w", ErrStream, ev.Err)
-			}
-		case batch.Event:
-			done, err := s.handle(ctx, ev)
-			if done || err != nil {
-				return err
-			}
-		}
-	}
-}
-
-// handle feeds one event to the batch and carries out what it asks for.
-func (s *settlement) handle(ctx context.Context, ev batch.Event) (done bool, err error) {
-	if started, ok := ev.(batch.Started); ok {
-		return false, s.start(ctx, started)
-	}
-	if s.batch == nil {
-		return false, nil
-	}
-	step, err := s.batch.Handle(ev)
-	for err == nil && step != (batch.StepNone{}) {
-		switch st := step.(type) {
-		case batch.StepNonces:
-			step, err = s.makeNonces(ctx, st)
-			continue
-		case batch.StepSign:
-			err = s.sign(ctx, st)
-		case batch.StepForfeits:
-			err = s.forfeit(ctx, st)
-		case batch.StepFinalized:
-			return true, nil
-		case batch.StepFailed:
-			return false, &FailedError{st.Reason}
-		}
-		if err == nil {
-			step, err = s.batch.Next()
-		}
-	}
-	return false, err
-}
-
-// start joins a batch that lists the intent. A batch that lacked confirmations
-// ends without a word: the next one that lists us replaces it.
-func (s *settlement) start(ctx context.Context, started batch.Started) error {
-	if s.task.IntentID == "" || !slices.Contains(started.IntentHashes, batch.IntentHash(s.task.IntentID)) {
-		return nil
-	}
+// Join implements operator.Participant.
+func (s *settlement) Join(_ context.Context, started batch.Started) (*batch.Batch, error) {
 	if err := batch.CheckExpiry(s.params.Network, started.Expiry, 1); err != nil {
-		return err
+		return nil, err
 	}
-	var err error
 	s.nonces = nil
-	s.batch, err = batch.New(
+	return batch.New(
 		batch.Config{ForfeitKey: s.params.ForfeitKey.XOnly(), Dust: s.params.Dust},
 		started, []batch.Task{s.task})
-	if err != nil {
-		return err
-	}
-	return s.w.op.ConfirmRegistration(ctx, s.task.IntentID)
 }
 
-func (s *settlement) makeNonces(ctx context.Context, st batch.StepNonces) (batch.Step, error) {
+// Nonces implements operator.Participant.
+func (s *settlement) Nonces(st batch.StepNonces) (map[chainhash.Hash]musig2.PubNonce, error) {
 	s.nonces = map[chainhash.Hash]*musig2.SecNonce{}
 	public := map[chainhash.Hash]musig2.PubNonce{}
 	for _, n := range st.Nodes {
@@ -121,28 +37,25 @@ func (s *settlement) makeNonces(ctx context.Context, st batch.StepNonces) (batch
 		}
 		s.nonces[n.Txid], public[n.Txid] = sec, pub
 	}
-	key := s.key.PubKey()
-	if err := s.w.op.SubmitTreeNonces(ctx, s.batch.ID(), key, public); err != nil {
-		return nil, err
-	}
-	return s.batch.NoncesMade(map[bip340.PubKey]map[chainhash.Hash]musig2.PubNonce{key: public})
+	return public, nil
 }
 
-func (s *settlement) sign(ctx context.Context, st batch.StepSign) error {
+// Sign implements operator.Participant.
+func (s *settlement) Sign(st batch.StepSign) (map[chainhash.Hash]musig2.PartialSig, error) {
 	sigs := map[chainhash.Hash]musig2.PartialSig{}
 	for _, n := range st.Nodes {
 		sig, err := n.Session.Sign(s.key, s.nonces[n.Txid])
 		if err != nil {
-			return err
+			return nil, err
 		}
 		sigs[n.Txid] = sig
 	}
 	s.nonces = nil
-	return s.w.op.SubmitTreeSignatures(ctx, s.batch.ID(), s.key.PubKey(), sigs)
+	return sigs, nil
 }
 
-// forfeit hands over what the batch costs, once all that it gives is there.
-func (s *settlement) forfeit(ctx context.Context, st batch.StepForfeits) error {
+// Forfeit implements operator.Participant: it hands over what the batch costs.
+func (s *settlement) Forfeit(ctx context.Context, st batch.StepForfeits) error {
 	if len(st.Tasks) != 1 {
 		return fmt.Errorf("wallet: the operator wants forfeits of on-chain coins: %v", st.Withheld)
 	}

@@ -2,7 +2,6 @@ package wallet
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -18,15 +17,6 @@ import (
 	"github.com/vigil-ark/vigil/bip340"
 	"github.com/vigil-ark/vigil/musig2"
 )
-
-// ErrStream is returned when the event stream ends in the middle of a batch.
-var ErrStream = errors.New("wallet: event stream lost")
-
-// FailedError says that a batch failed; trying again may help.
-type FailedError struct{ Reason string }
-
-// Error gives the operator's reason.
-func (e *FailedError) Error() string { return "wallet: batch failed: " + e.Reason }
 
 // BoardingCoin is a confirmed on-chain output at the wallet's boarding address.
 type BoardingCoin struct {
@@ -60,7 +50,6 @@ type settlement struct {
 	boards map[wire.OutPoint]coin
 	task   batch.Task
 
-	batch  *batch.Batch
 	nonces map[chainhash.Hash]*musig2.SecNonce
 	result Settled
 }
@@ -100,7 +89,7 @@ func (w *Wallet) settle(ctx context.Context, to ark.Address, vtxos []ark.VTXO, b
 	if s.task.Outputs, err = leafOutputs(outs, signed.txid); err != nil {
 		return Settled{}, err
 	}
-	if err := s.run(ctx, signed); err != nil {
+	if err := w.op.Participate(ctx, &s.task, signed.Proof, signed.Message, s); err != nil {
 		w.withdraw(ctx, inputs)
 		return Settled{}, err
 	}
