@@ -1,6 +1,6 @@
 // Package bip340 owns the curve: strict decoding, tagged hashes, masked base
 // multiplication, BIP-340 signatures, and the tweak context, session values and
-// secret nonce that BIP-327 and BIP-445 share. It knows nothing of Ark, storage
+// nonces that BIP-327 and BIP-445 share. It knows nothing of Ark, storage
 // or transport.
 package bip340
 

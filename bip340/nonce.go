@@ -56,13 +56,13 @@ type Derivation struct {
 // NewSecNonce draws 32 bytes from random, hedges them with the key and d, and
 // returns the nonce with the two public points' encodings (NonceGen of BIP-327
 // and BIP-445). Production code passes crypto/rand.Reader.
-func NewSecNonce(random io.Reader, key *Key, d Derivation) (*SecNonce, [66]byte, error) {
+func NewSecNonce(random io.Reader, key *Key, d Derivation) (*SecNonce, PubNonce, error) {
 	var fresh [32]byte
 	if _, err := io.ReadFull(random, fresh[:]); err != nil {
-		return nil, [66]byte{}, ErrRand
+		return nil, PubNonce{}, ErrRand
 	}
 	var n *SecNonce
-	var pub [66]byte
+	var pub PubNonce
 	err := key.use(func(sk *btcec.ModNScalar) (err error) {
 		var seed [32]byte
 		sk.PutBytes(&seed)
@@ -77,7 +77,7 @@ func NewSecNonce(random io.Reader, key *Key, d Derivation) (*SecNonce, [66]byte,
 	return n, pub, err
 }
 
-func deriveNonce(key PubKey, seed *[32]byte, d Derivation) (*SecNonce, [66]byte, error) {
+func deriveNonce(key PubKey, seed *[32]byte, d Derivation) (*SecNonce, PubNonce, error) {
 	var k [2]btcec.ModNScalar
 	for i := range k {
 		sum := d.Nonce.hashSecret(seed[:], d.Fields, []byte{byte(i)})
@@ -87,8 +87,8 @@ func deriveNonce(key PubKey, seed *[32]byte, d Derivation) (*SecNonce, [66]byte,
 	return nonceOf(key, &k[0], &k[1])
 }
 
-func nonceOf(key PubKey, k1, k2 *btcec.ModNScalar) (*SecNonce, [66]byte, error) {
-	var pub [66]byte
+func nonceOf(key PubKey, k1, k2 *btcec.ModNScalar) (*SecNonce, PubNonce, error) {
+	var pub PubNonce
 	if k1.IsZeroBit()|k2.IsZeroBit() != 0 {
 		return nil, pub, fmt.Errorf("%w: nonce", ErrScalar)
 	}

@@ -23,7 +23,7 @@ var testDerivation = Derivation{Aux: NewTag("vigil/test/aux"), Nonce: NewTag("vi
 
 // soloSession is a session of the single signer k, whose nonce has the points
 // of pub.
-func soloSession(t testing.TB, k *Key, pub [66]byte, msg []byte) (*Session, Point, Point) {
+func soloSession(t testing.TB, k *Key, pub PubNonce, msg []byte) (*Session, Point, Point) {
 	t.Helper()
 	q, err := k.PubKey().Point()
 	if err != nil {
@@ -45,7 +45,7 @@ func soloSession(t testing.TB, k *Key, pub [66]byte, msg []byte) (*Session, Poin
 	return NewSession(ctx, scalarOf(h), r1, r2, msg), r1, r2
 }
 
-func newTestNonce(t testing.TB, k *Key) (*SecNonce, [66]byte) {
+func newTestNonce(t testing.TB, k *Key) (*SecNonce, PubNonce) {
 	t.Helper()
 	n, pub, err := NewSecNonce(rand.Reader, k, testDerivation)
 	if err != nil {
@@ -202,7 +202,7 @@ func TestNonceConcurrently(t *testing.T) {
 // TestNonceHedged: the nonce depends on randomness, key and fields, each alone.
 func TestNonceHedged(t *testing.T) {
 	k, other := mustKey(t, bytes.Repeat([]byte{1}, 32)), mustKey(t, bytes.Repeat([]byte{2}, 32))
-	seen := map[[66]byte]string{}
+	seen := map[PubNonce]string{}
 	for _, c := range []struct {
 		name   string
 		key    *Key

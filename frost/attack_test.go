@@ -33,7 +33,7 @@ func observe(t *testing.T, c *Context, at int, nonces []PubNonce, msg [32]byte, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	r1, r2, err := agg.points()
+	r1, r2, err := agg.Points()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,49 +2,19 @@ package frost
 
 import (
 	"encoding/binary"
-	"fmt"
 
 	"github.com/vigil-ark/vigil/bip340"
 )
 
-// PubNonce is the public half of a nonce: two compressed points.
-type PubNonce [66]byte
-
-// AggNonce is the sum of all signers' public nonces: two compressed points, each
-// 33 zero bytes when it is the point at infinity.
-type AggNonce [66]byte
+// PubNonce is the public half of a nonce, and AggNonce the sum of all signers'.
+type (
+	PubNonce = bip340.PubNonce
+	AggNonce = bip340.AggNonce
+)
 
 // ParsePubNonce decodes 66 bytes and checks both points; the error is
 // bip340.ErrPoint.
-func ParsePubNonce(b []byte) (PubNonce, error) {
-	var n PubNonce
-	if len(b) != len(n) {
-		return PubNonce{}, fmt.Errorf("%w: public nonce of %d bytes, want %d", bip340.ErrPoint, len(b), len(n))
-	}
-	copy(n[:], b)
-	if _, _, err := n.points(); err != nil {
-		return PubNonce{}, err
-	}
-	return n, nil
-}
-
-// points decodes the halves; neither may be at infinity.
-func (n *PubNonce) points() (r1, r2 bip340.Point, err error) {
-	if r1, err = bip340.PubKey(n[:33]).Point(); err != nil {
-		return r1, r2, err
-	}
-	r2, err = bip340.PubKey(n[33:]).Point()
-	return r1, r2, err
-}
-
-// points decodes the halves; either may be at infinity.
-func (n *AggNonce) points() (r1, r2 bip340.Point, err error) {
-	if r1, err = bip340.DecodePointOrInfinity([33]byte(n[:33])); err != nil {
-		return r1, r2, err
-	}
-	r2, err = bip340.DecodePointOrInfinity([33]byte(n[33:]))
-	return r1, r2, err
-}
+func ParsePubNonce(b []byte) (PubNonce, error) { return bip340.ParsePubNonce(b) }
 
 // AggregateNonces sums the signers' public nonces (NonceAgg). A nonce that does
 // not decode is a *ContributionError with its index.
@@ -63,7 +33,7 @@ func aggregate(nonces []PubNonce, at int, own [2]bip340.Point) (agg AggNonce, r 
 			sums[1].Add(own[1])
 			continue
 		}
-		r1, r2, err := nonces[i].points()
+		r1, r2, err := nonces[i].Points()
 		if err != nil {
 			return agg, r, &ContributionError{Index: i, Contrib: "pubnonce", Err: err}
 		}

@@ -40,7 +40,7 @@ func (c *Context) Session(agg AggNonce, msg [32]byte) (*Session, error) {
 }
 
 func (c *Context) session(agg AggNonce, msg []byte) (*Session, error) {
-	r1, r2, err := agg.points()
+	r1, r2, err := agg.Points()
 	if err != nil {
 		return nil, &ContributionError{Index: -1, Contrib: "aggnonce", Err: err}
 	}
@@ -179,7 +179,7 @@ func (s *Session) VerifyPartial(sig PartialSig, at int, nonce PubNonce) error {
 	if at < 0 || at >= len(s.ctx.ids) {
 		return fmt.Errorf("%w: no position %d", ErrSigners, at)
 	}
-	r1, r2, err := nonce.points()
+	r1, r2, err := nonce.Points()
 	if err != nil {
 		return &ContributionError{Index: at, Contrib: "pubnonce", Err: err}
 	}

@@ -14,58 +14,19 @@ import (
 // it was made for, in memory only.
 type SecNonce = bip340.SecNonce
 
-// PubNonce is the public half of a nonce: two compressed points.
-type PubNonce [66]byte
-
-// AggNonce is the sum of all cosigners' public nonces: two compressed points,
-// each 33 zero bytes when it is the point at infinity.
-type AggNonce [66]byte
+// PubNonce is the public half of a nonce, and AggNonce the sum of all signers'.
+type (
+	PubNonce = bip340.PubNonce
+	AggNonce = bip340.AggNonce
+)
 
 // ParsePubNonce decodes 66 bytes and checks both points; the error is
 // bip340.ErrPoint.
-func ParsePubNonce(b []byte) (PubNonce, error) {
-	var n PubNonce
-	if len(b) != len(n) {
-		return PubNonce{}, fmt.Errorf("%w: public nonce of %d bytes, want %d", bip340.ErrPoint, len(b), len(n))
-	}
-	copy(n[:], b)
-	if _, _, err := n.points(); err != nil {
-		return PubNonce{}, err
-	}
-	return n, nil
-}
+func ParsePubNonce(b []byte) (PubNonce, error) { return bip340.ParsePubNonce(b) }
 
 // ParseAggNonce decodes 66 bytes and checks both points; the error is
 // bip340.ErrPoint.
-func ParseAggNonce(b []byte) (AggNonce, error) {
-	var n AggNonce
-	if len(b) != len(n) {
-		return AggNonce{}, fmt.Errorf("%w: aggregate nonce of %d bytes, want %d", bip340.ErrPoint, len(b), len(n))
-	}
-	copy(n[:], b)
-	if _, _, err := n.points(); err != nil {
-		return AggNonce{}, err
-	}
-	return n, nil
-}
-
-// points decodes the halves; neither may be at infinity.
-func (n *PubNonce) points() (r1, r2 bip340.Point, err error) {
-	if r1, err = bip340.PubKey(n[:33]).Point(); err != nil {
-		return r1, r2, err
-	}
-	r2, err = bip340.PubKey(n[33:]).Point()
-	return r1, r2, err
-}
-
-// points decodes the halves; either may be at infinity.
-func (n *AggNonce) points() (r1, r2 bip340.Point, err error) {
-	if r1, err = bip340.DecodePointOrInfinity([33]byte(n[:33])); err != nil {
-		return r1, r2, err
-	}
-	r2, err = bip340.DecodePointOrInfinity([33]byte(n[33:]))
-	return r1, r2, err
-}
+func ParseAggNonce(b []byte) (AggNonce, error) { return bip340.ParseAggNonce(b) }
 
 // NewNonce makes a nonce for one signature by key (NonceGen of BIP-327) out of
 // fresh randomness, hedged with the key, the aggregate key of ctx, and msg and
@@ -93,7 +54,7 @@ func newNonce(random io.Reader, key *bip340.Key, x, msg []byte, hasMsg bool, ext
 	if err != nil {
 		return nil, PubNonce{}, fmt.Errorf("musig2: nonce: %w", err)
 	}
-	return n, PubNonce(pub), nil
+	return n, pub, nil
 }
 
 // nonceFields encodes what NonceGen hashes between the randomness and the final
@@ -117,7 +78,7 @@ func nonceFields(pk, x, msg []byte, hasMsg bool, extra []byte) []byte {
 func AggregateNonces(nonces []PubNonce) (AggNonce, error) {
 	var sums [2]bip340.Sum
 	for i := range nonces {
-		r1, r2, err := nonces[i].points()
+		r1, r2, err := nonces[i].Points()
 		if err != nil {
 			return AggNonce{}, &ContributionError{Signer: i, Contrib: "pubnonce", Err: err}
 		}

@@ -37,7 +37,7 @@ func (c *Context) Session(agg AggNonce, msg [32]byte) (*Session, error) {
 }
 
 func (c *Context) session(agg AggNonce, msg []byte) (*Session, error) {
-	r1, r2, err := agg.points()
+	r1, r2, err := agg.Points()
 	if err != nil {
 		return nil, &ContributionError{Signer: -1, Contrib: "aggnonce", Err: err}
 	}
@@ -94,7 +94,7 @@ func (s *Session) VerifyPartial(p PartialSig, signer bip340.PubKey, nonce PubNon
 	if !ok {
 		return ErrNotCosigner
 	}
-	r1, r2, err := nonce.points()
+	r1, r2, err := nonce.Points()
 	if err != nil {
 		return &ContributionError{Signer: -1, Contrib: "pubnonce", Err: err}
 	}

@@ -225,7 +225,7 @@ func FuzzParse(f *testing.F) {
 			t.Fatal(err)
 		}
 		if agg, err := ParseAggNonce(b); err == nil {
-			r1, r2, err := agg.points()
+			r1, r2, err := agg.Points()
 			if err != nil || r1.PubKey() != bip340.PubKey(b[:33]) || r2.PubKey() != bip340.PubKey(b[33:]) {
 				t.Fatalf("another aggregate nonce (%v)", err)
 			}
