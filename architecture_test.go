@@ -88,6 +88,7 @@ var rules = []rule{
 	{room: "internal/caught", never: []string{"*"}, pure: true, alone: []string{}},
 	{room: "internal/crash", never: []string{"*"}, alone: []string{}},
 	{room: "internal/memnet", never: []string{"*"}, alone: []string{"google.golang.org/grpc"}},
+	{room: "internal/turns", never: []string{"*"}, alone: []string{}},
 	{room: "internal/sqlitedb", never: []string{"*"}, except: []string{"internal/crash"}},
 	{room: "internal/pb", never: []string{"*"}},
 	{room: "vigilpb", never: []string{"*"}},
@@ -96,7 +97,7 @@ var rules = []rule{
 }
 
 // testRooms exist for tests alone: only tests and each other may import them.
-var testRooms = []string{"ark/internal/vector", "ark/tree/treetest", "kv/kvtest", "secret/secrettest", "internal/sqlitedb/floor", "internal/sqlitedb/powercut", "arktest/internal/vector", "internal/memnet"}
+var testRooms = []string{"ark/internal/vector", "ark/tree/treetest", "kv/kvtest", "secret/secrettest", "internal/sqlitedb/floor", "internal/sqlitedb/powercut", "arktest/internal/vector", "internal/memnet", "internal/turns"}
 
 // experimental rooms are off by default: nothing of the module but tests may
 // import them.

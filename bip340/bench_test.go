@@ -2,11 +2,11 @@ package bip340
 
 import (
 	"crypto/sha256"
-	"math"
 	"testing"
-	"time"
 
 	"github.com/btcsuite/btcd/btcec/v2"
+
+	"github.com/vigil-ark/vigil/internal/turns"
 )
 
 // The benchmarks compare with a floor that is measured in the same run: slices
@@ -14,26 +14,6 @@ import (
 // other load on the machine cancels out.
 
 const pool = 32 // inputs per slice; the cost of a multiplication varies with them
-
-// timed runs every op on all inputs, in turns, and returns each one's fastest
-// slice in microseconds per call.
-func timed(b *testing.B, ops ...func(i int)) []float64 {
-	best := make([]float64, len(ops))
-	for i := range best {
-		best[i] = math.Inf(1)
-	}
-	for b.Loop() {
-		for n, op := range ops {
-			start := time.Now()
-			for i := range pool {
-				op(i)
-			}
-			best[n] = min(best[n], time.Since(start).Seconds()*1e6/pool)
-		}
-	}
-	b.ReportMetric(0, "ns/op") // a round of slices: means nothing
-	return best
-}
 
 type fixture struct {
 	scalars [pool]btcec.ModNScalar
@@ -91,7 +71,7 @@ func (f *fixture) toAffine(i int) {
 // BenchmarkMulBase: the floor is the variable-time multiplication (1B).
 func BenchmarkMulBase(b *testing.B) {
 	f := benchFixture(b)
-	t := timed(b, f.base, f.masked)
+	t := turns.Fastest(b, pool, f.base, f.masked)
 	b.ReportMetric(t[1], "us/masked")
 	b.ReportMetric(t[1]/t[0], "x-variable-time")
 }
@@ -99,7 +79,7 @@ func BenchmarkMulBase(b *testing.B) {
 // BenchmarkSign: the floor is 1B + 1I + 2us, with B variable-time and masked.
 func BenchmarkSign(b *testing.B) {
 	f := benchFixture(b)
-	t := timed(b, f.base, f.masked, f.toAffine, func(i int) {
+	t := turns.Fastest(b, pool, f.base, f.masked, f.toAffine, func(i int) {
 		if _, err := f.keys[i].Sign(f.msgs[i][:]); err != nil {
 			b.Fatal(err)
 		}
@@ -112,7 +92,7 @@ func BenchmarkSign(b *testing.B) {
 // BenchmarkVerify: decoded key; the floor is 1B + 1A + 1I.
 func BenchmarkVerify(b *testing.B) {
 	f := benchFixture(b)
-	t := timed(b, f.base, f.arbitrary, f.toAffine, func(i int) {
+	t := turns.Fastest(b, pool, f.base, f.arbitrary, f.toAffine, func(i int) {
 		if !f.verify[i].Verify(f.msgs[i][:], f.sigs[i]) {
 			b.Fatal("does not verify")
 		}

@@ -5,6 +5,8 @@ import (
 
 	"github.com/btcsuite/btcd/btcec/v2"
 	"pgregory.net/rapid"
+
+	"github.com/vigil-ark/vigil/internal/turns"
 )
 
 func smallScalar(b []byte) btcec.ModNScalar {
@@ -104,7 +106,7 @@ func TestSchemesAreApart(t *testing.T) {
 // variable-time multiplication (1A).
 func BenchmarkMulSecret(b *testing.B) {
 	f := benchFixture(b)
-	t := timed(b, f.arbitrary, func(i int) {
+	t := turns.Fastest(b, pool, f.arbitrary, func(i int) {
 		MulSecret(&f.scalars[i], affine(&f.points[(i+1)%pool]))
 	})
 	b.ReportMetric(t[1], "us/secret")

@@ -1,36 +1,15 @@
 package frost
 
 import (
-	"math"
 	"testing"
-	"time"
 
 	"github.com/btcsuite/btcd/btcec/v2"
 
 	"github.com/vigil-ark/vigil/bip340"
+	"github.com/vigil-ark/vigil/internal/turns"
 )
 
 const pool = 32 // inputs per slice; the cost of a multiplication varies with its scalar
-
-// timed runs the ops in turns and returns each one's fastest slice in
-// microseconds per call; other load on the machine cancels out.
-func timed(b *testing.B, ops ...func(i int)) []float64 {
-	best := make([]float64, len(ops))
-	for i := range best {
-		best[i] = math.Inf(1)
-	}
-	for b.Loop() {
-		for n, op := range ops {
-			start := time.Now()
-			for i := range pool {
-				op(i)
-			}
-			best[n] = min(best[n], time.Since(start).Seconds()*1e6/pool)
-		}
-	}
-	b.ReportMetric(0, "ns/op") // a round of slices: means nothing
-	return best
-}
 
 // floor holds the inputs of the primitives.
 type floor struct {
@@ -94,7 +73,7 @@ func BenchmarkLastSigner(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	t := timed(b, append(newFloor().ops(), func(i int) {
+	t := turns.Fastest(b, pool, append(newFloor().ops(), func(i int) {
 		if _, err := server.Answer(queries[i]); err != nil {
 			b.Fatal(err)
 		}
@@ -118,7 +97,7 @@ func BenchmarkLastSigner(b *testing.B) {
 func BenchmarkBothSides(b *testing.B) {
 	d := deal(b, "bench", 2, 2)
 	c := d.context(b, 0, 1)
-	t := timed(b, func(i int) { d.signWithLast(b, c, 1, [32]byte{byte(i)}) })
+	t := turns.Fastest(b, pool, func(i int) { d.signWithLast(b, c, 1, [32]byte{byte(i)}) })
 	b.ReportMetric(t[0], "us/signature")
 }
 
@@ -126,7 +105,7 @@ func BenchmarkBothSides(b *testing.B) {
 // validation and the share's check.
 func BenchmarkInfo(b *testing.B) {
 	raw := deal(b, "bench", 2, 2).info.Encode()
-	t := timed(b, func(int) {
+	t := turns.Fastest(b, pool, func(int) {
 		if _, err := ParseInfo(raw); err != nil {
 			b.Fatal(err)
 		}

@@ -10,38 +10,11 @@ import (
 	"github.com/btcsuite/btcd/btcec/v2"
 
 	"github.com/vigil-ark/vigil/bip340"
+	"github.com/vigil-ark/vigil/internal/turns"
 	"github.com/vigil-ark/vigil/secret"
 )
 
 const pool = 32 // nodes per slice; the cost of a multiplication varies with its scalar
-
-// op is timed without its prepare.
-type op struct{ prepare, run func(i int) }
-
-// timed runs the ops in turns and returns each one's fastest slice in
-// microseconds per call; other load on the machine cancels out.
-func timed(b *testing.B, ops ...op) []float64 {
-	best := make([]float64, len(ops))
-	for i := range best {
-		best[i] = math.Inf(1)
-	}
-	for b.Loop() {
-		for n, o := range ops {
-			if o.prepare != nil {
-				for i := range pool {
-					o.prepare(i)
-				}
-			}
-			start := time.Now()
-			for i := range pool {
-				o.run(i)
-			}
-			best[n] = min(best[n], time.Since(start).Seconds()*1e6/pool)
-		}
-	}
-	b.ReportMetric(0, "ns/op") // a round of slices: means nothing
-	return best
-}
 
 // node is one tree node to sign, and what its floor is measured on.
 type node struct {
@@ -92,14 +65,14 @@ func BenchmarkNode(b *testing.B) {
 			}
 			nodes := benchNodes(b, ctx)
 			pk := keys[0].PubKey()
-			t := timed(b, arbitrary(nodes), inversion(nodes), decompression(nodes), op{
-				prepare: func(i int) {
+			t := turns.Prepared(b, pool, arbitrary(nodes), inversion(nodes), decompression(nodes), turns.Op{
+				Prepare: func(i int) {
 					nodes[i].nonce, err = bip340.ImportSecNonce(pk, secret.New(bytes.Clone(nodes[i].sec)))
 					if err != nil {
 						b.Fatal(err)
 					}
 				},
-				run: func(i int) {
+				Run: func(i int) {
 					if _, err := ctx.Sign(keys[0], nodes[i].nonce, nodes[i].agg, nodes[i].msg); err != nil {
 						b.Fatal(err)
 					}
@@ -111,22 +84,22 @@ func BenchmarkNode(b *testing.B) {
 	}
 }
 
-func arbitrary(nodes []node) op {
-	return op{run: func(i int) {
+func arbitrary(nodes []node) turns.Op {
+	return turns.Op{Run: func(i int) {
 		var j btcec.JacobianPoint
 		btcec.ScalarMultNonConst(&nodes[i].b, &nodes[i].r2, &j)
 	}}
 }
 
-func inversion(nodes []node) op {
-	return op{run: func(i int) {
+func inversion(nodes []node) turns.Op {
+	return turns.Op{Run: func(i int) {
 		j := nodes[i].raw
 		j.ToAffine()
 	}}
 }
 
-func decompression(nodes []node) op {
-	return op{run: func(i int) {
+func decompression(nodes []node) turns.Op {
+	return turns.Op{Run: func(i int) {
 		var y btcec.FieldVal
 		if !btcec.DecompressY(&nodes[i].r2.X, false, &y) {
 			panic("not on the curve")
@@ -143,12 +116,12 @@ func BenchmarkNewNonce(b *testing.B) {
 		b.Fatal(err)
 	}
 	nodes := benchNodes(b, ctx)
-	base := op{run: func(i int) {
+	base := turns.Op{Run: func(i int) {
 		var j btcec.JacobianPoint
 		btcec.ScalarBaseMultNonConst(&nodes[i].b, &j)
 	}}
-	masked := op{run: func(i int) { bip340.MulBase(&nodes[i].b) }} // with its inversion
-	t := timed(b, base, masked, inversion(nodes), op{run: func(i int) {
+	masked := turns.Op{Run: func(i int) { bip340.MulBase(&nodes[i].b) }} // with its inversion
+	t := turns.Prepared(b, pool, base, masked, inversion(nodes), turns.Op{Run: func(i int) {
 		n, _, err := NewNonce(keys[0], ctx, &nodes[i].msg, nil)
 		if err != nil {
 			b.Fatal(err)
@@ -172,7 +145,7 @@ func BenchmarkKeyAgg(b *testing.B) {
 			}
 			nodes := benchNodes(b, ctx)
 			best := math.Inf(1)
-			t := timed(b, arbitrary(nodes), decompression(nodes), op{run: func(i int) {
+			t := turns.Prepared(b, pool, arbitrary(nodes), decompression(nodes), turns.Op{Run: func(i int) {
 				if i > 0 {
 					return // one aggregation per slice is enough
 				}

@@ -2,9 +2,7 @@ package signer
 
 import (
 	"errors"
-	"math"
 	"testing"
-	"time"
 
 	"github.com/btcsuite/btcd/btcec/v2"
 
@@ -13,6 +11,7 @@ import (
 	"github.com/vigil-ark/vigil/delegate"
 	"github.com/vigil-ark/vigil/frost"
 	"github.com/vigil-ark/vigil/frost/chilldkg"
+	"github.com/vigil-ark/vigil/internal/turns"
 	"github.com/vigil-ark/vigil/secret"
 )
 
@@ -168,26 +167,6 @@ func TestEraseKeepsWhatIsAskedFor(t *testing.T) {
 
 const pool = 16 // calls per slice
 
-// timed runs the ops in turns and returns each one's fastest slice in microseconds
-// per call; other load on the machine cancels out.
-func timed(b *testing.B, ops ...func(i int)) []float64 {
-	best := make([]float64, len(ops))
-	for i := range best {
-		best[i] = math.Inf(1)
-	}
-	for b.Loop() {
-		for n, op := range ops {
-			start := time.Now()
-			for i := range pool {
-				op(i)
-			}
-			best[n] = min(best[n], time.Since(start).Seconds()*1e6/pool)
-		}
-	}
-	b.ReportMetric(0, "ns/op") // a round of slices: means nothing
-	return best
-}
-
 // primitives are B, masked B with its inversion, A, masked A with its inversion, I
 // and D.
 func primitives() []func(int) {
@@ -237,7 +216,7 @@ func BenchmarkSign(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	t := timed(b, append(primitives(), func(i int) { sign(one[i]) }, func(i int) {
+	t := turns.Fastest(b, pool, append(primitives(), func(i int) { sign(one[i]) }, func(i int) {
 		if i == 0 {
 			sign(many)
 		}
@@ -262,7 +241,7 @@ func BenchmarkKeygen(b *testing.B) {
 	var params [pool]*chilldkg.Params
 	var p1 [pool]*chilldkg.Participant1
 	var msgs [pool][][]byte
-	t := timed(b, append(primitives(), func(i int) {
+	t := turns.Fastest(b, pool, append(primitives(), func(i int) {
 		session, host, err := s.cs.BeginKeygen(d.owner(), pubs(d.hosts), 2)
 		must(b, err)
 		sessions[i] = session

@@ -1,37 +1,16 @@
 package chilldkg
 
 import (
-	"math"
 	"testing"
-	"time"
 
 	"github.com/btcsuite/btcd/btcec/v2"
 
 	"github.com/vigil-ark/vigil/bip340"
+	"github.com/vigil-ark/vigil/internal/turns"
 	"github.com/vigil-ark/vigil/secret"
 )
 
 const pool = 16 // sessions per slice
-
-// timed runs the ops in turns and returns each one's fastest slice in
-// microseconds per call; other load on the machine cancels out.
-func timed(b *testing.B, ops ...func(i int)) []float64 {
-	best := make([]float64, len(ops))
-	for i := range best {
-		best[i] = math.Inf(1)
-	}
-	for b.Loop() {
-		for n, op := range ops {
-			start := time.Now()
-			for i := range pool {
-				op(i)
-			}
-			best[n] = min(best[n], time.Since(start).Seconds()*1e6/pool)
-		}
-	}
-	b.ReportMetric(0, "ns/op") // a round of slices: means nothing
-	return best
-}
 
 // BenchmarkServer2of2 is the server's side of making a 2-of-2 key, as
 // participant and coordinator. The floor is 9B + 4A + 9I + 3D + 10us (step 1:
@@ -66,7 +45,7 @@ func BenchmarkServer2of2(b *testing.B) {
 		affine[i] = raw[i]
 		affine[i].ToAffine()
 	}
-	t := timed(b,
+	t := turns.Fastest(b, pool,
 		func(i int) { var j btcec.JacobianPoint; btcec.ScalarBaseMultNonConst(&scalars[i], &j) },
 		func(i int) { bip340.MulBase(&scalars[i]) },
 		func(i int) {
