@@ -40,7 +40,7 @@ func TestRestoredVigil(t *testing.T) {
 			t.Parallel()
 			r := newReal(t, arktest.Config{})
 			d, store, seed := r.create()
-			w := &world{T: t, op: r.op, ctx: t.Context()}
+			w := &world{T: t, op: r.op, esplora: r.op.EsploraURL(), ctx: t.Context()}
 			w.minted(d, 90_000)
 			kv, secrets := r.kv.Copy(), r.secrets.Copy()
 			if err := c.last(t, d, seed); err != nil {
@@ -79,7 +79,7 @@ func TestRestoredVigilLostItsShare(t *testing.T) {
 	t.Parallel()
 	r := newReal(t, arktest.Config{})
 	d, store, seed := r.create()
-	w := &world{T: t, op: r.op, ctx: t.Context()}
+	w := &world{T: t, op: r.op, esplora: r.op.EsploraURL(), ctx: t.Context()}
 	w.minted(d, 90_000)
 	kv, secrets := r.kv.Copy(), r.secrets.Copy()
 	if err := d.Refresh(t.Context(), &seed); err != nil {

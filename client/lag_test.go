@@ -38,7 +38,7 @@ func TestPaymentEndsCover(t *testing.T) {
 	t.Parallel()
 	r := newReal(t, arktest.Config{})
 	d, _, _ := r.create()
-	w := &world{T: t, op: r.op, ctx: t.Context()}
+	w := &world{T: t, op: r.op, esplora: r.op.EsploraURL(), ctx: t.Context()}
 	w.minted(d, 50_000, 20_000)
 	before, err := d.VTXOs(w.ctx)
 	if err != nil || len(before) != 2 || before[0].Delegate != before[1].Delegate {

@@ -2,12 +2,15 @@ package client_test
 
 import (
 	"errors"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/btcsuite/btcd/wire/v2"
 
+	"github.com/vigil-ark/vigil/ark"
+	"github.com/vigil-ark/vigil/ark/script"
 	"github.com/vigil-ark/vigil/arktest"
 	"github.com/vigil-ark/vigil/client"
 )
@@ -71,10 +74,10 @@ func TestLeaveAlone(t *testing.T) {
 	w.vigil.http.Close()
 	w.op.Down()
 
-	if _, err := client.NewLeave(client.LeaveConfig{Backup: backup, Esplora: w.op.EsploraURL()}, w.seed()); !errors.Is(err, client.ErrSeed) {
+	if _, err := client.NewLeave(client.LeaveConfig{Backup: backup, Esplora: w.esplora}, w.seed()); !errors.Is(err, client.ErrSeed) {
 		t.Fatalf("with another seed: %v", err)
 	}
-	l, err := client.NewLeave(client.LeaveConfig{Backup: backup, Esplora: w.op.EsploraURL(), Now: clock.Now}, seed)
+	l, err := client.NewLeave(client.LeaveConfig{Backup: backup, Esplora: w.esplora, Now: clock.Now}, seed)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,6 +137,75 @@ func TestLeaveAlone(t *testing.T) {
 	}
 }
 
+// TestLeaveDeep brings a coin out that lies under a tree of several levels and two
+// payments: every transaction on the way is a step of its own, of a parent without
+// a fee and the child that pays for it.
+func TestLeaveDeep(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, arktest.Config{})
+	d, _, seed := w.create(client.CreateOptions{})
+	outs := []*wire.TxOut{w.output(d, 90_000)}
+	for len(outs) < 801 { // five leaves, of which the operator's tree has four beside ours
+		outs = append(outs, wire.NewTxOut(1_000, ark.PayToTaproot(script.NUMS)))
+	}
+	if _, err := w.op.Mint(outs...); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.op.Mine(1); err != nil {
+		t.Fatal(err)
+	}
+	for _, sats := range []int64{50_000, 20_000} {
+		if _, err := d.Send(w.ctx, d.Descriptor().Address(), sats); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := d.Keep(w.ctx); err != nil {
+		t.Fatal(err)
+	}
+	backup, err := d.Export(w.ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Close()
+	w.vigil.http.Close()
+	w.op.Down()
+	l, err := client.NewLeave(client.LeaveConfig{Backup: backup, Esplora: w.esplora}, seed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Burn()
+	at, err := l.FeeAddress()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.op.Faucet(at, 100_000); err != nil {
+		t.Fatal(err)
+	}
+	steps := 0
+	for ; ; steps++ {
+		if err := w.op.Chain().Mine(1); err != nil {
+			t.Fatal(err)
+		}
+		list, err := l.Unroll(w.ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(list) == 0 || steps > 60 {
+			t.Fatalf("after %d steps %+v", steps, list)
+		}
+		if !slices.ContainsFunc(list, func(p client.Progress) bool { return p.Err != nil || !p.OnChain() }) {
+			break
+		}
+		if i := slices.IndexFunc(list, func(p client.Progress) bool { return p.Err != nil }); i >= 0 {
+			t.Fatal(list[i].Err)
+		}
+	}
+	t.Logf("%d coins in %d steps", len(backup.Coins), steps)
+	if steps < 6 {
+		t.Errorf("on chain after %d steps: the coin was not deep", steps)
+	}
+}
+
 // TestClaim takes coins that have expired out by the recovery key, with Vigil dead
 // and the operator at work.
 func TestClaim(t *testing.T) {
@@ -148,7 +220,7 @@ func TestClaim(t *testing.T) {
 	}
 	d.Close()
 	w.vigil.http.Close()
-	l, err := client.NewLeave(client.LeaveConfig{Backup: backup, Esplora: w.op.EsploraURL(), Operator: w.op.URL()}, seed)
+	l, err := client.NewLeave(client.LeaveConfig{Backup: backup, Esplora: w.esplora, Operator: w.op.URL()}, seed)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -432,7 +432,7 @@ func (w *world) fruitless(d *client.Wallet, seed client.Seed) {
 		w.Fatal(err)
 	}
 	b.Coins = append(b.Coins, b.Spent...)
-	l, err := client.NewLeave(client.LeaveConfig{Backup: b, Esplora: w.op.EsploraURL()}, seed)
+	l, err := client.NewLeave(client.LeaveConfig{Backup: b, Esplora: w.esplora}, seed)
 	if err != nil {
 		w.Fatal(err)
 	}

@@ -19,7 +19,7 @@ import (
 // priced serves an Esplora whose fee estimates are rate's.
 func (w *world) priced(rate *atomic.Int64) string {
 	w.Helper()
-	at, err := url.Parse(w.op.EsploraURL())
+	at, err := url.Parse(w.esplora)
 	if err != nil {
 		w.Fatal(err)
 	}

@@ -160,7 +160,7 @@ func TestRefreshCutShort(t *testing.T) {
 	t.Parallel()
 	r := newReal(t, arktest.Config{})
 	d, store, seed := r.create()
-	w := &world{T: t, op: r.op, ctx: t.Context()}
+	w := &world{T: t, op: r.op, esplora: r.op.EsploraURL(), ctx: t.Context()}
 	w.minted(d, 90_000)
 	pay := func(d *client.Wallet) {
 		t.Helper()
@@ -224,7 +224,7 @@ func TestRecoverCutShort(t *testing.T) {
 			for _, answer := range []bool{false, true} {
 				r := newReal(t, arktest.Config{})
 				d, _, seed := r.create()
-				w := &world{T: t, op: r.op, ctx: t.Context()}
+				w := &world{T: t, op: r.op, esplora: r.op.EsploraURL(), ctx: t.Context()}
 				w.minted(d, 50_000)
 				with := &seed
 				if !heal {
@@ -254,7 +254,7 @@ func TestReceive(t *testing.T) {
 	t.Parallel()
 	r := newReal(t, arktest.Config{})
 	d, _, _ := r.create()
-	w := &world{T: t, op: r.op, ctx: t.Context()}
+	w := &world{T: t, op: r.op, esplora: r.op.EsploraURL(), ctx: t.Context()}
 	w.minted(d, 50_000)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
@@ -279,7 +279,7 @@ func TestLostReads(t *testing.T) {
 	t.Parallel()
 	r := newReal(t, arktest.Config{})
 	d, _, _ := r.create()
-	w := &world{T: t, op: r.op, ctx: t.Context()}
+	w := &world{T: t, op: r.op, esplora: r.op.EsploraURL(), ctx: t.Context()}
 	w.minted(d, 50_000)
 	for name, call := range map[string]func() error{
 		"ListVtxos":       func() error { _, err := d.VTXOs(t.Context()); return err },

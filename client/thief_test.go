@@ -46,7 +46,7 @@ func TestThiefWithTheRecoveryKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	thief, err := client.NewLeave(client.LeaveConfig{Backup: backup, Esplora: w.op.EsploraURL(), Operator: w.op.URL(), Now: clock.Now}, seed)
+	thief, err := client.NewLeave(client.LeaveConfig{Backup: backup, Esplora: w.esplora, Operator: w.op.URL(), Now: clock.Now}, seed)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +121,7 @@ func TestThiefWithTheDevice(t *testing.T) {
 	t.Parallel()
 	r := newReal(t, arktest.Config{})
 	d, store, seed := r.create()
-	w := &world{T: t, op: r.op, ctx: t.Context()}
+	w := &world{T: t, op: r.op, esplora: r.op.EsploraURL(), ctx: t.Context()}
 	w.minted(d, 50_000)
 	names, err := store.List(t.Context(), "")
 	if err != nil {
@@ -200,7 +200,7 @@ func TestThiefWithTheKvStore(t *testing.T) {
 	t.Parallel()
 	r := newReal(t, arktest.Config{})
 	d, store, seed := r.create()
-	w := &world{T: t, op: r.op, ctx: t.Context()}
+	w := &world{T: t, op: r.op, esplora: r.op.EsploraURL(), ctx: t.Context()}
 	w.minted(d, 50_000)
 	if list, err := d.Delegates(t.Context()); err != nil || len(list) != 1 {
 		t.Fatalf("delegates %v, %v", list, err)

@@ -23,7 +23,7 @@ func TestWatch(t *testing.T) {
 	t.Parallel()
 	r := newReal(t, arktest.Config{})
 	d, _, _ := r.create()
-	w := &world{T: t, op: r.op, ctx: t.Context()}
+	w := &world{T: t, op: r.op, esplora: r.op.EsploraURL(), ctx: t.Context()}
 	w.minted(d, 50_000)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()

@@ -15,15 +15,17 @@ import (
 // world is an operator on real time with short sessions, and a fake Vigil.
 type world struct {
 	*testing.T
-	op    *arktest.Operator
-	vigil *fake
-	ctx   context.Context
+	op *arktest.Operator
+	// esplora is the operator's, as devices reach it.
+	esplora string
+	vigil   *fake
+	ctx     context.Context
 }
 
 func newWorld(t *testing.T, cfg arktest.Config) *world {
 	t.Helper()
 	cfg.SessionDuration = 6 * time.Second // its parts end early; a busy machine needs the rest
-	op, err := arktest.Start(cfg)
+	op, err := arktest.Start(underCore(t, cfg))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,12 +44,12 @@ func newWorld(t *testing.T, cfg arktest.Config) *world {
 	if cfg.Clock != nil {
 		now = cfg.Clock.Now
 	}
-	return &world{t, op, newFake(t, p, now), ctx}
+	return &world{t, op, judged(t, op), newFake(t, p, now), ctx}
 }
 
 func (w *world) config(s secret.Store) client.Config {
 	return client.Config{
-		Server: w.vigil.http.URL, HostKey: w.vigil.host.PubKey(), Operator: w.op.URL(), Esplora: w.op.EsploraURL(),
+		Server: w.vigil.http.URL, HostKey: w.vigil.host.PubKey(), Operator: w.op.URL(), Esplora: w.esplora,
 		Store: s, Now: w.vigil.now, RetryWait: time.Millisecond,
 	}
 }
