@@ -131,7 +131,7 @@ func (d *decision) destinations(s *spend.Spend) *vigil.Error {
 // count adds what leaves to the window, once for each key.
 func (d *decision) count(s *spend.Spend) *vigil.Error {
 	amount := s.Leaves()
-	if amount < 0 || amount > maxSatoshi {
+	if amount > maxSatoshi {
 		return vigil.Errorf(vigil.CodeDocumentInvalid, "%d satoshis would leave", amount)
 	}
 	d.amount = min(d.amount+amount, maxSatoshi)

@@ -228,6 +228,22 @@ func TestNothingUncounted(t *testing.T) {
 	}
 }
 
+// TestMoreThanAllCoins: a sum that no coins can make, or that overflows, is no
+// small amount.
+func TestMoreThanAllCoins(t *testing.T) {
+	for name, foreign := range map[string][]spend.Output{
+		"more":      outs(1, maxSatoshi, 1),
+		"overflown": outs(1, 1<<62, 1<<62, 1<<62, 1<<62),
+		"negative":  outs(1, 1<<62, 1<<62),
+	} {
+		s := &spend.Spend{Kind: spend.ArkTx, Assets: true, Foreign: foreign}
+		d := Decide(Default(), []*spend.Spend{s}, nil, nil)
+		if d.Allow || d.Code != vigil.CodeDocumentInvalid {
+			t.Errorf("%s: %+v", name, d)
+		}
+	}
+}
+
 func TestLooser(t *testing.T) {
 	p := limited()
 	for name, tt := range map[string]struct {
@@ -262,6 +278,11 @@ func TestLooser(t *testing.T) {
 		if got := Looser(p, to); got != tt.looser {
 			t.Errorf("%s: %v", name, got)
 		}
+	}
+	// What both allow is no loosening: else a bound beside it could not be tightened.
+	both := with(p, func(p *Policy) { p.TwoLeaf, p.Assets = true, true })
+	if Looser(both, with(both, func(p *Policy) { p.PerTx-- })) {
+		t.Error("keeping what was opted in loosens it")
 	}
 	// From no bound at all everything is tighter, but what Default leaves off.
 	if Looser(Default(), with(limited(), func(p *Policy) { p.FeeMargin, p.CoolDown = 0, day })) {

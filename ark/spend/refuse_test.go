@@ -223,6 +223,22 @@ func TestRefusesPayments(t *testing.T) {
 	debt := w.coin(22, -5000)
 	w.refused("a debt", w.arkTx(w.payment([]coin{a, debt}, w.foreign(5000))), vigil.CodeDocumentInvalid, "")
 
+	wrapped := w.payment([]coin{a, b}, w.foreign(30_000), w.foreign(1<<62), w.foreign(1<<62), w.foreign(1<<62), w.foreign(1<<62))
+	w.refused("outputs that add up only because they overflow", w.arkTx(wrapped), vigil.CodeDocumentInvalid, "pays")
+	for name, tx := range map[string]*wire.MsgTx{
+		"no inputs":   {Version: 3, TxOut: []*wire.TxOut{w.own(1), ark.AnchorOut()}},
+		"no outputs":  {Version: 3, TxIn: []*wire.TxIn{wire.NewTxIn(&a.at, nil, nil)}},
+		"only anchor": {Version: 3, TxIn: []*wire.TxIn{wire.NewTxIn(&a.at, nil, nil)}, TxOut: []*wire.TxOut{ark.AnchorOut()}},
+	} {
+		p := good()
+		p.tx = &psbt.Packet{UnsignedTx: tx, Inputs: make([]psbt.PInput, len(tx.TxIn)), Outputs: make([]psbt.POutput, len(tx.TxOut))}
+		p.checkpoints = p.checkpoints[:len(tx.TxIn)]
+		w.refused(name, w.arkTx(p), vigil.CodeDocumentInvalid, "")
+		p = good()
+		p.checkpoints[0] = &psbt.Packet{UnsignedTx: tx, Inputs: make([]psbt.PInput, len(tx.TxIn)), Outputs: make([]psbt.POutput, len(tx.TxOut))}
+		w.refused("a checkpoint of "+name, w.arkTx(p), vigil.CodeDocumentInvalid, "")
+	}
+
 	w.refused("an on-chain coin", w.arkTx(w.payment([]coin{board}, w.own(5000))), vigil.CodeInputNotOurs, "on-chain coin")
 	w.refused("a coin twice", w.arkTx(w.payment([]coin{a, a}, w.own(20_000))), vigil.CodeDuplicateInput, "twice")
 	w.refused("nothing", &vigilpb.Document{Document: &vigilpb.Document_ArkTx{ArkTx: &vigilpb.ArkTxDocument{}}}, vigil.CodeDocumentInvalid, "PSBT")
@@ -231,6 +247,14 @@ func TestRefusesPayments(t *testing.T) {
 		Multisig: script.Multisig{PubKeys: []bip340.XOnly{odd.stranger.PubKey().XOnly()}}, Sequence: 9,
 	}.Script()
 	odd.refused("the operator's checkpoint script", w.arkTx(good()), vigil.CodeDocumentInvalid, "forfeit key")
+	ours := script.Multisig{PubKeys: []bip340.XOnly{odd.forfeit.PubKey().XOnly()}}
+	odd.params.CheckpointScript = ours.Script()
+	odd.refused("one without a delay", w.arkTx(good()), vigil.CodeDocumentInvalid, "forfeit key")
+	ours.PubKeys = append(ours.PubKeys, odd.stranger.PubKey().XOnly())
+	odd.params.CheckpointScript = script.CSVMultisig{Multisig: ours, Sequence: 9}.Script()
+	odd.refused("one of two keys", w.arkTx(good()), vigil.CodeDocumentInvalid, "forfeit key")
+	odd.params.CheckpointScript = []byte{0x51}
+	odd.refused("one of no kind", w.arkTx(good()), vigil.CodeDocumentInvalid, "checkpoint script")
 }
 
 // TestRefusesCheckpoints: the second half is signed only when the first one was.
@@ -332,6 +356,7 @@ func TestRefusesExits(t *testing.T) {
 		code vigil.Code
 		word string
 	}{
+		"signed with NONE":   {spoilt(func(p *psbt.Packet) { w.sign(w.group, p, txscript.SigHashNone) }), vigil.CodeSighashUnsupported, "0x2"},
 		"version 1":          {spoilt(func(p *psbt.Packet) { p.UnsignedTx.Version = 1 }), vigil.CodeDocumentInvalid, "version 1"},
 		"negative version":   {spoilt(func(p *psbt.Packet) { p.UnsignedTx.Version = -2 }), vigil.CodeDocumentInvalid, "version -2"},
 		"locktime":           {spoilt(func(p *psbt.Packet) { p.UnsignedTx.LockTime = 5 }), vigil.CodeDocumentInvalid, "locktime"},

@@ -14,6 +14,7 @@ import (
 	"github.com/vigil-ark/vigil/ark/descriptor"
 	"github.com/vigil-ark/vigil/ark/intent"
 	"github.com/vigil-ark/vigil/ark/script"
+	"github.com/vigil-ark/vigil/bip340"
 	"github.com/vigil-ark/vigil/vigilpb"
 )
 
@@ -106,6 +107,24 @@ func TestRefusesBatches(t *testing.T) {
 	two := intent.NewRegister(0, 0, w.treeKey.PubKey(), w.stranger.PubKey())
 	s = w.settle(w.message(two), []coin{a}, nil, []*wire.TxOut{w.own(9000)})
 	w.refused("two cosigners", w.forfeits(s), vigil.CodeCosignersMismatch, "exactly one")
+}
+
+// TestRefusesLeavesOfOthers: a leaf that pays what was asked for and lacks the
+// wallet's own cosigner can be given to somebody else by those who have signed it,
+// and one with a third is a stranger's, who may be on his own side.
+func TestRefusesLeavesOfOthers(t *testing.T) {
+	w := newWorld(t)
+	keys := []bip340.PubKey{w.treeKey.PubKey(), w.cosigner.PubKey(), w.stranger.PubKey()}
+	for name, under := range map[string][]bip340.PubKey{
+		"without the wallet's cosigner": keys[1:],
+		"with a third":                  keys,
+		"of the wallet's alone":         keys[:1],
+	} {
+		w.under = under
+		s := w.settle(w.register(), []coin{w.coin(10, 10_000)}, []coin{w.boarding(12, 5000)}, []*wire.TxOut{w.own(14_000)})
+		w.refused("forfeits: "+name, w.forfeits(s), vigil.CodeDocumentInvalid, "no leaf of the batch")
+		w.refused("boarding: "+name, w.boarded(s), vigil.CodeDocumentInvalid, "no leaf of the batch")
+	}
 }
 
 // TestManyCosigners: a branch whose keys would take seconds is not looked into.

@@ -6,6 +6,8 @@
 package spend
 
 import (
+	"math"
+
 	"github.com/btcsuite/btcd/chainhash/v2"
 	"github.com/btcsuite/btcd/wire/v2"
 
@@ -142,20 +144,27 @@ func (s *Spend) Renewal() bool {
 
 // Leaves is what leaves the wallet: the sum of outputs to others and on chain,
 // with what an exit pays to miners, and of a bearer forfeit all that it gives up.
+// What would overflow, and amounts below nothing, make it as large as can be.
 func (s *Spend) Leaves() int64 {
 	var sum int64
+	add := func(amount int64) {
+		if amount < 0 || amount > math.MaxInt64-sum {
+			amount = math.MaxInt64 - sum
+		}
+		sum += amount
+	}
 	for _, o := range s.Foreign {
-		sum += o.Amount
+		add(o.Amount)
 	}
 	for _, o := range s.Onchain {
-		sum += o.Amount
+		add(o.Amount)
 	}
 	switch s.Kind {
 	case Exit:
-		sum += s.Fee
+		add(s.Fee)
 	case BearerForfeit:
 		for _, in := range s.Inputs {
-			sum += in.Amount
+			add(in.Amount)
 		}
 	}
 	return sum

@@ -37,7 +37,8 @@ type world struct {
 	now    int64
 
 	contexts *musig2.Cache
-	sequence uint32 // of the inputs of commitments, 0 for the usual one
+	sequence uint32          // of the inputs of commitments, 0 for the usual one
+	under    []bip340.PubKey // cosigners of the wallet's leaf, nil for those that it asked for
 }
 
 func newKey(t testing.TB, n byte) *bip340.Key {
@@ -355,9 +356,13 @@ func (w *world) carry(s *settlement, coins, boards []coin, leaf []*wire.TxOut, o
 	var root *treetest.Node
 	commitment := wire.NewMsgTx(2)
 	if len(leaf) > 0 {
+		under := w.under
+		if under == nil {
+			under = []bip340.PubKey{w.treeKey.PubKey(), w.cosigner.PubKey()}
+		}
 		leaves := []treetest.Leaf{
 			{Outputs: []*wire.TxOut{w.foreign(5000)}, Cosigners: []bip340.PubKey{w.stranger.PubKey(), w.cosigner.PubKey()}},
-			{Outputs: leaf, Cosigners: []bip340.PubKey{w.treeKey.PubKey(), w.cosigner.PubKey()}},
+			{Outputs: leaf, Cosigners: under},
 			{Outputs: []*wire.TxOut{w.foreign(6000)}, Cosigners: []bip340.PubKey{w.stranger.PubKey(), w.cosigner.PubKey()}},
 		}
 		var err error
