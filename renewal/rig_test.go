@@ -119,7 +119,8 @@ func (r *rig) start() {
 		r.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(r.ctx)
-	stream, err := client.Events(ctx)
+	work, cut := context.WithCancel(r.ctx) // the stream outlives the stop
+	stream, err := client.Events(work)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -135,7 +136,11 @@ func (r *rig) start() {
 	r.engine = renewal.New(renewal.Config{Pace: r.pace, Log: r.log, Grace: r.grace, Confirmations: 1, Now: r.now, Tell: r.tell, SetBack: r.setBack}, op, stream, led, sessions{signer.New(r.secrets)}, r.chain, nil)
 	r.client, r.stop, r.stopped = client, cancel, make(chan error, 1)
 	engine := r.engine
-	go func() { r.stopped <- engine.Run(ctx) }()
+	go func() {
+		err := engine.Run(ctx)
+		cut()
+		r.stopped <- err
+	}()
 	r.t.Cleanup(r.halt)
 }
 

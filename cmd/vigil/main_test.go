@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -81,7 +83,8 @@ func freePort() (string, error) {
 }
 
 // TestScripts runs the command as people do. Each script has an operator of its
-// own at $OPERATOR with an Esplora at $ESPLORA, and a free $PORT.
+// own at $OPERATOR, whose address is $TAKEN, with an Esplora at $ESPLORA, and a free $PORT.
+// [root] is the condition that nothing is forbidden to who runs it.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join("testdata", "script"),
@@ -96,12 +99,19 @@ func TestScripts(t *testing.T) {
 				return err
 			}
 			env.Setenv("OPERATOR", op.URL())
+			env.Setenv("TAKEN", strings.TrimPrefix(op.URL(), "http://"))
 			env.Setenv("ESPLORA", op.EsploraURL())
 			env.Setenv("PORT", port)
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("XDG_CONFIG_HOME", filepath.Join(env.WorkDir, "config"))
 			env.Values["operator"] = op
 			return nil
+		},
+		Condition: func(cond string) (bool, error) {
+			if cond != "root" {
+				return false, fmt.Errorf("no condition %q", cond)
+			}
+			return os.Geteuid() == 0, nil
 		},
 		Cmds: scriptCommands(),
 	})

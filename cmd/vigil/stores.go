@@ -128,7 +128,7 @@ func (p places) open(env *environment, committed func(time.Duration)) (_ *stores
 		case errors.Is(err, sqlite.ErrMissing):
 			return nil, fmt.Errorf("%s holds no store; run `vigil init` first, or `vigil restore`: %w", p.kvDir(), err)
 		case errors.Is(err, sqlite.ErrLocked):
-			return nil, fmt.Errorf("another process has the stores in %s open and does not answer on %s; stop it, or name its socket with --admin-socket: %w", p.DataDir, p.socket(), err)
+			return nil, fmt.Errorf("another process has the stores in %s open: stop it first, or, if it is a Vigil that this command may ask, name its socket with --admin-socket: %w", p.DataDir, err)
 		}
 		return nil, fmt.Errorf("open the store in %s: %w", p.kvDir(), err)
 	}

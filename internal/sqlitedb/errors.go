@@ -45,7 +45,10 @@ func wrap(err error) error {
 		return err
 	}
 	switch code {
-	case sqlite3.FULL, sqlite3.IOERR, sqlite3.BUSY, sqlite3.LOCKED, sqlite3.READONLY,
+	case sqlite3.FULL, sqlite3.IOERR:
+		// A write that found no room is one like any other to SQLite over our VFS.
+		return fmt.Errorf("%w: %w: is the disk full, or failing?", ErrUnavailable, err)
+	case sqlite3.BUSY, sqlite3.LOCKED, sqlite3.READONLY,
 		sqlite3.CANTOPEN, sqlite3.NOMEM, sqlite3.PROTOCOL, sqlite3.PERM:
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	case sqlite3.CORRUPT, sqlite3.NOTADB:
