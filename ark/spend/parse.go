@@ -51,11 +51,6 @@ func Parse(docs []*vigilpb.Document, d descriptor.Descriptor, t Terms) ([]*Spend
 		if err != nil {
 			return nil, within(i, coded(err, vigil.CodeDocumentInvalid))
 		}
-		for _, in := range s.Inputs {
-			if _, ok := p.known[in.Outpoint]; !ok && in.Script != BoardingScript {
-				s.Unknown = append(s.Unknown, in.Outpoint)
-			}
-		}
 		for j := range s.Sighashes {
 			s.Sighashes[j].Doc = i
 			if seen[s.Sighashes[j].Message] {

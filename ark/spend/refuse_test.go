@@ -97,6 +97,11 @@ func TestRefusesIntents(t *testing.T) {
 	}
 	del := w.message(intent.Message{Kind: intent.Delete})
 	w.refused("a deletion with outputs", w.intent(del, w.proof(del, []coin{a}, w.own(9000))), vigil.CodeInvalidProof, "has outputs")
+	w.refused("a deletion with outputs of nothing", w.intent(del, w.proof(del, []coin{a}, w.own(0), w.own(0))), vigil.CodeInvalidProof, "has outputs")
+	w.refused("a deletion that burns", w.intent(del, w.proof(del, []coin{a}, wire.NewTxOut(9000, []byte{txscript.OP_RETURN}))), vigil.CodeInvalidProof, "has outputs")
+	moved := w.coin(12, 10_000)
+	w.vtxos[len(w.vtxos)-1].Script = w.desc.TwoLeaf().PkScript()
+	w.refused("a known coin at another script of ours", w.intent(message, w.proof(message, []coin{moved}, w.own(9000))), vigil.CodeInputMismatch, "another script")
 	signed := w.proof(message, []coin{a}, w.own(9000))
 	w.sign(w.group, signed, txscript.SigHashAll)
 	w.refused("signed with ALL", w.intent(message, signed), vigil.CodeSighashUnsupported, "0x1")

@@ -332,4 +332,9 @@ func TestOneLeafGivesToOneIntent(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	// What one intent gets is shown again for the other half of what it gives.
+	both := w.settle(message, []coin{a}, []coin{w.boarding(12, 5000)}, []*wire.TxOut{w.own(14_000)})
+	if _, err := w.parse(w.forfeits(both), w.boarded(both)); err != nil {
+		t.Errorf("forfeits and boarding of one intent: %v", err)
+	}
 }

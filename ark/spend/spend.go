@@ -98,9 +98,6 @@ type Spend struct {
 	// false also for the exit of a coin, and for a bearer forfeit of one, of which
 	// nothing is known.
 	Assets bool
-	// Unknown are coins off chain that Terms.VTXOs do not have. What is said of their
-	// assets and of the fee due is by the document alone.
-	Unknown []wire.OutPoint
 	// Message is that of the intent: for Intent, Register, Forfeits and Boarding.
 	Message *intent.Message
 	// Commitment is the transaction that Forfeits and Boarding are for.
