@@ -451,8 +451,37 @@ func TestForm(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	// What nobody signs has two fields, and no third that could be believed.
+	for name, edit := range map[string]func(*vigilpb.SignedRequest){
+		"a wallet":      func(q *vigilpb.SignedRequest) { q.Wallet = seq(0, 32) },
+		"a key":         func(q *vigilpb.SignedRequest) { q.Key = seq(0, 33) },
+		"an epoch":      func(q *vigilpb.SignedRequest) { q.Epoch = 1 },
+		"a time":        func(q *vigilpb.SignedRequest) { q.Timestamp = 1 },
+		"a signature":   func(q *vigilpb.SignedRequest) { q.Signature = seq(0, 64) },
+		"another field": func(q *vigilpb.SignedRequest) { q.ProtoReflect().SetUnknown([]byte{0x78, 1}) },
+		"no nonce":      func(q *vigilpb.SignedRequest) { q.Nonce = nil },
+	} {
+		q := &vigilpb.SignedRequest{Nonce: seq(0, 16), Payload: []byte("payload")}
+		if _, err := auth.Unsigned(key(t, 1).PubKey(), "regtest", sign, q); err != nil {
+			t.Fatal(err)
+		}
+		edit(q)
+		if _, err := auth.Unsigned(key(t, 1).PubKey(), "regtest", sign, q); vigil.CodeOf(err) != vigil.CodeMalformed {
+			t.Errorf("unsigned, with %s: %v", name, err)
+		}
+	}
 	k := key(t, 2)
 	pub, server := k.PubKey(), key(t, 1).PubKey()
+	// Whoever signs in the name of another host key is told before the signature is
+	// looked at, and has no call.
+	other := key(t, 3).PubKey()
+	forged, _, err := auth.Sign(k, server, "regtest", sign, auth.Request{Wallet: other[:], Timestamp: 1_800_000_000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c, err := auth.Verify(server, "regtest", sign, forged, time.Unix(1_800_000_000, 0), time.Minute); vigil.CodeOf(err) != vigil.CodeMalformed || c.Host == other {
+		t.Errorf("for another's host key: %+v, %v", c, err)
+	}
 	q, _, err := auth.Sign(k, server, "regtest", sign, auth.Request{Wallet: pub[:], Timestamp: 1_800_000_000})
 	if err != nil {
 		t.Fatal(err)

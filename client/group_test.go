@@ -64,3 +64,28 @@ func TestGroupKeepsADelegate(t *testing.T) {
 		t.Errorf("each for itself: %s, want %s", got, want)
 	}
 }
+
+// TestLead: coins are renewed early enough for attempts that fail, and no earlier
+// (spec section 6, When).
+func TestLead(t *testing.T) {
+	const now, hour, day = 1_800_000_000, 3600, 86_400
+	for name, tt := range map[string]struct {
+		lifetime, remaining, session, want int64
+	}{
+		"a tenth of a week":               {7 * day, 7 * day, 30, 60_480},
+		"of the life that it had":         {7 * day, 3 * day, 30, 60_480},
+		"at most three days":              {60 * day, 60 * day, 30, 3 * day},
+		"at least half an hour":           {4 * hour, 4 * hour, 30, 1800},
+		"at least twelve sessions":        {day, day, 1000, 12_000},
+		"never over half of what remains": {7 * day, hour, 30, 1800},
+		"nothing remains":                 {7 * day, 0, 30, 0},
+		"it is over":                      {7 * day, -5, 30, 0},
+	} {
+		var c coin
+		c.ExpiresAt = now + tt.remaining
+		c.CreatedAt = c.ExpiresAt - tt.lifetime
+		if got := lead(c, ark.Params{SessionSeconds: tt.session}, now); got != tt.want {
+			t.Errorf("%s: %d, want %d", name, got, tt.want)
+		}
+	}
+}

@@ -27,8 +27,6 @@ const (
 	// clock that ran ahead, and nobody would look at the delegate until then.
 	LongestPause = 86_400
 
-	minLead = 30 * 60
-	maxLead = 3 * 86_400
 	// day is the least batch expiry outside regtest, as the SDKs have it.
 	day = 86_400
 )
@@ -43,16 +41,6 @@ func FirstAttempt(id vigil.DelegateID, validAt, expiry int64) int64 {
 		wait = min(wait, max(left/4, 1))
 	}
 	return validAt + wait
-}
-
-// Lead is how long before its expiry a coin should be renewed (spec section 6,
-// When): a tenth of its original lifetime, at least twelve sessions, a ban and
-// four sessions, and half an hour, at most three days, and never over half of
-// what remains. All are seconds.
-func Lead(lifetime, remaining, session, ban int64) int64 {
-	least := max(12*session, ban+4*session, minLead)
-	lead := min(max(lifetime/10, least), maxLead)
-	return max(min(lead, remaining/2), 0)
 }
 
 // checkTimes: valid_at is there and leaves room before the first input that

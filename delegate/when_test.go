@@ -11,29 +11,6 @@ import (
 	"github.com/vigil-ark/vigil/ark/fee"
 )
 
-func TestLead(t *testing.T) {
-	const hour, day = 3600, 86_400
-	for _, c := range []struct {
-		name                               string
-		lifetime, remaining, session, want int64
-	}{
-		{"a tenth of a week", 7 * day, 7 * day, 30, 60_480},
-		{"at most three days", 60 * day, 60 * day, 30, 3 * day},
-		{"at least half an hour", 4 * hour, 4 * hour, 30, 1800},
-		{"at least twelve sessions", day, day, 1000, 12_000},
-		{"never over half of what remains", 7 * day, hour, 30, 1800},
-		{"nothing remains", 7 * day, 0, 30, 0},
-		{"it is over", 7 * day, -5, 30, 0},
-	} {
-		if got := Lead(c.lifetime, c.remaining, c.session, 300); got != c.want {
-			t.Errorf("%s: %d, want %d", c.name, got, c.want)
-		}
-	}
-	if got := Lead(4*hour, 4*hour, 30, 3000); got != 3120 {
-		t.Errorf("a ban and four sessions: %d", got)
-	}
-}
-
 func TestFirstAttempt(t *testing.T) {
 	for b := range 256 {
 		id := vigil.DelegateID{0, 0, 0, byte(b)}

@@ -22,7 +22,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 
 	"github.com/btcsuite/btcd/chainhash/v2"
@@ -179,37 +178,10 @@ func (b *Batch) checkTasks(selected map[string]bool) error {
 			}
 			b.inputs[in.Outpoint] = true
 		}
-		b.index(t)
+		if t.Cosigner != (bip340.PubKey{}) {
+			b.own[t.Cosigner.XOnly()] = t.Cosigner
+		}
 	}
-	return nil
-}
-
-// index enters a task's key and inputs.
-func (b *Batch) index(t Task) {
-	if t.Cosigner != (bip340.PubKey{}) {
-		b.own[t.Cosigner.XOnly()] = t.Cosigner
-	}
-	for _, in := range t.Inputs {
-		b.inputs[in.Outpoint] = true
-	}
-}
-
-// Drop forgets a task whose confirmation the operator refused: the batch goes
-// on without it. It must be called before the tree is closed; later, and for an
-// id that is not there, it is ErrTask. The last task cannot be dropped: then the
-// whole Batch is to be.
-func (b *Batch) Drop(id string) error {
-	i := slices.IndexFunc(b.tasks, func(t Task) bool { return t.ID == id })
-	if i < 0 || b.stage != stageTree || len(b.tasks) == 1 {
-		return fmt.Errorf("%w: %q cannot be dropped", ErrTask, id)
-	}
-	b.tasks = slices.Concat(b.tasks[:i], b.tasks[i+1:])
-	clear(b.own)
-	clear(b.inputs)
-	for _, t := range b.tasks {
-		b.index(t)
-	}
-	maps.DeleteFunc(b.nodes, func(_ chainhash.Hash, r received) bool { return !b.ours(r.node) })
 	return nil
 }
 

@@ -459,39 +459,6 @@ func TestTopics(t *testing.T) {
 	}
 }
 
-// TestDrop drops a task whose confirmation failed: the operator builds the batch
-// without it, and the others are renewed.
-func TestDrop(t *testing.T) {
-	service, own := keyOf(t, 1), keyOf(t, 2)
-	all := []part{
-		ourTask(t, 1, service, p2tr(t, 9000, 1)), ourTask(t, 2, own, p2tr(t, 9000, 2)), ourTask(t, 3, service, p2tr(t, 9000, 1)),
-	}
-	for drop := range all {
-		rest := slices.Delete(slices.Clone(all), drop, drop+1)
-		op := newOperator(t, rest...).build()
-		announced := newOperator(t, all...)
-		b, err := batch.New(op.config(), announced.started(), announced.tasks())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := b.Drop(all[drop].task.ID); err != nil {
-			t.Fatal(err)
-		}
-		if err := b.Drop(all[drop].task.ID); !errors.Is(err, batch.ErrTask) {
-			t.Errorf("dropped twice: %v", err)
-		}
-		o := run(op, newSigner(t, service, own), b, nil)
-		checkRenewed(t, op, o)
-		if err := b.Drop(rest[0].task.ID); !errors.Is(err, batch.ErrTask) {
-			t.Errorf("dropped at the end: %v", err)
-		}
-	}
-	op := newOperator(t, all[0])
-	if err := op.open().Drop(all[0].task.ID); !errors.Is(err, batch.ErrTask) {
-		t.Errorf("the last one dropped: %v", err)
-	}
-}
-
 // TestWithoutUs has the operator finalize a batch that it never let us sign.
 func TestWithoutUs(t *testing.T) {
 	service := keyOf(t, 1)

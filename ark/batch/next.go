@@ -91,9 +91,6 @@ func (b *Batch) violate(v *Violation) (Step, error) {
 	return StepNone{}, v
 }
 
-// Violated is the violation that ended signing, or nil.
-func (b *Batch) Violated() *Violation { return b.violation }
-
 // NoncesMade reports the public nonces that were made for StepNonces, by the
 // node's cosigner key and txid: all of them and no others, else ErrNonces. Only
 // nonces that are reported here can come to sign, and one that is reported for

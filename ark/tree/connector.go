@@ -62,9 +62,5 @@ func AssembleConnectors(nodes []*Node, root wire.OutPoint, out *wire.TxOut) (*Co
 	return &Connectors{t}, nil
 }
 
-// Node finds a node by its txid; nil when it is not in the tree. Its Context
-// and Sighash are not set: nobody but the operator signs connectors.
-func (c *Connectors) Node(txid chainhash.Hash) *Placed { return c.tree.placed[txid] }
-
 // Nodes are all nodes, root first, every parent before its children.
 func (c *Connectors) Nodes() []*Placed { return c.tree.order }

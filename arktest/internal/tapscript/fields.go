@@ -127,13 +127,6 @@ func Condition(in *psbt.PInput) ([][]byte, error) {
 	return items, nil
 }
 
-// AddCondition appends a condition witness.
-func AddCondition(in *psbt.PInput, items ...[]byte) {
-	var b bytes.Buffer
-	_ = psbt.WriteTxWitness(&b, items)
-	add(in, "condition", nil, b.Bytes())
-}
-
 // Cosigners returns the cosigner fields in index order.
 func Cosigners(in *psbt.PInput) ([]*btcec.PublicKey, error) {
 	keys, values := find(in, "cosigner")
