@@ -161,8 +161,8 @@ func rotate(ts *testscript.TestScript, _ bool, _ []string) {
 	}
 }
 
-// accept accepts the signer key that the operator has now.
-func accept(ts *testscript.TestScript, _ bool, _ []string) {
+// announced is the signer key that the operator has now.
+func announced(ts *testscript.TestScript) string {
 	op := ts.Value("operator").(*arktest.Operator)
 	client, err := operator.Dial(operator.Config{URL: op.URL()})
 	if err != nil {
@@ -172,5 +172,10 @@ func accept(ts *testscript.TestScript, _ bool, _ []string) {
 	if err := errors.Join(err, client.Close()); err != nil {
 		ts.Fatalf("%v", err)
 	}
-	ts.Check(ts.Exec("vigil", "operator", "accept", "--data-dir", "d", "--signer", params.SignerKey.String()))
+	return params.SignerKey.String()
+}
+
+// accept accepts the signer key that the operator has now, as whoever runs Vigil.
+func accept(ts *testscript.TestScript, _ bool, _ []string) {
+	ts.Check(ts.Exec("vigil", "operator", "accept", "--data-dir", "d", "--signer", announced(ts)))
 }

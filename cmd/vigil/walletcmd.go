@@ -36,6 +36,7 @@ type walletCmd struct {
 	Policy     walletPolicyCmd     `cmd:"" help:"What Vigil signs for the wallet: limits, payees, and how long a loosening waits."`
 	Devices    walletDevicesCmd    `cmd:"" help:"The devices that may act for the wallet."`
 	Cold       walletColdCmd       `cmd:"" help:"What a cold share's file is of."`
+	Accept     walletAcceptCmd     `cmd:"" name:"accept-operator" help:"See what the Ark operator changed, its signer key or its delays, and accept it; the coins are moved then."`
 	Descriptor walletDescriptorCmd `cmd:"" help:"The wallet's scripts in one line; --backup writes what the way out needs beside the seed."`
 	Delete     walletDeleteCmd     `cmd:"" help:"End the wallet at Vigil."`
 }
@@ -183,6 +184,9 @@ func covered(env *environment, w *client.Wallet) client.Kept {
 	k, err := w.Keep(env.ctx)
 	if err != nil {
 		fmt.Fprintf(env.stderr, "the coins are not all covered: %s\nTry `vigil wallet delegate` later.\n", reason(err))
+	}
+	if k.Changed != nil {
+		fmt.Fprintln(env.stderr, "The Ark operator changed its key or delays: see `vigil wallet accept-operator`.")
 	}
 	return k
 }
@@ -486,12 +490,18 @@ type walletDescriptorCmd struct {
 func (c *walletDescriptorCmd) Run(env *environment) error {
 	return c.device(env, func(w *client.Wallet) error {
 		out := struct {
-			Descriptor string `json:"descriptor"`
-			Backup     string `json:"backup,omitempty"`
-			Coins      int    `json:"coins,omitempty"`
-		}{Descriptor: w.Descriptor().String()}
+			Descriptor string   `json:"descriptor"`
+			Older      []string `json:"older,omitempty"`
+			Backup     string   `json:"backup,omitempty"`
+			Coins      int      `json:"coins,omitempty"`
+		}{}
+		out.Descriptor, out.Older = w.Generations().Text()
 		if c.Backup == "" {
-			return env.print(out, "%s\n", out.Descriptor)
+			text := out.Descriptor + "\n"
+			for _, d := range out.Older {
+				text += "earlier: " + d + "\n"
+			}
+			return env.print(out, "%s", text)
 		}
 		if _, err := w.Keep(env.ctx); err != nil {
 			fmt.Fprintf(env.stderr, "not all that a way out needs could be fetched: %s\n", reason(err))

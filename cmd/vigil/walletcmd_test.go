@@ -22,7 +22,7 @@ import (
 // walletScript are the commands of scripts that tell of wallets.
 func walletScript() map[string]func(*testscript.TestScript, bool, []string) {
 	return map[string]func(*testscript.TestScript, bool, []string){
-		"hostkey": hostKey, "faucet": faucet, "payself": paySelf, "mine": mineOne, "firstdelegate": firstDelegate, "watched": watched,
+		"hostkey": hostKey, "faucet": faucet, "payself": paySelf, "mine": mineOne, "firstdelegate": firstDelegate, "watched": watched, "confirm": confirm,
 	}
 }
 
@@ -95,6 +95,11 @@ func watched(ts *testscript.TestScript, _ bool, args []string) {
 	if err := json.Unmarshal(told.Bytes(), &event); err != nil || event.Kind != "received" {
 		ts.Fatalf("%q was told, %v", told.String(), err)
 	}
+}
+
+// confirm accepts it as the wallet's owner.
+func confirm(ts *testscript.TestScript, _ bool, _ []string) {
+	ts.Check(ts.Exec("vigil", "wallet", "accept-operator", "--wallet-dir", "w", "--signer", announced(ts)))
 }
 
 // mineOne mines a block.

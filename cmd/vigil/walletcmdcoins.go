@@ -138,6 +138,8 @@ type vtxoOut struct {
 	Delegate     string `json:"delegate_id,omitempty"`
 	Why          string `json:"uncovered_why,omitempty"`
 	WithoutVigil bool   `json:"recoverable_without_vigil"`
+	Older        bool   `json:"older_script,omitempty"`
+	Stuck        bool   `json:"operator_signs_no_more,omitempty"`
 	ExitData     bool   `json:"exit_data_on_device"`
 }
 
@@ -162,6 +164,7 @@ func (c *walletVtxosCmd) Run(env *environment) error {
 			one := vtxoOut{
 				Outpoint: v.Outpoint.String(), Amount: v.Amount, ExpiresAt: v.ExpiresAt, Preconfirmed: v.Preconfirmed,
 				Recoverable: v.Recoverable(now.Unix()), Covered: v.Covered, Why: v.Why, WithoutVigil: v.WithoutVigil, ExitData: v.ExitData,
+				Older: v.Older, Stuck: v.Stuck,
 			}
 			cover := "no"
 			if v.Covered {
@@ -169,6 +172,12 @@ func (c *walletVtxosCmd) Run(env *environment) error {
 				cover = one.Delegate
 			} else if v.Why != "" {
 				cover += ": " + cell(v.Why)
+			}
+			switch {
+			case v.Stuck:
+				cover += " (the operator signs for its key no more)"
+			case v.Older:
+				cover += " (at an earlier script)"
 			}
 			out.Vtxos = append(out.Vtxos, one)
 			fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%t\n", one.Outpoint, v.Amount, until(v.ExpiresAt, now), cover, v.ExitData)
