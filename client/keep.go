@@ -78,7 +78,9 @@ func (w *Wallet) Keep(ctx context.Context) (k Kept, err error) {
 func (w *Wallet) resume(ctx context.Context) error {
 	w.spending.Lock()
 	defer w.spending.Unlock()
-	return errors.Join(w.finishRefresh(ctx), w.finishAccept(ctx), w.finishPayment(ctx))
+	err := errors.Join(w.finishRefresh(ctx), w.finishAccept(ctx))
+	_, unpaid := w.finishPayment(ctx)
+	return errors.Join(err, unpaid)
 }
 
 // keepEvery is how often Run looks when nothing is announced.

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -232,6 +233,10 @@ func onchainScript(to string, network ark.Network) ([]byte, error) {
 // Send pays sats to an Ark address off-chain and returns the payee's coin. Coins
 // that expire first are spent first; coins with assets stay. What is left comes
 // back to the wallet, preconfirmed and uncovered until it is delegated.
+//
+// A payment that breaks off once the operator has accepted it is in flight: the
+// next Send, or Keep, finishes it first. If that was the same sum to the same
+// address, Send was called again for it, and pays no second time.
 func (w *Wallet) Send(ctx context.Context, to ark.Address, sats int64) (wire.OutPoint, error) {
 	w.spending.Lock()
 	defer w.spending.Unlock()
@@ -242,14 +247,20 @@ func (w *Wallet) Send(ctx context.Context, to ark.Address, sats int64) (wire.Out
 	if err := payable(to, p); err != nil {
 		return wire.OutPoint{}, err
 	}
-	if err := w.finishPayment(ctx); err != nil {
+	outs := []*wire.TxOut{payTo(to.Key, sats, p.Dust)}
+	finished, err := w.finishPayment(ctx)
+	if err != nil {
 		return wire.OutPoint{}, err
+	}
+	for _, tx := range finished {
+		if pays(tx, outs[0]) {
+			return wire.OutPoint{Hash: tx.TxHash()}, nil
+		}
 	}
 	coins, sum, err := w.choose(ctx, p, sats)
 	if err != nil {
 		return wire.OutPoint{}, err
 	}
-	outs := []*wire.TxOut{payTo(to.Key, sats, p.Dust)}
 	if sum > sats {
 		outs = append(outs, payTo(w.own().vtxo[0].tree.OutputKey(), sum-sats, p.Dust))
 	}
@@ -343,6 +354,11 @@ func (w *Wallet) choose(ctx context.Context, p ark.Params, sats int64) (chosen [
 	return chosen, sum, nil
 }
 
+// pays says whether a payment of this wallet, whose payee comes first, made out.
+func pays(tx *wire.MsgTx, out *wire.TxOut) bool {
+	return len(tx.TxOut) > 0 && tx.TxOut[0].Value == out.Value && bytes.Equal(tx.TxOut[0].PkScript, out.PkScript)
+}
+
 // submit signs a payment, has the operator accept it, and finalizes it.
 func (w *Wallet) submit(ctx context.Context, pay payment) error {
 	doc, err := paymentDocument(pay)
@@ -366,27 +382,28 @@ func (w *Wallet) submit(ctx context.Context, pay payment) error {
 	if err != nil {
 		return err
 	}
-	return w.finalize(ctx, answer, pay.id)
+	_, err = w.finalize(ctx, answer, pay.id)
+	return err
 }
 
 // finalize signs the checkpoints that the operator signed, all in one round trip,
 // and hands them over. What it is about is the ark transaction that this wallet
 // signed before, and the checkpoints that it spends.
-func (w *Wallet) finalize(ctx context.Context, answer operator.OffchainTx, id chainhash.Hash) error {
+func (w *Wallet) finalize(ctx context.Context, answer operator.OffchainTx, id chainhash.Hash) (*wire.MsgTx, error) {
 	group := w.own().Group.XOnly()
 	operators := w.own().signers()
 	tx, err := signedBy(answer.Tx, operators, group)
 	if err != nil {
-		return fmt.Errorf("%w: ark transaction: %w", ErrOperator, err)
+		return nil, fmt.Errorf("%w: ark transaction: %w", ErrOperator, err)
 	}
 	if answer.Txid != id || tx.UnsignedTx.TxHash() != id {
-		return fmt.Errorf("%w: txid %s, not %s", ErrOperator, answer.Txid, id)
+		return nil, fmt.Errorf("%w: txid %s, not %s", ErrOperator, answer.Txid, id)
 	}
 	came := map[chainhash.Hash]*psbt.Packet{}
 	for _, text := range answer.Checkpoints {
 		cp, err := signedBy(text, operators)
 		if err != nil {
-			return fmt.Errorf("%w: checkpoint: %w", ErrOperator, err)
+			return nil, fmt.Errorf("%w: checkpoint: %w", ErrOperator, err)
 		}
 		came[cp.UnsignedTx.TxHash()] = cp
 	}
@@ -394,32 +411,32 @@ func (w *Wallet) finalize(ctx context.Context, answer operator.OffchainTx, id ch
 	for _, in := range tx.UnsignedTx.TxIn {
 		cp := came[in.PreviousOutPoint.Hash]
 		if cp == nil {
-			return fmt.Errorf("%w: checkpoint %s is missing", ErrOperator, in.PreviousOutPoint.Hash)
+			return nil, fmt.Errorf("%w: checkpoint %s is missing", ErrOperator, in.PreviousOutPoint.Hash)
 		}
 		cps = append(cps, cp)
 	}
 	if len(came) != len(cps) {
-		return fmt.Errorf("%w: %d checkpoints of %d", ErrOperator, len(came), len(cps))
+		return nil, fmt.Errorf("%w: %d checkpoints of %d", ErrOperator, len(came), len(cps))
 	}
 	doc, err := checkpointDocument(cps, answer.Tx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := w.sign(ctx, doc); err != nil {
-		return err
+		return nil, err
 	}
 	final, err := encodedAll(cps)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	err = w.op.FinalizeTx(ctx, id, final)
 	if err != nil && !finalizedAlready(err) {
-		return err
+		return nil, err
 	}
-	if !w.landed(ctx, cps) {
-		return err
+	if !w.landed(ctx, cps) && err != nil {
+		return nil, err
 	}
-	return nil
+	return tx.UnsignedTx, nil
 }
 
 // An operator answers the last word of a payment before it shows what was paid:
@@ -503,42 +520,44 @@ func signedBy(b64 string, operators []bip340.XOnly, keys ...bip340.XOnly) (*psbt
 }
 
 // finishPayment takes up payments that were accepted and never finalized, by
-// whichever device: until then nobody has what they moved.
-func (w *Wallet) finishPayment(ctx context.Context) error {
+// whichever device: until then nobody has what they moved. It returns them.
+func (w *Wallet) finishPayment(ctx context.Context) ([]*wire.MsgTx, error) {
 	if err := w.confirmed(); err != nil {
-		return err
+		return nil, err
 	}
 	vtxos, err := w.pending(ctx)
 	if err != nil || len(vtxos) == 0 {
-		return err
+		return nil, err
 	}
 	if _, err := w.params(ctx); err != nil {
-		return err
+		return nil, err
 	}
 	var coins []coin
 	for _, v := range vtxos {
 		c, err := w.owned(v)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		coins = append(coins, c)
 	}
 	return w.finishOver(ctx, coins)
 }
 
-func (w *Wallet) finishOver(ctx context.Context, coins []coin) error {
+func (w *Wallet) finishOver(ctx context.Context, coins []coin) (finished []*wire.MsgTx, err error) {
 	proof, message, err := signedProof(ctx, w, intent.GetPendingTx, coins)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	pending, err := w.op.PendingTx(ctx, proof, message)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	for _, tx := range pending {
-		if err := w.finalize(ctx, tx, tx.Txid); err != nil {
-			return err
+	for _, answer := range pending {
+		tx, err := w.finalize(ctx, answer, answer.Txid)
+		if err != nil {
+			return finished, err
 		}
+		finished = append(finished, tx)
 	}
-	return nil
+	return finished, nil
 }
