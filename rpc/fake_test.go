@@ -97,6 +97,12 @@ func listen(t testing.TB, s *rpc.Server) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return serve(t, s, l)
+}
+
+// serve serves s at a listener and returns its address.
+func serve(t testing.TB, s *rpc.Server, l net.Listener) string {
+	t.Helper()
 	srv := s.HTTP()
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(l) }()
@@ -108,9 +114,9 @@ func listen(t testing.TB, s *rpc.Server) string {
 }
 
 // dial connects over gRPC.
-func dial(t testing.TB, addr string) *grpc.ClientConn {
+func dial(t testing.TB, addr string, o ...grpc.DialOption) *grpc.ClientConn {
 	t.Helper()
-	conn, err := grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := grpc.NewClient("passthrough:///"+addr, append(o, grpc.WithTransportCredentials(insecure.NewCredentials()))...)
 	if err != nil {
 		t.Fatal(err)
 	}

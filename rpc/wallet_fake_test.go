@@ -297,13 +297,20 @@ const network = "regtest"
 
 func newRig(t testing.TB, port *wallets, limits rpc.Limits) *rig {
 	t.Helper()
+	r := unserved(t, port, limits)
+	r.addr = listen(t, r.rpc)
+	return r
+}
+
+// unserved is a rig that listens nowhere.
+func unserved(t testing.TB, port *wallets, limits rpc.Limits) *rig {
+	t.Helper()
 	h := host{newKey(t)}
 	r := &rig{port: port, replay: &memory{}, server: h.HostKey(), device: newKey(t), clock: newClock(), count: &counter{}}
 	r.rpc = server(t, rpc.Config{
 		Limits: limits, Now: r.clock.now, Refused: r.count.refused,
 		Wallets: &rpc.WalletService{Wallets: port, Replay: r.replay, Signer: h, Network: network},
 	}, &fake{})
-	r.addr = listen(t, r.rpc)
 	return r
 }
 

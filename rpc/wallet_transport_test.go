@@ -70,12 +70,15 @@ const watchMethod = vigilpb.WalletService_Watch_FullMethodName
 // transports are all ways to a server.
 func transports(t testing.TB, addr string) []transport {
 	t.Helper()
-	tr := &http.Transport{}
+	return over(t, dial(t, addr), &http.Transport{}, "http://"+addr)
+}
+
+func over(t testing.TB, conn *grpc.ClientConn, tr *http.Transport, url string) []transport {
+	t.Helper()
 	t.Cleanup(tr.CloseIdleConnections)
 	hc := &http.Client{Transport: tr}
-	url := "http://" + addr
 	return []transport{
-		overGRPC(dial(t, addr)),
+		overGRPC(conn),
 		overConnect("gRPC-Web", hc, url, connect.WithGRPCWeb()),
 		overConnect("Connect", hc, url),
 		overConnect("Connect with JSON", hc, url, connect.WithProtoJSON()),

@@ -6,12 +6,15 @@ import (
 	"io"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/vigil-ark/vigil"
 	"github.com/vigil-ark/vigil/auth"
+	"github.com/vigil-ark/vigil/internal/memnet"
 	"github.com/vigil-ark/vigil/rpc"
 	"github.com/vigil-ark/vigil/vigilpb"
 )
@@ -210,32 +213,36 @@ func TestWatchesEnd(t *testing.T) {
 // A watch has its own time: those of a request and of its connection do not end
 // it.
 func TestWatchOutlivesARequestsTime(t *testing.T) {
-	limits := roomy()
-	limits.Timeout, limits.Head = 50*time.Millisecond, 50*time.Millisecond
-	r := newRig(t, &wallets{watch: func(ctx context.Context, send func(*vigilpb.Event) error) error {
-		late := time.NewTimer(400 * time.Millisecond) // four times what a request has
-		defer late.Stop()
-		select {
-		case <-late.C:
-			return send(&vigilpb.Event{Kind: "test", Text: "late"})
-		case <-ctx.Done():
-			return ctx.Err()
+	synctest.Test(t, func(t *testing.T) {
+		limits := roomy()
+		limits.Timeout, limits.Head = 50*time.Millisecond, 50*time.Millisecond
+		r := unserved(t, &wallets{watch: func(ctx context.Context, send func(*vigilpb.Event) error) error {
+			late := time.NewTimer(400 * time.Millisecond) // four times what a request has
+			defer late.Stop()
+			select {
+			case <-late.C:
+				return send(&vigilpb.Event{Kind: "test", Text: "late"})
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}}, limits)
+		wire := &memnet.Net{}
+		l, err := wire.Listen("127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
 		}
-	}}, limits)
-	var all sync.WaitGroup
-	for _, tr := range transports(t, r.addr) {
-		all.Go(func() {
+		addr := serve(t, r.rpc, l)
+		for _, tr := range over(t, dial(t, addr, grpc.WithContextDialer(wire.DialContext)), wire.Transport(), "http://"+addr) {
 			w, err := r.open(t.Context(), t, tr)
 			if err != nil {
 				t.Errorf("%s: %v", tr.name, err)
-				return
+				continue
 			}
 			if e, err := w.event(); err != nil || e.GetText() != "late" {
 				t.Errorf("%s: %v, %v", tr.name, e, err)
 			}
-		})
-	}
-	all.Wait()
+		}
+	})
 }
 
 var _ rpc.Wallets = (*wallets)(nil)
