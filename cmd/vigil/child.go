@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -22,16 +24,26 @@ type child struct {
 }
 
 func newChild(exe, dir, operator, esplora string) (*child, error) {
-	// A port that is free now; the kernel hands it out again only when it must.
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := freePort()
 	if err != nil {
 		return nil, err
 	}
-	listen := l.Addr().String()
-	if err := l.Close(); err != nil {
-		return nil, err
+	return &child{exe: exe, dir: filepath.Join(dir, "vigil"), operator: operator, esplora: esplora, listen: net.JoinHostPort("127.0.0.1", port), logPath: filepath.Join(dir, "vigil.log")}, nil
+}
+
+// freePort is a port that is free now, and below those that systems hand out by
+// themselves: one of those may be taken by any connection while a child that was
+// killed is started again.
+func freePort() (string, error) {
+	const first, end, tries = 10_000, 32_000, 100
+	for range tries {
+		port := strconv.Itoa(first + rand.IntN(end-first))
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", port))
+		if err == nil {
+			return port, l.Close()
+		}
 	}
-	return &child{exe: exe, dir: filepath.Join(dir, "vigil"), operator: operator, esplora: esplora, listen: listen, logPath: filepath.Join(dir, "vigil.log")}, nil
+	return "", fmt.Errorf("%d ports were taken", tries)
 }
 
 func (c *child) places() places { return places{DataDir: c.dir} }

@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"maps"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -59,20 +60,23 @@ func TestCrash(t *testing.T) {
 	seed := uint64(number(t, "VIGIL_CRASH_SEED", int(rand.Uint32())))
 	pairs := number(t, "VIGIL_CRASH_PAIRS", 24)
 
-	counts := [2]int{c.count(1), c.count(2)}
+	one, two := plot{owners: 1}, plot{owners: 2}
+	// Intake, ripe, registering, registered, joining, submitted, unconfirmed and
+	// settled are the least that there can be.
+	counts := [2]int{len(c.count(one, 2*8).points), len(c.count(two, 2*8).points)}
 	if t.Failed() {
 		return
 	}
-	for owners := 1; owners <= 2; owners++ {
-		for at := 1; at <= counts[owners-1]; at++ {
-			c.play(owners, at)
+	for i, p := range []plot{one, two} {
+		for at := 1; at <= counts[i]; at++ {
+			c.play(p, at)
 		}
 	}
 	random := rand.New(rand.NewPCG(seed, 0))
 	for range pairs {
-		owners := 1 + random.IntN(2)
+		i := random.IntN(2)
 		// What comes after a crash passes fewer points than a whole renewal.
-		c.play(owners, 1+random.IntN(counts[owners-1]), 1+random.IntN(10))
+		c.play([]plot{one, two}[i], 1+random.IntN(counts[i]), 1+random.IntN(10))
 	}
 	if err := c.group.Wait(); err != nil {
 		t.Error(err)
@@ -178,6 +182,7 @@ type crashes struct {
 
 	mu      sync.Mutex
 	stories int
+	ports   map[string]bool        // that stories have
 	states  map[delegate.State]int // in which a crash left a delegate
 	names   map[string]int         // of the points that killed
 	secrets int
@@ -187,31 +192,61 @@ type crashes struct {
 
 func (c *crashes) limit(width int) { c.group.SetLimit(number(c.t, "VIGIL_CRASH_WIDTH", width)) }
 
-// count plays a story without a crash and returns how many points it passed.
-func (c *crashes) count(owners int) int {
+// plot is what a story is about.
+type plot struct {
+	owners int                // who have a stock wallet
+	acts   func(*phone) []act // of a wallet with a share of Vigil's; nil: there is none
+	still  bool               // no block comes by itself
+}
+
+// participants are how many a batch wants at the beginning: two delegates must meet
+// in one, and a wallet's is to wait until it is let go.
+func (p plot) participants() int {
+	if p.acts != nil {
+		return 2
+	}
+	return p.owners
+}
+
+func (p plot) String() string {
+	if p.acts != nil {
+		return "a wallet"
+	}
+	return fmt.Sprintf("%d delegates", p.owners)
+}
+
+// counted is what a story without a crash went through.
+type counted struct {
+	points []string // that were passed
+	acts   []passage
+}
+
+// count plays a story without a crash.
+func (c *crashes) count(p plot, least int) (n counted) {
 	c.t.Helper()
-	s, err := c.story(owners)
+	s, err := c.story(p)
 	if err == nil {
 		defer s.op.Close()
 		err = s.tell(c.ctx)
 	}
 	if err != nil {
-		c.t.Errorf("without a crash: %v", err)
-		return 0
+		c.t.Errorf("%s without a crash: %v", p, err)
+		return n
 	}
-	points := s.passed()
-	// Intake, ripe, registering, registered, joining, submitted, unconfirmed and
-	// settled are the least that there can be.
-	if len(points) < 2*8 {
-		c.t.Errorf("a whole renewal passed only %q", points)
+	n.points = s.passed()
+	if len(n.points) < least {
+		c.t.Errorf("%s passed only %q", p, n.points)
 	}
-	return len(points)
+	if s.phone != nil {
+		n.acts = s.phone.passages
+	}
+	return n
 }
 
 // play plays a story with crashes at the points given, one for each life.
-func (c *crashes) play(owners int, at ...int) {
+func (c *crashes) play(p plot, at ...int) {
 	c.group.Go(func() error {
-		s, err := c.story(owners, at...)
+		s, err := c.story(p, at...)
 		if err == nil {
 			defer s.op.Close()
 			err = s.tell(c.ctx)
@@ -221,7 +256,7 @@ func (c *crashes) play(owners int, at ...int) {
 			if s != nil {
 				text, _ = os.ReadFile(s.child.logPath) // there is none before the first start
 			}
-			c.t.Errorf("%d delegates, crash at %v: %v\n%s", owners, at, err, text)
+			c.t.Errorf("%s, crash at %v: %v\n%s", p, at, err, text)
 			return nil
 		}
 		return os.RemoveAll(s.dir) // dozens of stores would wait for the test's end
@@ -238,6 +273,8 @@ type story struct {
 	child  *child
 	ended  error // of the last process, once child.ended is closed
 	owners []*owned
+	phone  *phone          // nil without a wallet
+	felled bool            // the test itself killed the process
 	kept   map[string]bool // forfeits that were seen stored beside their branch
 }
 
@@ -251,7 +288,7 @@ type owned struct {
 	answered bool // a POST was answered with 2xx
 }
 
-func (c *crashes) story(owners int, at ...int) (_ *story, err error) {
+func (c *crashes) story(p plot, at ...int) (_ *story, err error) {
 	c.mu.Lock()
 	c.stories++
 	dir := filepath.Join(c.dir, strconv.Itoa(c.stories))
@@ -261,8 +298,11 @@ func (c *crashes) story(owners int, at ...int) (_ *story, err error) {
 	}
 	s := &story{c: c, dir: dir, at: at, kept: map[string]bool{}}
 	s.env = &environment{ctx: c.ctx, stdin: os.Stdin, stdout: io.Discard, stderr: io.Discard, log: slog.New(slog.DiscardHandler), level: new(slog.LevelVar)}
-	// Two delegates must meet in one batch: fewer make none.
-	s.op, err = arktest.Start(arktest.Config{Settings: arktest.Settings{SessionDuration: 3 * time.Second, MinParticipants: owners, BanDuration: ban}})
+	set := arktest.Config{Settings: arktest.Settings{SessionDuration: 3 * time.Second, MinParticipants: p.participants(), BanDuration: ban}}
+	if p.still {
+		set.BlockAfter, set.BlockEvery = -1, -1
+	}
+	s.op, err = arktest.Start(set)
 	if err != nil {
 		return nil, err
 	}
@@ -274,6 +314,9 @@ func (c *crashes) story(owners int, at ...int) (_ *story, err error) {
 	if s.child, err = newChild(c.exe, dir, s.op.URL(), s.op.EsploraURL()); err != nil {
 		return nil, err
 	}
+	if err := c.own(s.child); err != nil {
+		return nil, err
+	}
 	var made initialised
 	if err := s.child.ask(c.ctx, &made, "init", "--operator-url", s.op.URL()); err != nil {
 		return nil, err
@@ -282,7 +325,14 @@ func (c *crashes) story(owners int, at ...int) (_ *story, err error) {
 	if err != nil {
 		return nil, err
 	}
-	for range owners {
+	if p.acts != nil {
+		s.child.flags = []string{"--registration", "open"}
+		if s.phone, err = s.newPhone(made.HostKey); err != nil {
+			return nil, err
+		}
+		s.phone.acts = p.acts(s.phone)
+	}
+	for range p.owners {
 		o, err := s.owner(key)
 		if err != nil {
 			return nil, err
@@ -290,6 +340,23 @@ func (c *crashes) story(owners int, at ...int) (_ *story, err error) {
 		s.owners = append(s.owners, o)
 	}
 	return s, nil
+}
+
+// own gives a story's Vigil a port that no other story has: its own is free again
+// whenever it has died.
+func (c *crashes) own(v *child) (err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ports == nil {
+		c.ports = map[string]bool{}
+	}
+	for c.ports[v.listen] && err == nil {
+		var port string
+		port, err = freePort()
+		v.listen = net.JoinHostPort("127.0.0.1", port)
+	}
+	c.ports[v.listen] = true
+	return err
 }
 
 // ban is short, so that one who crashed twice while joining need not wait long.
@@ -364,7 +431,8 @@ func (s *story) live(ctx context.Context, at int) (died bool, err error) {
 	defer func() {
 		select {
 		case <-s.child.ended:
-			died = at > 0 && killed(s.ended)
+			died = (at > 0 || s.felled) && killed(s.ended)
+			s.felled = false
 		case <-time.After(5 * time.Second):
 		}
 		switch {
@@ -383,23 +451,36 @@ func (s *story) live(ctx context.Context, at int) (died bool, err error) {
 	}); err != nil {
 		return false, fmt.Errorf("readyz: %w", err)
 	}
+	if s.phone != nil {
+		err = s.phone.live(ctx)
+	} else {
+		err = s.delegate(ctx)
+	}
+	if err != nil {
+		return false, fmt.Errorf("%w; %s", err, s.standing())
+	}
+	if err := s.child.cmd.Process.Signal(os.Interrupt); err != nil {
+		return false, err
+	}
+	return false, s.await(ctx, func() (bool, error) { return false, nil })
+}
+
+// delegate has every owner delegate, and waits until all is renewed.
+func (s *story) delegate(ctx context.Context) error {
 	service := wallet.Service{URL: s.child.url()}
 	for _, o := range s.owners {
 		if o.answered {
 			continue // an owner who was told "stored" is gone for good
 		}
 		if err := service.Delegate(ctx, o.body); err != nil {
-			return false, fmt.Errorf("post: %w", err)
+			return fmt.Errorf("post: %w", err)
 		}
 		o.answered = true
 	}
-	if err := s.await(ctx, s.settled(ctx)); err != nil {
-		return false, fmt.Errorf("settled: %w; %s", err, s.standing())
+	if err := s.await(ctx, s.settled(ctx, len(s.owners))); err != nil {
+		return fmt.Errorf("settled: %w", err)
 	}
-	if err := s.child.cmd.Process.Signal(os.Interrupt); err != nil {
-		return false, err
-	}
-	return false, s.await(ctx, func() (bool, error) { return false, nil })
+	return nil
 }
 
 // start starts serve, to be killed at the point given, if any.
@@ -409,7 +490,8 @@ func (s *story) start(at int) error {
 		return err
 	}
 	c := s.child
-	c.cmd = c.command(context.WithoutCancel(s.c.ctx), "--log", "debug", "serve", "--listen", c.listen, "--esplora-url", c.esplora, "--ban-duration", ban.String())
+	args := []string{"--log", "debug", "serve", "--listen", c.listen, "--esplora-url", c.esplora, "--ban-duration", ban.String()}
+	c.cmd = c.command(context.WithoutCancel(s.c.ctx), append(args, c.flags...)...)
 	c.cmd.Env = append(c.cmd.Env, "VIGIL_CRASH_LOG="+s.points())
 	if at > 0 {
 		c.cmd.Env = append(c.cmd.Env, "VIGIL_CRASH_AT="+strconv.Itoa(at))
@@ -467,8 +549,13 @@ func (s *story) await(ctx context.Context, cond func() (bool, error)) error {
 	}
 }
 
-// settled asks the running Vigil whether every delegate is settled.
-func (s *story) settled(ctx context.Context) func() (bool, error) {
+// settled asks the running Vigil whether so many delegates are settled.
+func (s *story) settled(ctx context.Context, n int) func() (bool, error) {
+	return s.stand(ctx, delegate.Settled, n)
+}
+
+// stand asks the running Vigil whether so many delegates are in a state.
+func (s *story) stand(ctx context.Context, state delegate.State, n int) func() (bool, error) {
 	var client *admin.Client
 	return func() (bool, error) {
 		if client == nil {
@@ -478,8 +565,8 @@ func (s *story) settled(ctx context.Context) func() (bool, error) {
 				return false, nil //nolint:nilerr // not there yet, or any more
 			}
 		}
-		page, err := client.Delegates(ctx, admin.Query{State: delegate.Settled.String()})
-		return err == nil && len(page.Delegates) == len(s.owners), nil
+		page, err := client.Delegates(ctx, admin.Query{State: state.String()})
+		return err == nil && len(page.Delegates) == n, nil
 	}
 }
 
@@ -528,7 +615,12 @@ func (s *story) inspect(ctx context.Context, died bool) (err error) {
 			s.c.states[rec.State]++
 		}
 	}
-	if lines := s.passed(); died && len(lines) > 0 {
+	if s.phone != nil {
+		if err := s.phone.inspect(ctx, stores, died); err != nil {
+			return err
+		}
+	}
+	if lines := s.passed(); died && len(s.at) > 0 && len(lines) > 0 {
 		_, name, _ := strings.Cut(lines[len(lines)-1], " ")
 		s.c.names[name]++
 	}
@@ -544,6 +636,11 @@ func (s *story) leaks() error {
 	}
 	for _, o := range s.owners {
 		if err := searcher.Add("an owner's key", o.key); err != nil {
+			return err
+		}
+	}
+	if s.phone != nil {
+		if err := s.phone.secrets(&searcher); err != nil {
 			return err
 		}
 	}
@@ -590,6 +687,15 @@ func (s *story) judge(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, stores.Close()) }()
+	stats := s.op.Stats()
+	if len(stats.Queue) > 0 {
+		return fmt.Errorf("the operator's queue still holds %v", stats.Queue)
+	}
+	if s.phone != nil {
+		if err := s.phone.judge(ctx, stores); err != nil {
+			return err
+		}
+	}
 	rows := map[vigil.DelegateID]int{}
 	if err := ledger.Inspect(ctx, stores.kv, func(snap *ledger.Snapshot) error {
 		return snap.History(func(e *ledger.Entry) error {
@@ -603,10 +709,6 @@ func (s *story) judge(ctx context.Context) (err error) {
 	}
 	if len(rows) != len(s.owners) {
 		return fmt.Errorf("history of %d delegates", len(rows))
-	}
-	stats := s.op.Stats()
-	if len(stats.Queue) > 0 {
-		return fmt.Errorf("the operator's queue still holds %v", stats.Queue)
 	}
 	for _, o := range s.owners {
 		rec, err := stores.ledger.Delegate(ctx, o.id)
