@@ -153,6 +153,38 @@ func TestClockSetWhileDown(t *testing.T) {
 	}
 }
 
+// TestExpireAtPassesInABatch: an intent's own end passes while its batch is lost
+// sight of, before a forfeit leaves and after; the delegate does not stay in that
+// batch for ever.
+func TestExpireAtPassesInABatch(t *testing.T) {
+	t.Parallel()
+	for state, fault := range map[delegate.State]arktest.Fault{
+		delegate.Joining:   {Method: "SubmitTreeNonces", Hang: true},
+		delegate.Submitted: {Method: "SubmitSignedForfeitTxs", Hang: true},
+	} {
+		t.Run(state.String(), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, arktest.Settings{SessionDuration: 3 * time.Second})
+				alice := r.device()
+				coin := r.mint([]*wallet.Wallet{alice}, 100_000)[0]
+				rec := r.submit(alice, wallet.DelegateOptions{ExpireAt: time.Now().Add(30 * time.Second)}, coin)
+				r.op.Fault(fault)
+				r.start()
+				r.awaitState(rec.ID, state)
+				r.crash()
+				r.op.ClearFaults()
+				r.until(time.Unix(rec.ExpireAt+1, 0))
+				r.now = shifted(3 * time.Minute).Now // past it by more than clocks differ
+				r.start()
+				r.awaitState(rec.ID, delegate.Expired)
+				r.halt()
+				r.clean()
+			})
+		})
+	}
+}
+
 // TestClockRanAhead: a clock that ran two days ahead for a moment, and was set
 // right under a running engine, leaves nobody waiting for the days that it
 // invented.

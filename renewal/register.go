@@ -500,7 +500,9 @@ func (e *Engine) read(ctx context.Context, recs []*delegate.Record) (coins, erro
 }
 
 // verdict ends a delegate whose inputs are gone, or takes it to the commitment
-// of an earlier attempt that appeared after all.
+// of an earlier attempt that appeared after all. That its intent's own time has
+// passed ends it only once the operator says so too, when it is registered: a clock
+// that runs ahead must not, nor may a batch be lost sight of over it.
 func (e *Engine) verdict(ctx context.Context, rec *delegate.Record, found coins) (c change, ended bool) {
 	var gone []ledger.Gone
 	event := delegate.Event(0)
@@ -542,9 +544,6 @@ func (e *Engine) verdict(ctx context.Context, rec *delegate.Record, found coins)
 	}
 	if event != 0 {
 		return change{Prev: rec, Event: event, Gone: gone}, true
-	}
-	if past(rec, e.cfg.Now()) {
-		return change{Prev: rec, Event: delegate.Expire}, true
 	}
 	return change{}, false
 }

@@ -39,6 +39,8 @@ type DelegateOptions struct {
 	// ValidAt is when the delegate may act; zero is when a tenth of the remaining
 	// life is left, and a minute from now for coins without one.
 	ValidAt time.Time
+	// ExpireAt is when the intent ends by itself; zero is never.
+	ExpireAt time.Time
 	// Fee and FeeScript, when FeeScript is set, replace the service's own.
 	Fee       int64
 	FeeScript []byte
@@ -96,7 +98,11 @@ func (d delegation) sign(coins []coin, info DelegateInfo, opt DelegateOptions) (
 	if cosigners == nil {
 		cosigners = []bip340.PubKey{info.Key}
 	}
-	message, err := intent.NewRegister(at, 0, cosigners...).Encode()
+	end := int64(0)
+	if !opt.ExpireAt.IsZero() {
+		end = opt.ExpireAt.Unix()
+	}
+	message, err := intent.NewRegister(at, end, cosigners...).Encode()
 	if err != nil {
 		return DelegateRequest{}, err
 	}
