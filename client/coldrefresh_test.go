@@ -2,6 +2,8 @@ package client_test
 
 import (
 	"bytes"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"testing"
@@ -112,25 +114,12 @@ func (x *trio) pairs() {
 		x.t.Fatal(err)
 	}
 	pay(x.t, x.d) // phone and Vigil
-	// Phone and cold share, on copies: what is learnt here is not known after.
-	phone, err := client.Open(x.t.Context(), x.with(x.store.Copy()))
-	if err != nil {
-		x.t.Fatal(err)
-	}
-	x.line.lose = func(string, bool) bool { return true }
-	cold := x.drawer.open()
-	cold.Save = nil
-	if err := phone.UseCold(x.t.Context(), cold); err != nil {
-		x.t.Fatalf("phone and cold share: %v", err)
-	}
-	pay(x.t, phone)
-	x.line.lose = nil
-	phone.Close()
+	x.withoutVigil()
 	// Cold share and Vigil, on copies too: the recovery freezes the phone.
 	kept := *x.real
 	x.kv, x.secrets = x.kv.Copy(), x.secrets.Copy()
 	x.serve()
-	cold = x.drawer.open()
+	cold := x.drawer.open()
 	cold.Save = nil
 	third, err := client.RecoverCold(x.t.Context(), x.with(secrettest.NewMemory()), cold, client.RecoverOptions{Backup: &x.backup})
 	if err != nil {
@@ -139,6 +128,25 @@ func (x *trio) pairs() {
 	pay(x.t, third)
 	third.Close()
 	*x.real = kept
+}
+
+// withoutVigil has phone and cold share sign, on copies: what is learnt here is not
+// known after.
+func (x *trio) withoutVigil() {
+	x.t.Helper()
+	phone, err := client.Open(x.t.Context(), x.with(x.store.Copy()))
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	defer phone.Close()
+	x.line.lose = func(string, bool) bool { return true }
+	defer func() { x.line.lose = nil }()
+	cold := x.drawer.open()
+	cold.Save = nil
+	if err := phone.UseCold(x.t.Context(), cold); err != nil {
+		x.t.Fatalf("phone and cold share: %v", err)
+	}
+	pay(x.t, phone)
 }
 
 // whole holds that the refresh is over: one share on the device, and no more kept by
@@ -162,6 +170,36 @@ func kindOf(x *trio, heal bool) *client.Seed {
 	return nil
 }
 
+// apart holds that nothing of the cold share is on the device.
+func (x *trio) apart() {
+	x.t.Helper()
+	var form struct{ Words, Share []byte }
+	if err := json.Unmarshal(x.drawer.file, &form); err != nil || len(form.Words) == 0 || len(form.Share) != 32 {
+		x.t.Fatalf("%d and %d bytes, %v", len(form.Words), len(form.Share), err)
+	}
+	names, err := x.store.List(x.t.Context(), "")
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	for _, name := range names {
+		v, err := x.store.Get(x.t.Context(), name)
+		if err != nil {
+			x.t.Fatal(err)
+		}
+		err = v.Use(func(b []byte) error {
+			for _, part := range [][]byte{form.Words, form.Share, []byte(base64.StdEncoding.EncodeToString(form.Words)), []byte(base64.StdEncoding.EncodeToString(form.Share))} {
+				if bytes.Contains(b, part) {
+					return fmt.Errorf("%s has a part of the cold share", name)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			x.t.Fatal(err)
+		}
+	}
+}
+
 // TestColdRefresh refreshes a 2-of-3 wallet both ways: any two sign before and after,
 // a copy of the cold share from before serves after hygiene and is worthless after
 // healing.
@@ -178,6 +216,7 @@ func TestColdRefresh(t *testing.T) {
 			t.Fatalf("heal %t: %v", heal, err)
 		}
 		x.whole()
+		x.apart()
 		x.pairs()
 		stale := x.drawer.read(old)
 		stale.Save = nil
@@ -268,6 +307,30 @@ func TestColdHasTheCertificate(t *testing.T) {
 	pay(t, x.d)
 }
 
+// TestColdAfterRecovery loses the phone when a refresh lacks but the acknowledgments:
+// the new one, of the seed words, goes on, and the cold share acknowledges through it.
+func TestColdAfterRecovery(t *testing.T) {
+	t.Parallel()
+	x := newTrio(t)
+	x.line.lose = func(m string, a bool) bool { return m == "AcknowledgeRefresh" && !a }
+	if err := x.d.Refresh(t.Context(), &x.seed, x.drawer.open()); !errors.Is(err, client.ErrUnreachable) {
+		t.Fatal(err)
+	}
+	x.line.lose = nil
+	x.d.Close()
+	x.store = secrettest.NewMemory()
+	var err error
+	if x.d, err = client.Recover(t.Context(), x.with(x.store), x.seed, client.RecoverOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	x.pairs()
+	if err := x.d.Refresh(t.Context(), nil, x.drawer.open()); err != nil {
+		t.Fatal(err)
+	}
+	x.whole()
+	x.pairs()
+}
+
 // TestStateReadWhileItChanges refreshes while the state is written: what is read of
 // it is read whole. The race detector judges.
 func TestStateReadWhileItChanges(t *testing.T) {
@@ -295,6 +358,17 @@ func TestStateReadWhileItChanges(t *testing.T) {
 			if err := d.Touch(t.Context()); err != nil {
 				t.Fatal(err)
 			}
+		}
+	}
+}
+
+// TestThreshold refuses what a device could not sign with, before anything is made.
+func TestThreshold(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, arktest.Config{})
+	for _, n := range []int{1, 3} {
+		if _, err := client.Create(w.ctx, w.config(secrettest.NewMemory()), w.seed(), client.CreateOptions{Threshold: n}); !errors.Is(err, client.ErrConfig) {
+			t.Errorf("threshold %d: %v", n, err)
 		}
 	}
 }
@@ -356,4 +430,46 @@ func FuzzParseColdShare(f *testing.F) {
 			c.Burn()
 		}
 	})
+}
+
+// TestColdRefreshCrash kills the device at every durable write of a healing refresh,
+// before it or after: phone and Vigil, and phone and cold share, sign at once, and the
+// next refresh gets through.
+func TestColdRefreshCrash(t *testing.T) {
+	if testing.Short() {
+		t.Skip("more of the same arithmetic")
+	}
+	t.Parallel()
+	x := newTrio(t)
+	for n := 1; ; n++ {
+		f := &fuse{}
+		f.arm(n, n%2 == 0) // just after one write is as just before the next
+		x.d.Close()
+		cfg := x.with(x.store)
+		cfg.Store = &fusedSecrets{x.store, f, &known{list: map[string][]secret.Bytes{}}}
+		phone, err := client.Open(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := phone.Refresh(t.Context(), &x.seed, x.drawer.open()); (err != nil) != f.blown() {
+			t.Fatalf("write %d: %v", n, err)
+		}
+		phone.Close()
+		if x.d, err = client.Open(t.Context(), x.with(x.store)); err != nil {
+			t.Fatal(err)
+		}
+		if !f.blown() {
+			if n < 6 {
+				t.Fatalf("a refresh of %d writes", n-1)
+			}
+			break
+		}
+		x.withoutVigil()
+		pay(t, x.d)
+		if err := x.d.Refresh(t.Context(), &x.seed, x.drawer.open()); err != nil {
+			t.Fatalf("again after a crash at write %d: %v", n, err)
+		}
+		x.whole()
+	}
+	x.pairs()
 }

@@ -23,7 +23,8 @@ type CreateOptions struct {
 	// Cold are shares beside the device's and Vigil's, which the owner keeps: one
 	// makes a 2-of-3 wallet.
 	Cold []*ColdShare
-	// Threshold is how many shares sign; 0 is 2.
+	// Threshold is how many shares sign: 2, which 0 is too. A device signs with one
+	// other share.
 	Threshold int
 	// Token is what a server asks for that registers by token.
 	Token string
@@ -154,6 +155,9 @@ func (w *Wallet) meet(ctx context.Context, anew bool) error {
 func (w *Wallet) create(ctx context.Context, opt CreateOptions) error {
 	if opt.Threshold == 0 {
 		opt.Threshold = 2
+	}
+	if opt.Threshold != 2 {
+		return fmt.Errorf("%w: a device signs with one other share, so the threshold is 2, not %d", ErrConfig, opt.Threshold)
 	}
 	if opt.RecoveryDelay == 0 { // not what a server says: it is the way out from it
 		opt.RecoveryDelay = descriptor.DefaultRecovery
