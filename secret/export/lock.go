@@ -22,6 +22,10 @@ const (
 
 // Lock writes one secret under a passphrase, as an age file: age -d opens it, too.
 func Lock(w io.Writer, value, passphrase secret.Bytes) error {
+	return lock(w, value, passphrase, lockWork)
+}
+
+func lock(w io.Writer, value, passphrase secret.Bytes, work int) error {
 	var to *age.ScryptRecipient
 	err := passphrase.Use(func(b []byte) (err error) {
 		to, err = age.NewScryptRecipient(string(b))
@@ -30,7 +34,7 @@ func Lock(w io.Writer, value, passphrase secret.Bytes) error {
 	if err != nil {
 		return fmt.Errorf("export: %w", err)
 	}
-	to.SetWorkFactor(lockWork)
+	to.SetWorkFactor(work)
 	enc, err := age.Encrypt(w, to)
 	if err != nil {
 		return fmt.Errorf("export: %w", err)
