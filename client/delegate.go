@@ -17,6 +17,7 @@ import (
 	"github.com/vigil-ark/vigil/ark/fee"
 	"github.com/vigil-ark/vigil/ark/forfeit"
 	"github.com/vigil-ark/vigil/ark/intent"
+	"github.com/vigil-ark/vigil/ark/script"
 	"github.com/vigil-ark/vigil/bip340"
 	"github.com/vigil-ark/vigil/vigilpb"
 )
@@ -69,7 +70,9 @@ type Delegated struct {
 // every group of coins that expire together an intent, its forfeits and the proof
 // that takes it back. Each costs one round trip to sign and one to submit; ids
 // and tree keys came with earlier answers. What is returned is stored durably.
-// Coins that are too small to pay for their renewal wait for others.
+// Coins that are too small to pay for their renewal wait for others. Coins at the
+// two-leaf script are among them only if the owner opted in to that (Policy.TwoLeaf);
+// they have delegates of their own, made last: what refuses one refuses no other.
 func (w *Wallet) Delegate(ctx context.Context, opt DelegateOptions) ([]Delegated, error) {
 	w.spending.Lock()
 	defer w.spending.Unlock()
@@ -82,9 +85,9 @@ func (w *Wallet) Delegate(ctx context.Context, opt DelegateOptions) ([]Delegated
 		return nil, err
 	}
 	now := w.now().Unix()
-	var chosen []coin
+	var chosen, stray []coin
 	for _, c := range coins {
-		if len(opt.Coins) > 0 && !slices.Contains(opt.Coins, c.Outpoint) || len(opt.Coins) == 0 && (c.Covered || c.Stuck) || !c.WithoutVigil {
+		if len(opt.Coins) > 0 && !slices.Contains(opt.Coins, c.Outpoint) || len(opt.Coins) == 0 && (c.Covered || c.Stuck) {
 			continue
 		}
 		own, err := w.owned(c.VTXO)
@@ -94,18 +97,26 @@ func (w *Wallet) Delegate(ctx context.Context, opt DelegateOptions) ([]Delegated
 		if c.Covered || c.Why != "DELEGATE_ENDED" {
 			own.under = c.Delegate
 		}
-		chosen = append(chosen, own)
+		if c.WithoutVigil {
+			chosen = append(chosen, own)
+		} else if !own.SubDust(p.Dust) { // a stranger's dust is not worth such a forfeit
+			stray = append(stray, own)
+		}
 	}
-	var groups [][]coin
+	stray, failed := w.optedIn(ctx, stray) // what is not known of the policy keeps no other coin from cover
+	var groups, last [][]coin
 	for _, d := range slices.Backward(w.own().gens) { // one forfeit names one signer
-		part := slices.DeleteFunc(slices.Clone(chosen), func(c coin) bool { return c.desc != d })
+		others := func(c coin) bool { return c.desc != d }
+		part := slices.DeleteFunc(slices.Clone(chosen), others)
 		if len(opt.Coins) == 0 {
 			if part, err = worthwhile(part, p, now); err != nil {
 				return nil, err
 			}
 		}
 		groups = append(groups, group(part, p, now, opt.Single)...)
+		last = append(last, group(slices.DeleteFunc(slices.Clone(stray), others), p, now, opt.Single)...)
 	}
+	groups = append(groups, last...)
 	var done []Delegated
 	for i := 0; i < len(groups); i++ {
 		g := groups[i]
@@ -117,12 +128,16 @@ func (w *Wallet) Delegate(ctx context.Context, opt DelegateOptions) ([]Delegated
 		if errors.Is(err, ErrDust) || errors.Is(err, ErrFunds) {
 			continue
 		}
+		if err != nil && aheadOn(g[0].tree) != descriptor.LeafDelegate && ctx.Err() == nil { // refused by the policy, as may be
+			failed = errors.Join(failed, err)
+			continue
+		}
 		if err != nil {
-			return done, err
+			return done, errors.Join(failed, err)
 		}
 		done = append(done, d)
 	}
-	return done, nil
+	return done, failed
 }
 
 // worthwhile leaves out the dust that costs as much as it is worth to renew: anybody
@@ -305,11 +320,11 @@ func buildDelegate(p ark.Params, d descriptor.Descriptor, coins []coin, outs []*
 		f, msg, err := forfeit.Build(forfeit.Terms{
 			Outpoint: c.Outpoint, Amount: c.Amount, Tree: c.tree, Dust: p.Dust, Script: p.ForfeitScript,
 			Delegate: d.Delegate, Signers: []bip340.XOnly{d.Signer},
-		}, descriptor.LeafDelegate)
+		}, aheadOn(c.tree))
 		if err != nil {
 			return b, err
 		}
-		j := job{f, 0, c.tree.Leaves()[descriptor.LeafDelegate], forfeit.OwnerSighash, msg}
+		j := job{f, 0, c.tree.Leaves()[aheadOn(c.tree)], forfeit.OwnerSighash, msg}
 		b.forfeits, b.docs = append(b.forfeits, f), append(b.docs, delegateForfeitDocument(f, j))
 	}
 	if b.remove, err = newProof(intent.Message{Kind: intent.Delete}, coins[:1], nil); err != nil {
@@ -317,6 +332,15 @@ func buildDelegate(p ark.Params, d descriptor.Descriptor, coins []coin, outs []*
 	}
 	b.docs = append(b.docs, intentDocument(b.remove))
 	return b, nil
+}
+
+// aheadOn is the leaf on which a forfeit is signed ahead: the delegate leaf, or in the
+// two-leaf script, which has none, that of group and operator.
+func aheadOn(t script.Tree) int {
+	if t.Len() <= descriptor.LeafDelegate {
+		return descriptor.LeafForfeit
+	}
+	return descriptor.LeafDelegate
 }
 
 // request is the signed delegate as it is submitted.

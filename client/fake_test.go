@@ -29,7 +29,8 @@ import (
 
 // fake is the least Vigil that a device can be held against: it stands on the
 // key ceremonies and nothing of the server's rooms, keeps one wallet in memory,
-// has no policy, and lies when told to.
+// says of the policy what it is told to and signs whatever that is, and lies when
+// told to.
 type fake struct {
 	t      *testing.T
 	host   *bip340.Key
@@ -53,6 +54,8 @@ type fake struct {
 	calls    map[string]int
 	nonces   map[string]int // public nonces seen in Sign requests
 	bytes    map[string]int // Sign requests seen, by their bytes
+	policy   vigilpb.GetPolicyAnswer
+	kinds    []spend.Kind // of what was signed last
 
 	// lie changes an answer before it is signed, forge the signed one; drop loses
 	// the answer after the call was carried out.
@@ -202,6 +205,18 @@ func (f *fake) handle(method string, c auth.Call) (proto.Message, error) {
 		return &vigilpb.SubmitDelegateAnswer{
 			Stored: true, Delegate: &vigilpb.Delegate{Id: vigil.DelegateID(q.Id).String()}, Prepared: f.prepare(c, int(q.Prepare)),
 		}, nil
+	case "GetPolicy":
+		return proto.CloneOf(&f.policy), nil
+	case "SetPolicy":
+		q, err := decoded[vigilpb.SetPolicyRequest](c)
+		if err != nil {
+			return nil, err
+		}
+		f.policy.Pending, f.policy.EffectiveAt = q.Policy, f.now().Unix()+60
+		if !q.Policy.TwoLeaf {
+			f.policy.Policy, f.policy.Pending, f.policy.EffectiveAt = q.Policy, nil, 0
+		}
+		return &vigilpb.SetPolicyAnswer{Policy: f.policy.Policy, Pending: f.policy.Pending, EffectiveAt: f.policy.EffectiveAt}, nil
 	case "Branches":
 		return &vigilpb.BranchesAnswer{}, nil
 	case "AcknowledgeBranches":
@@ -368,6 +383,10 @@ func (f *fake) sign(c auth.Call) (proto.Message, error) {
 	spends, err := spend.Parse(q.Documents, f.desc, spend.Terms{Params: f.params, Older: f.older, Now: f.now().Unix()})
 	if err != nil {
 		return nil, err
+	}
+	f.kinds = nil
+	for _, s := range spends {
+		f.kinds = append(f.kinds, s.Kind)
 	}
 	share, signing, err := f.signing(q.Signers)
 	if err != nil {

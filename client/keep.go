@@ -26,7 +26,9 @@ type Kept struct {
 // stand at a script without a recovery leaf or at one of an earlier generation, looks
 // whether the operator changed, and covers whatever no delegate covers: the client rule, "no active delegate and coins not empty". What fails of
 // it keeps the rest from nothing. Exit data come of the operator, too: they are for
-// the day on which Vigil says nothing, or no.
+// the day on which Vigil says nothing, or no. A stray coin is moved also where the
+// owner opted in to delegates of such: moved, it needs nobody's word. What could not be
+// moved has at least those.
 func (w *Wallet) Keep(ctx context.Context) (k Kept, err error) {
 	err = w.resume(ctx)
 	seen, failed := w.coins(ctx)

@@ -23,7 +23,7 @@ type Policy struct {
 	WindowSeconds uint32
 	Allow         [][]byte // scripts that may be paid; none: any; an empty one alone: nobody
 	FeeMargin     int64    // what the operator may take beyond 1.25 times its fee
-	TwoLeaf       bool     // delegates of two-leaf scripts, which nothing pins to a batch
+	TwoLeaf       bool     // delegates of coins at the two-leaf script: see TrustTwoLeaf
 	Assets        bool     // units of assets may leave
 	CoolDown      uint32   // how long a loosening waits
 }
@@ -45,11 +45,16 @@ func (w *Wallet) Policy(ctx context.Context) (Policies, error) {
 }
 
 // SetPolicy changes the policy that was read as Version, or whatever it is by now
-// when that is 0. What tightens holds at once. What loosens anything takes the host
+// when that is 0. Without TwoLeaf the device's own word for that ends. What tightens holds at once. What loosens anything takes the host
 // key, which loosen says may be used, and holds after the cool-down that At tells.
 // Any change takes the place of a loosening that waits. The error is ErrLoosens when
 // the host key would be needed.
 func (w *Wallet) SetPolicy(ctx context.Context, p Policy, loosen bool) (Policies, error) {
+	if !p.TwoLeaf { // first, whatever becomes of the call
+		if err := w.TrustTwoLeaf(ctx, false); err != nil {
+			return Policies{}, err
+		}
+	}
 	req := &vigilpb.SetPolicyRequest{Policy: &vigilpb.Policy{
 		PerTx: p.PerTx, Window: p.Window, WindowSeconds: p.WindowSeconds, Allow: p.Allow, FeeMargin: p.FeeMargin,
 		TwoLeaf: p.TwoLeaf, Assets: p.Assets, CoolDown: p.CoolDown,
@@ -69,6 +74,35 @@ func (w *Wallet) SetPolicy(ctx context.Context, p Policy, loosen bool) (Policies
 		return Policies{}, err
 	}
 	return policies(a.Policy, a.Pending, a.EffectiveAt), nil
+}
+
+// TrustTwoLeaf keeps on this device the owner's word that coins which came to the
+// script of group and operator alone may be delegated; beside it the policy must have
+// TwoLeaf. That Vigil says so of the policy is not enough to make a device sign what
+// this costs: nothing binds the forfeit of such a coin to the batch that renews it, so
+// that from the moment in which the operator sees it, the operator could take the coin
+// and renew nothing. The owner trusts it not to. To whoever has the operator's help the
+// stored forfeit is as good as the coin; Vigil keeps it sealed, and counts it as a spend
+// of the whole coin against PerTx and Window. Without this word such coins are moved to
+// the wallet's own script when the device is online, and have no cover until then.
+func (w *Wallet) TrustTwoLeaf(ctx context.Context, trust bool) error {
+	if w.current().TwoLeaf == trust {
+		return nil
+	}
+	return w.update(ctx, func(st *state) error { st.TwoLeaf = trust; return nil })
+}
+
+// optedIn leaves of coins at the two-leaf script those that may be delegated: all, if
+// this device's owner said so and the policy does by now, or none.
+func (w *Wallet) optedIn(ctx context.Context, coins []coin) ([]coin, error) {
+	if len(coins) == 0 || !w.current().TwoLeaf {
+		return nil, nil
+	}
+	p, err := w.Policy(ctx)
+	if err != nil || !p.TwoLeaf {
+		return nil, err
+	}
+	return coins, nil
 }
 
 // KeepPolicy takes a loosening back that waits, which any device may.

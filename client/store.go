@@ -85,6 +85,9 @@ type state struct {
 
 	// Prepared are ids and tree keys that Vigil issued with earlier answers.
 	Prepared []prepared `json:"prepared,omitempty"`
+
+	// TwoLeaf says that the owner opted in, here, to delegates of two-leaf coins.
+	TwoLeaf bool `json:"two_leaf,omitempty"`
 }
 
 // accepted is a generation to be.

@@ -108,7 +108,7 @@ type walletPolicySetCmd struct {
 	AllowAny    bool           `help:"Anybody may be paid." env:"-"`
 	AllowNobody bool           `help:"Nobody may be paid; renewals go on." env:"-"`
 	FeeMargin   *int64         `help:"What the operator may take beyond 1.25 times its fee, in sats." placeholder:"SATS" env:"-"`
-	TwoLeaf     *bool          `help:"Whether coins at a script without recovery leaf may be delegated." negatable:"" env:"-"`
+	TwoLeaf     *bool          `help:"Whether coins at the script of group and operator alone may be delegated: their forfeits are bound to no batch, so that the operator is trusted to take such a coin only for the batch that renews it." negatable:"" env:"-"`
 	Assets      *bool          `help:"Whether units of assets may leave." negatable:"" env:"-"`
 	CoolDown    *time.Duration `help:"How long a loosening waits, up to 2160h. Lengthening it takes --loosen." placeholder:"TIME" env:"-"`
 	Loosen      bool           `help:"Sign with the host key, as weighty changes are: what loosens holds after the cool-down." env:"-"`
@@ -131,6 +131,9 @@ func (c *walletPolicySetCmd) Run(env *environment) error {
 		got, err := w.SetPolicy(env.ctx, next, c.Loosen)
 		if errors.Is(err, client.ErrLoosens) {
 			return fmt.Errorf("that takes the host key: call again with --loosen, and it holds %s from then on (the cool-down), beside what it tightens, which holds at once: %w", seconds(now.CoolDown), err)
+		}
+		if err == nil && c.TwoLeaf != nil { // Vigil's word for it is not enough for the device
+			err = w.TrustTwoLeaf(env.ctx, *c.TwoLeaf)
 		}
 		if err != nil {
 			return err
