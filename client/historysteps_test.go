@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/btcsuite/btcd/wire/v2"
@@ -20,6 +19,7 @@ import (
 	"github.com/vigil-ark/vigil/secret"
 	"github.com/vigil-ark/vigil/secret/search"
 	"github.com/vigil-ark/vigil/secret/secrettest"
+	"github.com/vigil-ark/vigil/signer"
 )
 
 // historyStep is one kind of thing that happens, and how often.
@@ -624,18 +624,5 @@ func secretOfBytes(b []byte) secret.Bytes { return secret.New(bytes.Clone(b)) }
 // teach makes the searcher look for a secret; for one that is put together, for
 // its parts.
 func (h *history) teach(s *search.Searcher, name string, v secret.Bytes) error {
-	const head, epoch, key = 2, 4, 32
-	if !strings.HasPrefix(name, "dkg-secret.") {
-		return s.Add(name, v)
-	}
-	return v.Use(func(b []byte) error {
-		for at := head + epoch; at+2*key <= len(b); at += epoch + 2*key {
-			for i := range 2 {
-				if err := s.Add(fmt.Sprintf("%s part at %d", name, at+i*key), secretOfBytes(b[at+i*key:at+(i+1)*key])); err != nil {
-					return err
-				}
-			}
-		}
-		return nil
-	})
+	return signer.Parts(name, v, s.Add)
 }

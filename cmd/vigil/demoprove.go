@@ -15,6 +15,7 @@ import (
 	"github.com/vigil-ark/vigil/admin"
 	"github.com/vigil-ark/vigil/secret"
 	"github.com/vigil-ark/vigil/secret/search"
+	"github.com/vigil-ark/vigil/signer"
 )
 
 // prove searches everything that Vigil stored, logged and answered for every
@@ -76,7 +77,7 @@ func remove(path string) error {
 }
 
 // addSecrets teaches the searcher every secret of a Vigil, its key-encryption
-// key included.
+// key included; of a value that consists of several, each by itself.
 func addSecrets(env *environment, searcher *search.Searcher, p places) (err error) {
 	s, err := p.open(env, nil)
 	if err != nil {
@@ -92,7 +93,7 @@ func addSecrets(env *environment, searcher *search.Searcher, p places) (err erro
 		if err != nil {
 			return err
 		}
-		if err := searcher.Add(name, value); err != nil {
+		if err := signer.Parts(name, value, searcher.Add); err != nil {
 			return err
 		}
 		value.Burn()
