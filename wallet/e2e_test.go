@@ -41,6 +41,8 @@ type remote struct {
 	t    *testing.T
 	url  string
 	http *http.Client
+	open func() // starts the edge and the wallets' service
+	shut func() // ends them
 	host bip340.PubKey
 	keys map[bip340.PubKey]*bip340.Key
 }
@@ -161,30 +163,34 @@ func live(t *testing.T, log io.Writer) (*world, *arktest.Operator, *recorded) {
 	ctx, cancel := context.WithCancel(t.Context())
 	stopped := make(chan error, 1)
 	go func() { stopped <- engine.Run(ctx) }()
-	service := wallet.New(wallet.Config{
-		Pinned: ledger.Pinned{Signer: p.SignerKey, Network: p.Network, URL: op.URL()}, Registration: wallet.Registration{Mode: wallet.Open}, Wake: engine.Wake, Log: logger,
-	}, wallet.Ports{
-		Ledger: led, Keys: keys, Ceremonies: keys.Ceremonies(signer.CeremonyLimits{}, func() int64 { return time.Now().Unix() }), Host: host, Operator: client, Hub: hub,
-	})
-	edge, err := rpc.New(rpc.Config{Wallets: &rpc.WalletService{Wallets: service, Replay: service, Signer: service, Network: string(p.Network)}, Log: logger}, nil)
-	if err != nil {
-		t.Fatal(err)
+	w := &world{
+		t: t, clock: &clock{at: time.Now()}, op: &fakeOperator{params: p, coins: map[wire.OutPoint]ark.VTXO{}}, mem: mem.Memory, sec: sec, ledger: led, signer: keys, hub: hub,
 	}
-	server := httptest.NewServer(edge)
+	r := &remote{t: t, host: host.PubKey(), keys: map[bip340.PubKey]*bip340.Key{}}
+	r.open = func() {
+		service := wallet.New(wallet.Config{
+			Pinned: ledger.Pinned{Signer: p.SignerKey, Network: p.Network, URL: op.URL()}, Registration: wallet.Registration{Mode: wallet.Open}, Wake: engine.Wake, Log: logger,
+		}, wallet.Ports{
+			Ledger: led, Keys: keys, Ceremonies: keys.Ceremonies(signer.CeremonyLimits{}, func() int64 { return time.Now().Unix() }), Host: host, Operator: client, Hub: hub,
+		})
+		edge, err := rpc.New(rpc.Config{Wallets: &rpc.WalletService{Wallets: service, Replay: service, Signer: service, Network: string(p.Network)}, Log: logger}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		server := httptest.NewServer(edge)
+		r.url, r.http = server.URL, server.Client()
+		r.shut = func() { server.Close(); edge.Close(); service.Close() }
+	}
+	r.open()
 	t.Cleanup(func() {
-		server.Close()
-		edge.Close()
+		r.shut()
 		hub.Close()
-		service.Close()
 		cancel()
 		if err := <-stopped; err != nil {
 			t.Error(err)
 		}
 	})
-	w := &world{
-		t: t, clock: &clock{at: time.Now()}, op: &fakeOperator{params: p, coins: map[wire.OutPoint]ark.VTXO{}}, mem: mem.Memory, sec: sec, ledger: led, signer: keys, hub: hub,
-	}
-	w.service = &remote{t: t, url: server.URL, http: server.Client(), host: host.PubKey(), keys: map[bip340.PubKey]*bip340.Key{}}
+	w.service = r
 	return w, op, mem
 }
 
@@ -192,6 +198,17 @@ func live(t *testing.T, log io.Writer) (*world, *arktest.Operator, *recorded) {
 // by itself, over the wire and against an operator that plays its part in full.
 func TestOverTheWireACoinIsRenewedWithoutItsDevice(t *testing.T) {
 	t.Parallel()
+	overTheWire(t, false)
+}
+
+// The same with a coin at the two-leaf script, whose wallet opted in: nothing that was
+// ever written to the key-value store, also what is deleted by now, has its forfeit.
+func TestOverTheWireATwoLeafCoinIsRenewedWithoutItsDevice(t *testing.T) {
+	t.Parallel()
+	overTheWire(t, true)
+}
+
+func overTheWire(t *testing.T, twoLeaf bool) {
 	var log safeBuffer
 	w, op, store := live(t, &log)
 	d := newDevice(w, 2, 2)
@@ -205,7 +222,14 @@ func TestOverTheWireACoinIsRenewedWithoutItsDevice(t *testing.T) {
 	if err := d.create(); err != nil {
 		t.Fatal(err)
 	}
-	minted, err := op.Mint(wire.NewTxOut(100_000, d.desc.PkScript()))
+	at := d.desc.PkScript()
+	if twoLeaf {
+		at = d.desc.TwoLeaf().PkScript()
+		r.shut()
+		w.allowTwoLeaf(d.id)
+		r.open()
+	}
+	minted, err := op.Mint(wire.NewTxOut(100_000, at))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -231,7 +255,7 @@ func TestOverTheWireACoinIsRenewedWithoutItsDevice(t *testing.T) {
 			live = append(live, v)
 		}
 	}
-	if len(live) != 1 || live[0].GetOutpoint() != rec.Leaves[0].String() || live[0].GetCovered() || live[0].GetAmount() != 100_000 {
+	if len(live) != 1 || live[0].GetOutpoint() != rec.Leaves[0].String() || live[0].GetCovered() || live[0].GetAmount() != 100_000 || !live[0].GetRecoverableWithoutVigil() {
 		t.Fatalf("the wallet has %v; renewed to %v", a.GetVtxos(), rec.Leaves)
 	}
 	b, err := carry(w, d.as(-1, "Branches"), func(ctx context.Context, c auth.Call) (*vigilpb.BranchesAnswer, error) {
@@ -245,6 +269,9 @@ func TestOverTheWireACoinIsRenewedWithoutItsDevice(t *testing.T) {
 	})
 	if err != nil || len(h.GetEntries()) != 2 || h.GetEntries()[0].GetKind() != "receive" || h.GetEntries()[1].GetKind() != "settle" {
 		t.Fatalf("history %v, %v", h, err)
+	}
+	if n := len(w.forfeitSecrets()); (n == 1) != twoLeaf {
+		t.Fatalf("%d delegates have sealed forfeits", n)
 	}
 	store.leaks(t, w.sec, log.String())
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/vigil-ark/vigil/auth"
 	"github.com/vigil-ark/vigil/delegate"
 	"github.com/vigil-ark/vigil/ledger"
+	"github.com/vigil-ark/vigil/policy"
 	"github.com/vigil-ark/vigil/signer"
 	"github.com/vigil-ark/vigil/vigilpb"
 )
@@ -33,6 +34,25 @@ func (d *device) optIn() *device {
 	}
 	d.w.clock.add(day * time.Second)
 	return d
+}
+
+// allowTwoLeaf is optIn where the clock is the real one: the policy is written as it
+// is after the cool-down.
+func (w *world) allowTwoLeaf(id vigil.WalletID) {
+	w.t.Helper()
+	in := policy.Default()
+	in.TwoLeaf = true
+	b, err := policy.State{Current: in}.Encode()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	row, err := w.ledger.Wallet(w.t.Context(), id)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if _, err := w.ledger.UpdateWallet(w.t.Context(), row, func(*ledger.Wallet) {}, ledger.Extras{Policy: &ledger.Policy{Current: b}}); err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 // forfeitSecrets are the names of what is sealed for delegates.
