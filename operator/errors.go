@@ -40,6 +40,8 @@ const (
 	maxErrorText     = 1024 // runes of an operator's message that are kept
 	maxErrorMetadata = 16   // entries
 	maxMetadataText  = 128  // runes of a key or value
+	maxWord          = 80   // runes of letters, digits and what base64 has beside: an outpoint has 66
+	keptWord         = 24   // of a longer word
 )
 
 // Error is a call that the operator refused, or that never reached it.
@@ -146,12 +148,15 @@ func boundMetadata(m map[string]string) map[string]string {
 	return out
 }
 
-// clean makes a peer's text fit for logs and terminals: at most n runes, without
-// control characters or invalid UTF-8.
+// clean makes a peer's text fit for logs, terminals and records: at most n runes,
+// without control characters or invalid UTF-8, and without whole transactions. One
+// that is sent back in a refusal may carry a forfeit of ours whose signature is a
+// secret, which no log and no record may have.
 func clean(s string, n int) string {
 	if len(s) > 4*n {
 		s = s[:4*n]
 	}
+	s = cutWords(s)
 	var b strings.Builder
 	for _, r := range s {
 		if n == 0 {
@@ -163,6 +168,32 @@ func clean(s string, n int) string {
 		}
 		b.WriteRune(r)
 		n--
+	}
+	return b.String()
+}
+
+// cutWords cuts what is too long for an outpoint.
+func cutWords(s string) string {
+	inner := func(r rune) bool {
+		return r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r == '+' || r == '/' || r == '=' || r == '_' || r == '-'
+	}
+	var b strings.Builder
+	for len(s) > 0 {
+		n := strings.IndexFunc(s, func(r rune) bool { return !inner(r) })
+		if n < 0 {
+			n = len(s)
+		}
+		if n > maxWord {
+			b.WriteString(s[:keptWord] + "…")
+		} else {
+			b.WriteString(s[:n])
+		}
+		s = s[n:]
+		if n = strings.IndexFunc(s, inner); n < 0 {
+			n = len(s)
+		}
+		b.WriteString(s[:n])
+		s = s[n:]
 	}
 	return b.String()
 }

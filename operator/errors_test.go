@@ -1,7 +1,10 @@
 package operator
 
 import (
+	"bytes"
 	"context"
+	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -248,4 +251,22 @@ func FuzzError(f *testing.F) {
 			t.Errorf("%v: %q", ClassOf(e), e.Error())
 		}
 	})
+}
+
+// TestNoTransactionInAText: what the operator sends back of ours in a refusal ends in
+// records and logs, where a signature may not.
+func TestNoTransactionInAText(t *testing.T) {
+	raw := bytes.Repeat([]byte{0xa7, 0x13, 0x5e}, 300)
+	outpoint := strings.Repeat("ab", 32) + ":12"
+	for _, echo := range []string{base64.StdEncoding.EncodeToString(raw), base64.URLEncoding.EncodeToString(raw[:64]), hex.EncodeToString(raw[:64])} {
+		got := clean("INVALID_FORFEIT_TXS (26): of "+outpoint+": "+echo+", and "+echo, maxErrorText)
+		if strings.Contains(got, echo[:maxWord]) || !strings.Contains(got, outpoint) || !strings.HasPrefix(got, "INVALID_FORFEIT_TXS (26): of") || !strings.Contains(got, "…, and ") {
+			t.Errorf("%s", got)
+		}
+	}
+	for _, plain := range []string{"", "a", "ä: not enough intent confirmations received …", strings.Repeat("x", maxWord), outpoint} {
+		if got := clean(plain, maxErrorText); got != plain {
+			t.Errorf("%q became %q", plain, got)
+		}
+	}
 }
