@@ -255,3 +255,64 @@ func TestWalletSecrets(t *testing.T) {
 		t.Errorf("a wallet's secret is garbage:\n%s", report)
 	}
 }
+
+// TestSealedForfeitsBothWays: a delegate that has forfeits sealed needs that secret,
+// and nobody else has one of the kind.
+func TestSealedForfeitsBothWays(t *testing.T) {
+	h := newHouse(t)
+	h.settle()
+	id := vigil.DelegateID{0xd2, 15: 1}
+	name, tree := "forfeit-secret."+id.String(), "tree-secret."+id.String()
+	plan := ledger.Plan{Wallet: townID, Delegate: id, Secrets: []string{tree}, ExpiresAt: start + 3600, NotBefore: start + 7200}
+	if err := h.ledger.Plan(t.Context(), plan); err != nil {
+		t.Fatal(err)
+	}
+	with := func(names ...string) *fsck.Secrets {
+		s := withWallet()
+		s.Names = append(s.Names, names...)
+		return s
+	}
+	found := func(what, code string, s *fsck.Secrets) {
+		t.Helper()
+		var got []string
+		for _, f := range h.check(s).Findings {
+			if f.Severity == fsck.Fault {
+				got = append(got, f.Code)
+			}
+		}
+		if code == "" && len(got) > 0 || code != "" && !slices.Equal(got, []string{code}) {
+			t.Errorf("%s: %v, want %q", what, got, code)
+		}
+	}
+	found("put without a plan", "secret-orphan", with(tree, name))
+	if err := h.ledger.PlanMore(t.Context(), townID, id, name); err != nil {
+		t.Fatal(err)
+	}
+	found("planned", "", with(tree, name))
+	found("planned, and not put yet", "", with(tree))
+	_, err := h.ledger.PutVTXOs(t.Context(), townID, []ark.VTXO{{Outpoint: outpoint(102), Amount: 1000, Script: townScript, CreatedAt: start, ExpiresAt: start + 1000}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	receipt, err := h.ledger.Submit(t.Context(), ledger.Submission{Record: &delegate.Record{
+		ID: id, Kind: delegate.Wallet, Wallet: townID, Network: ark.Regtest, ProofTxid: chainhash.Hash{0x56}, Owners: []bip340.XOnly{bip340.XOnly(townID)},
+		Message: "message", Proof: []byte("proof"), NextAttempt: start, CreatedAt: start,
+		Inputs: []delegate.Input{{Outpoint: outpoint(102), Amount: 1000, Script: townScript, ExpiresAt: start + 1000, Sealed: chainhash.Hash{1}}},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	found("stored", "", with(tree, name))
+	found("gone", "secret-missing", with(tree))
+	found("of one that has none", "secret-orphan", with(tree, name, "forfeit-secret."+treeID.String()))
+	found("of nobody", "secret-orphan", with(tree, name, "forfeit-secret."+vigil.DelegateID{0xee}.String()))
+	if _, err := h.ledger.Cancel(t.Context(), receipt.Record, false, name, tree); err != nil {
+		t.Fatal(err)
+	}
+	found("ended, to be deleted", "", with(tree, name))
+	if err := h.ledger.SecretDeleted(t.Context(), name, tree); err != nil {
+		t.Fatal(err)
+	}
+	found("ended, deleted", "", with())
+	found("ended, and not deleted", "secret-orphan", with(name))
+}
