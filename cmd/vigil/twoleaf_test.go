@@ -113,11 +113,11 @@ func TestTwoLeafForfeitIsInNoFile(t *testing.T) {
 // optIn has the owner opt in to delegates of two-leaf coins; that the cool-down is over
 // is written into Vigil's store, since its clock is the real one.
 func (d *whole) optIn() error {
-	set, err := d.phone.SetPolicy(d.ctx, client.Policy{TwoLeaf: true, Assets: true, CoolDown: policy.DefaultCoolDown})
-	if err != nil {
+	set, err := d.phone.SetPolicy(d.ctx, client.Policy{TwoLeaf: true, Assets: true, CoolDown: policy.DefaultCoolDown}, true)
+	if err := errors.Join(err, d.phone.TrustTwoLeaf(d.ctx, true)); err != nil {
 		return err
 	}
-	if set.Pending == nil || set.Current.TwoLeaf {
+	if set.Pending == nil || set.TwoLeaf {
 		return errors.New("the opt-in did not wait")
 	}
 	if err := d.child.stop(d.ctx); err != nil {
