@@ -240,6 +240,9 @@ func (w *Wallet) delegate(ctx context.Context, p ark.Params, coins []coin, opt D
 		if at = now + soon; !coins[0].Recoverable(now) {
 			at = max(coins[0].ExpiresAt-lead(coins[0], p, now), now+1)
 		}
+		if until := cutoff(p, coins[0].desc.Signer); until > 0 { // it must run while the operator signs for their key
+			at = max(min(at, until-max(12*p.SessionSeconds, minLead)), now+1)
+		}
 	}
 	outs, err := single(p, coins, w.own().home(), at, true)
 	if err != nil {

@@ -117,6 +117,17 @@ func honoured(p ark.Params, signer bip340.XOnly, now int64) bool {
 	return i >= 0 && (p.DeprecatedSigners[i].Cutoff == 0 || now <= p.DeprecatedSigners[i].Cutoff)
 }
 
+// cutoff is until when the operator signs for a key of before; 0: without a known
+// end, or for good.
+func cutoff(p ark.Params, signer bip340.XOnly) int64 {
+	for _, d := range p.DeprecatedSigners {
+		if d.Key.XOnly() == signer {
+			return d.Cutoff
+		}
+	}
+	return 0
+}
+
 // OperatorChange is what the operator announces and the wallet's scripts do not
 // have: another signer key, or other exit delays.
 type OperatorChange struct {
@@ -153,11 +164,9 @@ func (w *Wallet) OperatorChange(ctx context.Context) (*OperatorChange, error) {
 	if next == was {
 		return nil, nil
 	}
-	c := &OperatorChange{Was: was, Next: next, Signer: p.SignerKey, Honoured: honoured(p, was.Signer, w.now().Unix())}
-	for _, d := range p.DeprecatedSigners {
-		if d.Key.XOnly() == was.Signer {
-			c.Cutoff = d.Cutoff
-		}
+	c := &OperatorChange{
+		Was: was, Next: next, Signer: p.SignerKey,
+		Honoured: honoured(p, was.Signer, w.now().Unix()), Cutoff: cutoff(p, was.Signer),
 	}
 	var info vigilpb.ServerInfo
 	if err := w.vigil.ask(ctx, "GetServer", caller{}, &vigilpb.GetServerRequest{}, &info); err != nil {

@@ -41,8 +41,11 @@ func ParamsChanged(r *Record, p ark.Params, e *fee.Estimator, now int64) ([]Misf
 	if p.Network != r.Network {
 		add(MisfitNetwork, "the operator is on %s; this was signed for %s", p.Network, r.Network)
 	}
-	if !SignerAccepted(r, p, now) {
+	switch {
+	case !SignerAccepted(r, p, now):
 		add(MisfitSigner, "the operator no longer signs for %s, which stands in the scripts", r.SignerKey)
+	case !SignerAccepted(r, p, max(now, r.ValidAt)):
+		add(MisfitSigner, "before this may run the operator will no longer sign for %s, which stands in the scripts", r.SignerKey)
 	}
 	if r.NeedsForfeits(now) {
 		if !bytes.Equal(p.ForfeitScript, r.ForfeitScript) {

@@ -131,9 +131,10 @@ func origin(r *WalletRequest, t WalletTerms) descriptor.Descriptor {
 	return t.Descriptor
 }
 
-// checkScript: the operator takes the script of the inputs now.
+// checkScript: the operator takes the script of the inputs now, and will still when
+// the delegate may run.
 func (c *walletCheck) checkScript() error {
-	if err := script.Validate(c.tree, script.RulesOf(c.params, c.now)); err != nil {
+	if err := script.Validate(c.tree, script.RulesOf(c.params, max(c.now, c.message.ValidAt))); err != nil {
 		return vigil.Errorf(vigil.CodeScriptInvalid, "the wallet's script: %w", err)
 	}
 	c.pkScript, c.home = c.tree.PkScript(), c.terms.Descriptor.PkScript()

@@ -146,7 +146,7 @@ func TestAcceptedOfAWallet(t *testing.T) {
 		"assets returned":             func(o *owned) { o.withAsset(0) },
 		"deletion over another input": func(o *owned) { o.over.Outpoint, o.over.Out.Value = o.vtxos[1].Outpoint, 20_000 },
 		"a fee":                       func(o *owned) { o.terms.Params.Fees.OffchainInput = "2.0"; o.outputs[0].Value -= 5 },
-		"a deprecated signer":         func(o *owned) { deprecatedSigner(now + 1)(o.wallet) },
+		"a deprecated signer":         func(o *owned) { deprecatedSigner(validAt + 1)(o.wallet) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := newOwned(t, 10_000, 20_000)
@@ -296,6 +296,7 @@ func walletRules() []walletRule {
 		}},
 		{"the proof on the exit leaf", vigil.CodeLeafUnsupported, func(o *owned) { o.leaf, o.sequence = descriptor.LeafExit, 20 }},
 		{"a sequence of a lock time", vigil.CodeInvalidProof, func(o *owned) { o.sequence = wire.MaxTxInSequenceNum - 1 }},
+		{"signer's cutoff before it may run", vigil.CodeScriptInvalid, func(o *owned) { deprecatedSigner(validAt - 1)(o.wallet) }},
 		{"leaves in another order", vigil.CodeScriptInvalid, func(o *owned) {
 			leaves := slices.Clone(o.tree.Leaves())
 			leaves[0], leaves[1] = leaves[1], leaves[0]

@@ -66,7 +66,15 @@ func TestParamsChanged(t *testing.T) {
 		"the same, still in time": {"", func(p *ark.Params) { p.Fees.OffchainInput = "inputType == 'recoverable' ? 2.0 : 1.0" }, now},
 		"lower fee":               {"", func(p *ark.Params) { p.Fees.OffchainInput = "" }, now},
 		"signer deprecated": {"", func(p *ark.Params) {
-			p.DeprecatedSigners = []ark.DeprecatedSigner{{Key: p.SignerKey, Cutoff: now}}
+			p.DeprecatedSigners = []ark.DeprecatedSigner{{Key: p.SignerKey, Cutoff: validAt}}
+			p.SignerKey = w.owner.PubKey()
+		}, now},
+		"signer deprecated for good": {"", func(p *ark.Params) {
+			p.DeprecatedSigners = []ark.DeprecatedSigner{{Key: p.SignerKey}}
+			p.SignerKey = w.owner.PubKey()
+		}, now},
+		"signer's cutoff before it may run": {MisfitSigner, func(p *ark.Params) {
+			p.DeprecatedSigners = []ark.DeprecatedSigner{{Key: p.SignerKey, Cutoff: validAt - 1}}
 			p.SignerKey = w.owner.PubKey()
 		}, now},
 		"signer past its cutoff": {MisfitSigner, func(p *ark.Params) {

@@ -104,7 +104,7 @@ func (r Rules) signer(cs []Closure) error {
 			continue
 		}
 		if d.Cutoff != 0 && r.Now > d.Cutoff {
-			return fmt.Errorf("%w: signer key %x is deprecated since %d", ErrVTXOScript, d.Key, d.Cutoff)
+			return fmt.Errorf("%w: signer key %s is deprecated since %d", ErrVTXOScript, d.Key, d.Cutoff)
 		}
 		return nil
 	}
