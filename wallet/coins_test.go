@@ -172,6 +172,58 @@ func TestASpendThatVigilHadNoPartInIsForeign(t *testing.T) {
 	}
 }
 
+// A device that missed the word of a bare coin is woken again, at every round once the
+// coin is past half of its life: not for coins that are covered, young or dust.
+func TestABareCoinWakesItsDeviceAgain(t *testing.T) {
+	w := newWorld(t)
+	d := made(w, 2, 2)
+	bare, covered := d.coin(100_000), d.coin(50_000)
+	bare.ExpiresAt = w.clock.now().Unix() + 40*day
+	d.coin(10) // dust
+	w.op.set(func(o *fakeOperator) { o.coins[bare.Outpoint] = bare })
+	if _, err := d.delegate(validAt, covered); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.list(); err != nil {
+		t.Fatal(err)
+	}
+	watch, err := w.hub.Watch(t.Context(), d.id, d.identity.PubKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer watch.Close()
+	round := func(after time.Duration) (told []notify.Event) {
+		t.Helper()
+		w.clock.add(after)
+		if err := w.local().Round(t.Context(), time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		for {
+			select {
+			case e := <-watch.C():
+				told = append(told, e)
+			default:
+				return told
+			}
+		}
+	}
+	if told := round(6 * time.Hour); len(told) != 0 {
+		t.Fatalf("of a young coin: %+v", told)
+	}
+	w.op.set(func(o *fakeOperator) { // renewed by then, as far as this goes
+		v := covered
+		v.ExpiresAt = bare.ExpiresAt
+		o.coins[covered.Outpoint] = v
+	})
+	for i, after := range []time.Duration{20 * 24 * time.Hour, 6 * time.Hour, 40 * 24 * time.Hour} {
+		told := round(after)
+		left := max(bare.ExpiresAt-w.clock.now().Unix(), 0)
+		if len(told) != 1 || told[0].Kind != notify.Uncovered || !slices.Equal(told[0].Outpoints, []string{bare.Outpoint.String()}) || told[0].TimeLeft != left {
+			t.Fatalf("round %d: %+v, want %d s left", i, told, left)
+		}
+	}
+}
+
 // A clock that ran ahead for a moment keeps no wallet from being looked at.
 func TestARoundBelievesNoClockThatRanAhead(t *testing.T) {
 	w := newWorld(t)

@@ -3,6 +3,7 @@ package wallet
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -79,8 +80,47 @@ func (s *Service) look(ctx context.Context, id vigil.WalletID, age time.Duration
 	}
 	if err != nil {
 		s.cfg.Log.Error("a wallet's coins could not be taken in", "wallet", id, "err", err)
+		return true, nil
 	}
-	return true, nil
+	return true, s.remind(ctx, id)
+}
+
+const (
+	// remindLead is how long before its expiry a bare coin wakes its device at every
+	// round: a delegate begins at most three days before, and it has to be signed by then.
+	remindLead = 3 * 24 * hour
+	// reminded bounds the coins that one event names.
+	reminded = 64
+)
+
+// remind wakes the device of a wallet that has bare coins with less than half of their
+// life before them, or less than remindLead, again: what was told when they came was
+// perhaps told to nobody.
+func (s *Service) remind(ctx context.Context, id vigil.WalletID) error {
+	held, err := s.ledger.VTXOsOf(ctx, id)
+	if err != nil {
+		return stored(err)
+	}
+	now, small := s.now(), s.smallness(ctx)
+	e := notify.Event{Kind: notify.Uncovered, At: now}
+	bare := 0
+	for _, h := range held {
+		left := h.ExpiresAt - now
+		if h.Fate != ledger.Unspent || h.Cover != (vigil.DelegateID{}) || h.Amount < small.dust || left > max((h.ExpiresAt-h.CreatedAt)/2, remindLead) {
+			continue
+		}
+		if bare++; bare <= reminded {
+			e.Outpoints = append(e.Outpoints, h.Outpoint.String())
+		}
+		if left = max(left, 0); bare == 1 || left < e.TimeLeft {
+			e.TimeLeft = left
+		}
+	}
+	if bare > 0 {
+		e.Text = fmt.Sprintf("%d coins still have no delegate and nobody renews them; sign one", bare)
+		s.hub.Publish(id, e)
+	}
+	return nil
 }
 
 // tidy destroys the share of an epoch that is over, should a crash have left it. It
