@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -201,13 +200,11 @@ const certLead = 14 * 24 * time.Hour
 func (x *examination) certificate(s settings, now time.Time) {
 	const name = "certificate"
 	if s.TLSCert == "" && s.TLSKey == "" {
-		host, _, err := net.SplitHostPort(s.Listen)
-		ip := net.ParseIP(host)
-		if err == nil && (host == "localhost" || ip != nil && ip.IsLoopback()) {
-			x.note(name, fine, "", "none, and %s is reached from this machine only", s.Listen)
+		if ofThisMachine(s.listen()) {
+			x.note(name, fine, "", "none, and %s is reached from this machine only", s.listen())
 			return
 		}
-		x.note(name, warn, "give --tls-cert and --tls-key, or let --listen be of this machine only, behind a proxy", "%s is served in the clear, to whoever reaches it", s.Listen)
+		x.note(name, warn, "see that nobody reaches it but a proxy that speaks TLS", "none: %s is served in the clear", s.listen())
 		return
 	}
 	pair, err := tls.LoadX509KeyPair(s.TLSCert, s.TLSKey)

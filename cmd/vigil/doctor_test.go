@@ -70,7 +70,9 @@ func TestDoctorOnCertificates(t *testing.T) {
 			return settings{TLSCert: filepath.Join(dir, "none"), TLSKey: filepath.Join(dir, "none")}
 		}, fail},
 		{"none, to all", func() settings { return settings{Listen: ":7002"} }, warn},
-		{"none, to this machine", func() settings { return settings{Listen: "127.0.0.1:7002"} }, fine},
+		{"none, to this machine", func() settings { return settings{Listen: "[::1]:7002"} }, fine},
+		{"none, and nothing said", func() settings { return settings{} }, fine},
+		{"none, behind a proxy", func() settings { return settings{Plain: true} }, warn},
 	} {
 		var x examination
 		x.certificate(c.s(), now)

@@ -221,7 +221,7 @@ func (h *house) storesReady(ctx context.Context) error {
 
 // serve runs everything until the context ends or a part fails.
 func (h *house) serve(edge *rpc.Server) error {
-	public, err := net.Listen("tcp", h.c.Listen)
+	public, err := net.Listen("tcp", h.c.listen())
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}

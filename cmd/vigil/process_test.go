@@ -135,7 +135,7 @@ func TestHangup(t *testing.T) {
 	write(`log = "debug"`)
 	certify(t, dir, 2)
 	hangup()
-	s.until("level=DEBUG tls=true")
+	s.until("log=DEBUG tls=true")
 	if got := serial(); got != 2 {
 		t.Fatalf("certificate %d after the hang-up", got)
 	}
@@ -146,7 +146,7 @@ func TestHangup(t *testing.T) {
 	hangup()
 	s.until("the configuration cannot be read again")
 	s.until("the certificate cannot be read again")
-	s.until("level=DEBUG tls=true")
+	s.until("log=DEBUG tls=true")
 	if got := serial(); got != 2 {
 		t.Fatalf("certificate %d after a hang-up with nothing to read", got)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"os/signal"
@@ -28,14 +29,34 @@ type serveCmd struct{ settings }
 type settings struct {
 	places
 	OperatorURL string `help:"The Ark operator: host:port, http:// or https://; default the one given to init." placeholder:"URL"`
-	Listen      string `help:"Where gRPC and REST are served." default:":7002"`
-	TLSCert     string `name:"tls-cert" help:"Certificate chain, PEM; read again at SIGHUP. Without one the port is plain, for use behind a proxy." placeholder:"FILE" type:"path"`
+	Listen      string `help:"Where gRPC and REST are served; default :7002, and without --tls-cert and --plain 127.0.0.1:7002." placeholder:"ADDRESS"`
+	TLSCert     string `name:"tls-cert" help:"Certificate chain, PEM; read again at SIGHUP. Without one the port is plain, and of this machine only but for --plain." placeholder:"FILE" type:"path"`
 	TLSKey      string `name:"tls-key" help:"The certificate's key, PEM." placeholder:"FILE" type:"path"`
+	Plain       bool   `help:"Serve other machines without TLS: a proxy before this port speaks it."`
 	service     `embed:""`
 	limits      `embed:""`
 	engine      `embed:""`
 	keeping     `embed:""`
 	wallets     `embed:""`
+}
+
+// listen is where the port is. Plain, it is of this machine alone unless somebody said
+// otherwise.
+func (s *settings) listen() string {
+	switch {
+	case s.Listen != "":
+		return s.Listen
+	case s.TLSCert == "" && !s.Plain:
+		return "127.0.0.1:7002"
+	}
+	return ":7002"
+}
+
+// ofThisMachine says whether an address is reached from this machine only.
+func ofThisMachine(listen string) bool {
+	host, _, err := net.SplitHostPort(listen)
+	ip := net.ParseIP(host)
+	return err == nil && (host == "localhost" || ip != nil && ip.IsLoopback())
 }
 
 // service is what a delegation costs and may do.
