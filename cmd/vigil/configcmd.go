@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"slices"
 	"strings"
@@ -70,7 +71,9 @@ func (s *settings) problems() []error {
 	}
 	add((s.TLSCert == "") != (s.TLSKey == ""), "tls-cert and tls-key belong together")
 	add(s.TLSCert != "" && s.Plain, "tls-cert and plain contradict each other")
-	add(s.TLSCert == "" && !s.Plain && !ofThisMachine(s.listen()), "other machines would reach %s without TLS: give tls-cert and tls-key, or plain, if a proxy before it speaks TLS", s.listen())
+	_, _, err := net.SplitHostPort(s.listen())
+	add(err != nil, "listen: %w", err)
+	add(err == nil && s.TLSCert == "" && !s.Plain && !ofThisMachine(s.listen()), "other machines would reach %s without TLS: give tls-cert and tls-key, or plain, if a proxy before it speaks TLS", s.listen())
 	add(s.Confirmations < 0, "confirmations cannot be negative")
 	add(s.Confirmations > 0 && s.EsploraURL == "", "confirmations count nothing without esplora-url")
 	add(s.MaxInputs < 1 || s.MaxOutputs < 1 || s.MaxPerScript < 1, "max-inputs, max-outputs and max-per-script must be at least 1")
