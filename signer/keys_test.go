@@ -1,6 +1,7 @@
 package signer
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -38,6 +39,81 @@ func TestHostKey(t *testing.T) {
 	store.Fail(secret.ErrUnavailable)
 	if _, err := s.AddHostKey(t.Context()); !errors.Is(err, secret.ErrUnavailable) {
 		t.Errorf("a store that is down: %v", err)
+	}
+	// One that cannot be read is never drawn anew: every device has pinned it.
+	store.Fail(nil)
+	damaged := secret.New(make([]byte, 32))
+	must(t, store.Put(t.Context(), hostName, damaged))
+	if _, err := s.AddHostKey(t.Context()); !errors.Is(err, delegate.ErrSecretWrong) {
+		t.Errorf("a host key that is none: %v", err)
+	}
+	kept, err := store.Get(t.Context(), hostName)
+	must(t, err)
+	must(t, kept.Use(func(b []byte) error {
+		if !bytes.Equal(b, make([]byte, 32)) {
+			t.Error("another was put in its place")
+		}
+		return nil
+	}))
+}
+
+// TestCeremoniesMakeRoom: the oldest of an owner's, and it is wiped, as one is that
+// somebody forgets.
+func TestCeremoniesMakeRoom(t *testing.T) {
+	s, d := newServer(), newDevice(t, 2)
+	var ids []frost.SessionID
+	var acts []*keygen
+	begin := func() {
+		id, _, err := s.cs.BeginKeygen(d.owner(), pubs(d.hosts), 2)
+		must(t, err)
+		ids, acts = append(ids, id), append(acts, s.cs.open[id].act.(*keygen))
+	}
+	lives := func(i int) bool {
+		err := acts[i].host.Use(func([]byte) error { return nil })
+		if _, open := s.cs.open[ids[i]]; open != (err == nil) {
+			t.Errorf("ceremony %d: open %v, and its host key: %v", i, open, err)
+		}
+		return err == nil
+	}
+	for range 9 { // the map's order must not matter
+		begin()
+		for i := range ids {
+			if want := i > len(ids)-3; lives(i) != want {
+				t.Fatalf("of %d ceremonies number %d lives: %v", len(ids), i, !want)
+			}
+		}
+	}
+	s.cs.Forget(ids[8])
+	if s.cs.Forget(ids[8]); lives(8) || !lives(7) { // an unknown one is no error
+		t.Error("the one that was forgotten lives, or the other does not")
+	}
+}
+
+// TestKeygenStepsOnce: no step is taken before its time or again with other
+// messages, and each attempt ends the ceremony.
+func TestKeygenStepsOnce(t *testing.T) {
+	s, d := newServer(), newDevice(t, 2)
+	early, _, err := s.cs.BeginKeygen(d.owner(), pubs(d.hosts), 2)
+	must(t, err)
+	if err := s.cs.Keep(t.Context(), early, d.owner()); !errors.Is(err, ErrCeremony) || s.cs.Len() != 0 {
+		t.Errorf("kept before it is made: %v, %d open", err, s.cs.Len())
+	}
+	session, dkgHost, err := s.cs.BeginKeygen(d.owner(), pubs(d.hosts), 2)
+	must(t, err)
+	all := pubs(d.hosts)
+	all[Own] = dkgHost
+	params, err := chilldkg.NewParams(2, all)
+	must(t, err)
+	first := func() [][]byte {
+		_, msg, err := chilldkg.Step1(d.hosts[0], params)
+		must(t, err)
+		return [][]byte{msg, nil}
+	}
+	if _, err := s.cs.Keygen(session, d.owner(), first()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.cs.Keygen(session, d.owner(), first()); !errors.Is(err, ErrCeremony) || s.cs.Len() != 0 {
+		t.Errorf("first messages twice: %v, %d open", err, s.cs.Len())
 	}
 }
 
