@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/btcsuite/btcd/wire/v2"
 	"google.golang.org/protobuf/proto"
@@ -121,6 +122,38 @@ func TestKeepAgainst(t *testing.T) {
 	k, err := d.Keep(w.ctx)
 	if err != nil || len(k.Delegated) != 1 || !slices.Equal(k.Delegated[0].Coins, ops) || len(k.Moved) > 0 {
 		t.Fatalf("%+v %v", k, err)
+	}
+}
+
+// TestKeepWaitsForNoBatch: a coin that came to the script which is never offered, as
+// anybody may send one there, and that no batch takes up, keeps no other coin
+// uncovered. It is moved as soon as one does.
+func TestKeepWaitsForNoBatch(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, arktest.Config{Settings: arktest.Settings{SessionDuration: time.Second, MinParticipants: 2}})
+	cfg := w.config(secrettest.NewMemory())
+	cfg.BatchWait = 300 * time.Millisecond
+	d, err := client.Create(w.ctx, cfg, w.seed(), client.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if _, err := w.op.Mint(wire.NewTxOut(25_000, d.Descriptor().TwoLeaf().PkScript())); err != nil {
+		t.Fatal(err)
+	}
+	ops, err := w.op.Mint(w.output(d, 40_000))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.op.Mine(1); err != nil {
+		t.Fatal(err)
+	}
+	k, err := d.Keep(w.ctx)
+	if !errors.Is(err, client.ErrNoBatch) || len(k.Delegated) != 1 || !slices.Equal(k.Delegated[0].Coins, ops) || len(k.Moved) > 0 {
+		t.Fatalf("%+v %v", k, err)
+	}
+	if left := w.op.Stats().Queue; len(left) > 0 {
+		t.Errorf("the intent of the other stays queued: %+v", left)
 	}
 }
 

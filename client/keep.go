@@ -53,7 +53,7 @@ func (w *Wallet) Keep(ctx context.Context) (k Kept, err error) {
 		}
 	}
 	for some := range slices.Chunk(stray, maxInputs) {
-		s, failed := w.Renew(ctx, some...)
+		s, failed := w.move(ctx, some)
 		if !errors.Is(failed, ErrDust) && !errors.Is(failed, ErrFunds) { // a stranger's dust stays where it is
 			err = errors.Join(err, failed)
 		}
@@ -74,6 +74,33 @@ func (w *Wallet) Keep(ctx context.Context) (k Kept, err error) {
 		}
 	}
 	return k, errors.Join(err, failed)
+}
+
+// ErrNoBatch is returned when no batch moved coins in the time that Keep waits for
+// one. They stay where they are; Keep tries again.
+var ErrNoBatch = errors.New("client: no batch has taken the coins up")
+
+// How long Keep waits for a batch: for longer than a ban, and for several sessions
+// that fail. Operators lose intents without a word, and coins that no batch takes up
+// must not keep others uncovered.
+const (
+	batchWait     = 5 * time.Minute
+	batchSessions = 12
+)
+
+// move renews coins that must not stay where they are, in the time that there is.
+func (w *Wallet) move(ctx context.Context, ops []wire.OutPoint) (Settled, error) {
+	wait := w.cfg.BatchWait
+	if wait == 0 {
+		p, err := w.params(ctx)
+		if err != nil {
+			return Settled{}, err
+		}
+		wait = max(batchWait, batchSessions*time.Duration(p.SessionSeconds)*time.Second)
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, wait, ErrNoBatch)
+	defer cancel()
+	return w.Renew(ctx, ops...)
 }
 
 // resume takes up what broke off, and waits for what is under way in this process.

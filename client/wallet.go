@@ -68,6 +68,9 @@ type Config struct {
 	// RetryWait is how long a call waits before it is made again that got no answer,
 	// or met a busy server; the waits double. 0 is 300 ms.
 	RetryWait time.Duration
+	// BatchWait is how long Keep waits for a batch that moves coins before it goes on to
+	// the rest. 0 is twelve of the operator's sessions, and five minutes at least.
+	BatchWait time.Duration
 	// Log receives what happens without being asked for; nil discards it.
 	Log *slog.Logger
 }
