@@ -126,6 +126,9 @@ func (c *ColdShare) forward(number uint32, record, sealed []byte) error {
 		}
 		return nil
 	}
+	if c.out != nil && number < c.epoch {
+		return fmt.Errorf("%w: the record is of epoch %d, which is over: the cold share is of %d", ErrSeed, number, c.epoch)
+	}
 	if number == 0 {
 		out, _, err := chilldkg.Recover(c.own.host, record)
 		if err != nil {
@@ -133,9 +136,12 @@ func (c *ColdShare) forward(number uint32, record, sealed []byte) error {
 		}
 		return c.made(out, record)
 	}
-	_, p, err := refresh.RecoverPublic(record)
+	info, p, err := refresh.RecoverPublic(record)
 	if err != nil {
 		return err
+	}
+	if info.Epoch() != number || c.out != nil && info.PubKey() != c.out.Info.PubKey() {
+		return fmt.Errorf("%w: the record is of epoch %d, or of another wallet than the cold share", ErrSeed, info.Epoch())
 	}
 	key, healed := &c.own, false
 	if _, err := p.ID(c.own.host.PubKey()); err != nil {
@@ -247,7 +253,7 @@ func (w *Wallet) level(ctx context.Context, c *ColdShare) error {
 		return err
 	}
 	err = c.forward(e.Number, e.Record, nil)
-	if !errors.Is(err, ErrColdOld) || c.out != nil && c.epoch > e.Number {
+	if !errors.Is(err, ErrColdOld) {
 		return err
 	}
 	sealed, asked := w.sealedCold(ctx, c, e.Number)

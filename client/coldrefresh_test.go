@@ -310,6 +310,41 @@ func TestColdHasTheCertificate(t *testing.T) {
 	pay(t, x.d)
 }
 
+// TestColdRecords holds a cold share against records that are not its wallet's next
+// one: it takes none of them, and what is kept of it stays as it was.
+func TestColdRecords(t *testing.T) {
+	if testing.Short() {
+		t.Skip("more of the same arithmetic")
+	}
+	t.Parallel()
+	x := newTrio(t)
+	if err := x.d.Refresh(t.Context(), nil, x.drawer.open()); err != nil {
+		t.Fatal(err)
+	}
+	record, err := x.d.Export(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := x.drawer.open()
+	kept := bytes.Clone(x.drawer.file)
+	if err := c.Restore(record.Record); err != nil {
+		t.Fatalf("its own record: %v", err)
+	}
+	for name, bad := range map[string][]byte{
+		"of the epoch before": x.backup.Record,
+		"none":                nil,
+		"cut":                 record.Record[:len(record.Record)-1],
+		"spoiled":             append(bytes.Clone(record.Record[:len(record.Record)-1]), record.Record[len(record.Record)-1]^1),
+	} {
+		if err := c.Restore(bad); err == nil {
+			t.Errorf("a record %s was taken", name)
+		}
+	}
+	if !bytes.Equal(kept, x.drawer.file) || c.Epoch() != 1 {
+		t.Errorf("what is kept was changed; epoch %d", c.Epoch())
+	}
+}
+
 // TestColdAfterRecovery loses the phone when a refresh lacks but the acknowledgments:
 // the new one, of the seed words, goes on, and the cold share acknowledges through it.
 func TestColdAfterRecovery(t *testing.T) {
