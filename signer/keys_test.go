@@ -14,6 +14,7 @@ import (
 	"github.com/vigil-ark/vigil/delegate"
 	"github.com/vigil-ark/vigil/frost"
 	"github.com/vigil-ark/vigil/frost/chilldkg"
+	"github.com/vigil-ark/vigil/frost/refresh"
 	"github.com/vigil-ark/vigil/secret"
 	"github.com/vigil-ark/vigil/secret/secrettest"
 )
@@ -113,6 +114,54 @@ func TestKeygenStepsOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := s.cs.Keygen(session, d.owner(), first()); !errors.Is(err, ErrCeremony) || s.cs.Len() != 0 {
+		t.Errorf("first messages twice: %v, %d open", err, s.cs.Len())
+	}
+}
+
+// TestRefreshStepsOnce is TestKeygenStepsOnce for a refresh.
+func TestRefreshStepsOnce(t *testing.T) {
+	s, d := newServer(), newDevice(t, 2)
+	must(t, d.keygen(t, s, 2))
+	old := s.row.epochs[0]
+	begin := func() (frost.SessionID, *refresh.Params) {
+		id, _, err := s.cs.BeginRefresh(t.Context(), d.owner(), old, nil)
+		must(t, err)
+		params, err := refresh.NewParams(old.Info, old.Record, old.Hosts, old.Hosts)
+		must(t, err)
+		return id, params
+	}
+	none := make([][]byte, 2)
+	for name, early := range map[string]func(frost.SessionID) error{
+		"kept before it is certified": func(id frost.SessionID) error { return s.cs.KeepRefresh(t.Context(), id, d.owner()) },
+		"certified without its first messages": func(id frost.SessionID) error {
+			_, err := s.cs.ReadyRefresh(t.Context(), id, d.owner(), none)
+			return err
+		},
+		"taken for a keygen": func(id frost.SessionID) error {
+			_, err := s.cs.Keygen(id, d.owner(), none)
+			return err
+		},
+	} {
+		id, _ := begin()
+		if err := early(id); !errors.Is(err, ErrCeremony) || s.cs.Len() != 0 {
+			t.Errorf("%s: %v, %d open", name, err, s.cs.Len())
+		}
+	}
+	id, params := begin()
+	first := func() [][]byte {
+		_, msg, err := refresh.Step1(d.hosts[0], params)
+		must(t, err)
+		return [][]byte{msg, nil}
+	}
+	_, err := s.cs.Refresh(t.Context(), id, d.owner(), first())
+	must(t, err)
+	if _, err := s.cs.ReadyRefresh(t.Context(), id, d.owner(), make([][]byte, 3)); !errors.Is(err, chilldkg.ErrLength) {
+		t.Errorf("a second message too many: %v", err)
+	}
+	id, params = begin()
+	_, err = s.cs.Refresh(t.Context(), id, d.owner(), first())
+	must(t, err)
+	if _, err := s.cs.Refresh(t.Context(), id, d.owner(), first()); !errors.Is(err, ErrCeremony) || s.cs.Len() != 0 {
 		t.Errorf("first messages twice: %v, %d open", err, s.cs.Len())
 	}
 }

@@ -75,7 +75,7 @@ func (s *Service) enrolAlone(ctx context.Context, st *state, c auth.Call, r *vig
 
 func (s *Service) coolDown() int64 { return int64(s.cfg.CoolDown.Seconds()) }
 
-// enrol adds a key, or takes its freeze away. At the bound the one that was frozen
+// enrol adds a key, or takes its freeze away. At the bound the one that was added
 // first makes room: a thief must not be able to keep the owner out by enrolling
 // many.
 func enrol(list []ledger.Identity, key bip340.PubKey, name string, now int64, most int) []ledger.Identity {
