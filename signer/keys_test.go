@@ -118,6 +118,16 @@ func TestKeygenStepsOnce(t *testing.T) {
 	}
 }
 
+// TestHoldingsAreBounded: nothing is stored that could not be read again.
+func TestHoldingsAreBounded(t *testing.T) {
+	h := held{0, secret.New(make([]byte, 32)), secret.New(make([]byte, 32))}
+	for _, hs := range []holding{nil, {h, h, h}} {
+		if _, err := hs.encode(); err == nil {
+			t.Errorf("%d epochs are written", len(hs))
+		}
+	}
+}
+
 // TestRefreshStepsOnce is TestKeygenStepsOnce for a refresh.
 func TestRefreshStepsOnce(t *testing.T) {
 	s, d := newServer(), newDevice(t, 2)
@@ -146,6 +156,15 @@ func TestRefreshStepsOnce(t *testing.T) {
 		if err := early(id); !errors.Is(err, ErrCeremony) || s.cs.Len() != 0 {
 			t.Errorf("%s: %v, %d open", name, err, s.cs.Len())
 		}
+	}
+	foreign := old
+	foreign.Hosts = []bip340.PubKey{old.Hosts[0], old.Hosts[0]}
+	if _, _, err := s.cs.BeginRefresh(t.Context(), d.owner(), foreign, nil); !errors.Is(err, delegate.ErrSecretWrong) {
+		t.Errorf("a record in which this server's host key is another: %v", err)
+	}
+	foreign.Hosts = old.Hosts[:1]
+	if _, _, err := s.cs.BeginRefresh(t.Context(), d.owner(), foreign, nil); !errors.Is(err, delegate.ErrSecretWrong) {
+		t.Errorf("a record without this server: %v", err)
 	}
 	id, params := begin()
 	first := func() [][]byte {

@@ -2,6 +2,7 @@ package signer
 
 import (
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/btcsuite/btcd/btcec/v2"
@@ -96,7 +97,15 @@ func TestSignTellsMissingFromDown(t *testing.T) {
 		must(t, err)
 		return b
 	}
+	// spoilt is the right value but for what is said of it: it must not be read.
+	spoilt := func(hs holding, spoil func([]byte)) secret.Bytes {
+		var b []byte
+		must(t, encode(hs).Use(func(whole []byte) error { b = slices.Clone(whole); return nil }))
+		spoil(b)
+		return secret.New(b)
+	}
 	two := secret.New([]byte{31: 2})
+	next := held{1, hs[0].host, hs[0].share}
 	for what, c := range map[string]struct {
 		value secret.Bytes
 		want  error
@@ -107,6 +116,10 @@ func TestSignTellsMissingFromDown(t *testing.T) {
 		"three epochs":        {secret.New(append([]byte{1, 3}, make([]byte, 3*heldLen)...)), delegate.ErrSecretWrong},
 		"cut short":           {secret.New(append([]byte{1, 1}, make([]byte, heldLen-1)...)), delegate.ErrSecretWrong},
 		"one epoch twice":     {secret.New(append([]byte{1, 2}, make([]byte, 2*heldLen)...)), delegate.ErrSecretWrong},
+		"of a later version":  {spoilt(hs, func(b []byte) { b[0] = 2 }), delegate.ErrSecretWrong},
+		"epochs with a gap":   {encode(holding{hs[0], {2, next.host, next.share}}), delegate.ErrSecretWrong},
+		"epochs in disorder":  {encode(holding{next, hs[0]}), delegate.ErrSecretWrong},
+		"two of them":         {encode(holding{hs[0], next}), nil},
 		"another share":       {encode(holding{{0, hs[0].host, two}}), delegate.ErrSecretWrong},
 		"only a later epoch":  {encode(holding{{1, hs[0].host, hs[0].share}}), ErrEpoch},
 		"the right one again": {encode(hs), nil},
