@@ -435,10 +435,15 @@ func TestRotation(t *testing.T) {
 	change, err = bob.w.OperatorChange(ctx)
 	must(err)
 	must(bob.w.AcceptOperator(ctx, *change))
+	to, err := alice.w.Address() // paid off chain with a coin that was not moved yet
+	must(err)
+	_, err = bob.w.Send(ctx, to, 3_000)
+	must(err)
 	keep(bob)
+	keep(alice)
 
 	// In and out, at the new address and at the old one.
-	to, err := bob.w.Address()
+	to, err = bob.w.Address()
 	must(err)
 	_, err = alice.w.Send(ctx, to, 10_000)
 	must(err)

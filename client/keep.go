@@ -43,16 +43,9 @@ func (w *Wallet) Keep(ctx context.Context) (k Kept, err error) {
 		return k, errors.Join(err, failed)
 	}
 	err = errors.Join(err, w.catchUpScripts(ctx))
-	var stray []wire.OutPoint
-	for _, c := range coins {
-		switch {
-		case c.Stuck:
-			k.Stuck = append(k.Stuck, c.Outpoint)
-		case !c.WithoutVigil || c.Older:
-			stray = append(stray, c.Outpoint)
-		}
-	}
-	for some := range slices.Chunk(stray, maxInputs) {
+	stray, stuck := w.strays(coins)
+	k.Stuck = stuck
+	for _, some := range stray {
 		s, failed := w.move(ctx, some)
 		if !errors.Is(failed, ErrDust) && !errors.Is(failed, ErrFunds) { // a stranger's dust stays where it is
 			err = errors.Join(err, failed)
@@ -101,6 +94,27 @@ func (w *Wallet) move(ctx context.Context, ops []wire.OutPoint) (Settled, error)
 	ctx, cancel := context.WithTimeoutCause(ctx, wait, ErrNoBatch)
 	defer cancel()
 	return w.Renew(ctx, ops...)
+}
+
+// strays are the coins to be moved, by generation, so that scripts which the operator
+// takes no more keep no others where they are; and those that cannot be moved.
+func (w *Wallet) strays(coins []Coin) (moves [][]wire.OutPoint, stuck []wire.OutPoint) {
+	own := w.own()
+	for _, d := range slices.Backward(own.gens) {
+		var of []wire.OutPoint
+		for _, c := range coins {
+			s := own.find(c.Script)
+			switch {
+			case s == nil || s.desc != d:
+			case c.Stuck:
+				stuck = append(stuck, c.Outpoint)
+			case !c.WithoutVigil || c.Older:
+				of = append(of, c.Outpoint)
+			}
+		}
+		moves = slices.AppendSeq(moves, slices.Chunk(of, maxInputs))
+	}
+	return moves, stuck
 }
 
 // resume takes up what broke off, and waits for what is under way in this process.
