@@ -19,7 +19,8 @@ import (
 // outputs, an on-chain output and a key shared by two intents, in one batch.
 func TestBatchOfMany(t *testing.T) {
 	t.Parallel()
-	op := start(t, arktest.Config{})
+	// Its parts end when all have answered; a busy machine needs the rest.
+	op := start(t, arktest.Config{Settings: arktest.Settings{SessionDuration: 40 * time.Second}})
 	ctx := deadline(t)
 	var coins []coin
 	var parties []*party
