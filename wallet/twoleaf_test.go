@@ -13,6 +13,7 @@ import (
 	"github.com/vigil-ark/vigil/ark"
 	"github.com/vigil-ark/vigil/ark/script"
 	"github.com/vigil-ark/vigil/auth"
+	"github.com/vigil-ark/vigil/bip340"
 	"github.com/vigil-ark/vigil/delegate"
 	"github.com/vigil-ark/vigil/ledger"
 	"github.com/vigil-ark/vigil/policy"
@@ -392,5 +393,57 @@ func TestATwoLeafCoinOfAnEarlierGeneration(t *testing.T) {
 		if names := w.forfeitSecrets(); len(names) != 1 {
 			t.Fatalf("sealed: %v", names)
 		}
+	}
+}
+
+// A thief with the key-value store, and the operator's key beside it, has all of such a
+// forfeit but the signature that makes it one: no 64 bytes of the record are it, and
+// what is sealed is, with any connector.
+func TestAThiefOfTheKeyValueStoreHasNoForfeit(t *testing.T) {
+	if testing.Short() {
+		t.Skip("thousands of verifications")
+	}
+	t.Parallel()
+	w := newWorld(t)
+	d := made(w, 2, 2).optIn()
+	a, err := d.delegate(validAt, d.stray(100_000))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec, err := w.ledger.Delegate(t.Context(), delegateOf(t, a))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tree, err := script.ParseTapTree(rec.Inputs[0].TapTree)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, sighash, _, err := rec.Unsealed(0, tree)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := rec.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	works := func(b []byte) bool { return bip340.Verify(bip340.XOnly(d.id), sighash[:], [64]byte(b)) }
+	for at := 0; at+64 <= len(raw); at++ {
+		if works(raw[at : at+64]) {
+			t.Fatalf("the record has it, at byte %d", at)
+		}
+	}
+	value, err := w.sec.Get(t.Context(), signer.ForfeitName(rec.ID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := false
+	err = value.Use(func(b []byte) error {
+		for at := 0; at+64 <= len(b); at++ {
+			found = found || works(b[at:at+64])
+		}
+		return nil
+	})
+	if err != nil || !found {
+		t.Errorf("what is sealed is not the forfeit's signature either: %v", err)
 	}
 }
