@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/vigil-ark/vigil/ark"
@@ -94,43 +95,45 @@ func TestTwoLeafAcrossRestarts(t *testing.T) {
 	} {
 		t.Run(c.state.String(), func(t *testing.T) {
 			t.Parallel()
-			r := newRig(t, arktest.Settings{})
-			v := r.vault()
-			own := v.coin(50_000)
-			v.stray = true
-			coin := v.coin(100_000)
-			at := time.Time{}
-			if c.state == delegate.Armed {
-				at = time.Now().Add(3 * time.Second)
-			}
-			rec := v.delegate(at, own, coin)
-			sigs := r.sealed(rec)
-			r.nowhere(sigs)
-			c.hold(r)
-			r.start()
-			r.awaitState(rec.ID, c.state)
-			r.crash()
-			r.nowhere(sigs)
-			if names := r.garbage(); len(names) > 0 {
-				t.Errorf("%v are garbage in %s", names, c.state)
-			}
-			r.op.ClearFaults()
-			r.alone(1)
-			r.chain = nil
-			r.start()
-			done := r.awaitState(rec.ID, delegate.Settled)
-			r.halt()
-			r.renewed(done, own, coin)
-			r.nowhere(sigs)
-			renewed, err := r.vtxos(done.Leaves...)
-			if err != nil || len(renewed) != 1 || !bytes.Equal(renewed[0].Script, v.desc.PkScript()) || renewed[0].Amount != 150_000 {
-				t.Errorf("renewed to %+v, %v", renewed, err)
-			}
-			if got := r.garbage(); !slices.Equal(sortedNames(got), sortedNames(signer.Garbage(done))) || len(got) != 2 {
-				t.Errorf("garbage %v, want %v", got, signer.Garbage(done))
-			}
-			r.branches(done, coin, sigs)
-			r.spotless()
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, arktest.Settings{})
+				v := r.vault()
+				own := v.coin(50_000)
+				v.stray = true
+				coin := v.coin(100_000)
+				at := time.Time{}
+				if c.state == delegate.Armed {
+					at = time.Now().Add(3 * time.Second)
+				}
+				rec := v.delegate(at, own, coin)
+				sigs := r.sealed(rec)
+				r.nowhere(sigs)
+				c.hold(r)
+				r.start()
+				r.awaitState(rec.ID, c.state)
+				r.crash()
+				r.nowhere(sigs)
+				if names := r.garbage(); len(names) > 0 {
+					t.Errorf("%v are garbage in %s", names, c.state)
+				}
+				r.op.ClearFaults()
+				r.alone(1)
+				r.chain = nil
+				r.start()
+				done := r.awaitState(rec.ID, delegate.Settled)
+				r.halt()
+				r.renewed(done, own, coin)
+				r.nowhere(sigs)
+				renewed, err := r.vtxos(done.Leaves...)
+				if err != nil || len(renewed) != 1 || !bytes.Equal(renewed[0].Script, v.desc.PkScript()) || renewed[0].Amount != 150_000 {
+					t.Errorf("renewed to %+v, %v", renewed, err)
+				}
+				if got := r.garbage(); !slices.Equal(sortedNames(got), sortedNames(signer.Garbage(done))) || len(got) != 2 {
+					t.Errorf("garbage %v, want %v", got, signer.Garbage(done))
+				}
+				r.branches(done, coin, sigs)
+				r.spotless()
+			})
 		})
 	}
 }
@@ -173,18 +176,20 @@ func TestTwoLeafSecretGone(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := newRig(t, arktest.Settings{})
-			v := r.strayVault()
-			coins := []ark.VTXO{v.coin(40_000), v.coin(50_000)}
-			mine, other := v.delegate(time.Time{}, coins[0]), v.delegate(time.Time{}, coins[1])
-			spoil(r, mine, other)
-			r.start()
-			held := r.awaitState(mine.ID, delegate.Quarantined)
-			r.renewed(r.awaitState(other.ID, delegate.Settled), coins[1])
-			r.halt()
-			if len(held.Proof) == 0 || held.IntentID != "" || len(r.op.Stats().Forfeits[coins[0].Outpoint]) > 0 {
-				t.Errorf("quarantined with a proof of %d bytes, registered as %q", len(held.Proof), held.IntentID)
-			}
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, arktest.Settings{})
+				v := r.strayVault()
+				coins := []ark.VTXO{v.coin(40_000), v.coin(50_000)}
+				mine, other := v.delegate(time.Time{}, coins[0]), v.delegate(time.Time{}, coins[1])
+				spoil(r, mine, other)
+				r.start()
+				held := r.awaitState(mine.ID, delegate.Quarantined)
+				r.renewed(r.awaitState(other.ID, delegate.Settled), coins[1])
+				r.halt()
+				if len(held.Proof) == 0 || held.IntentID != "" || len(r.op.Stats().Forfeits[coins[0].Outpoint]) > 0 {
+					t.Errorf("quarantined with a proof of %d bytes, registered as %q", len(held.Proof), held.IntentID)
+				}
+			})
 		})
 	}
 }
@@ -193,18 +198,20 @@ func TestTwoLeafSecretGone(t *testing.T) {
 // one, and no forfeit of it ever leaves.
 func TestTwoLeafAfterExpiry(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, arktest.Settings{})
-	v := r.strayVault()
-	coin := v.coin(60_000)
-	rec := v.delegate(time.Time{}, coin)
-	sigs := r.sealed(rec)
-	r.op.Expire(coin.Outpoint)
-	r.start()
-	r.renewed(r.awaitState(rec.ID, delegate.Settled), coin)
-	r.halt()
-	r.forfeited(0, coin)
-	r.nowhere(sigs)
-	r.spotless()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, arktest.Settings{})
+		v := r.strayVault()
+		coin := v.coin(60_000)
+		rec := v.delegate(time.Time{}, coin)
+		sigs := r.sealed(rec)
+		r.op.Expire(coin.Outpoint)
+		r.start()
+		r.renewed(r.awaitState(rec.ID, delegate.Settled), coin)
+		r.halt()
+		r.forfeited(0, coin)
+		r.nowhere(sigs)
+		r.spotless()
+	})
 }
 
 // TestLiesAboutTwoLeafCoins: that nothing pins their forfeits binds Vigil to no less
@@ -224,22 +231,24 @@ func TestLiesAboutTwoLeafCoins(t *testing.T) {
 			}
 			t.Run(string(spec.Name), func(t *testing.T) {
 				t.Parallel()
-				l := lyingRig(t, spec)
-				for range 3 {
-					v := l.strayVault()
-					l.coins = append(l.coins, v.coin(50_000))
-					if len(l.coins) < 3 {
-						l.recs = append(l.recs, v.delegate(time.Time{}, l.coins[len(l.coins)-1]))
-						l.keys = append(l.keys, l.recs[len(l.recs)-1].TreeKey)
+				synctest.Test(t, func(t *testing.T) {
+					l := lyingRig(t, spec)
+					for range 3 {
+						v := l.strayVault()
+						l.coins = append(l.coins, v.coin(50_000))
+						if len(l.coins) < 3 {
+							l.recs = append(l.recs, v.delegate(time.Time{}, l.coins[len(l.coins)-1]))
+							l.keys = append(l.keys, l.recs[len(l.recs)-1].TreeKey)
+						}
 					}
-				}
-				l.aim()
-				var sigs [][]byte
-				for _, rec := range l.recs {
-					sigs = append(sigs, l.sealed(rec)...)
-				}
-				l.run()
-				l.nowhere(sigs)
+					l.aim()
+					var sigs [][]byte
+					for _, rec := range l.recs {
+						sigs = append(sigs, l.sealed(rec)...)
+					}
+					l.run()
+					l.nowhere(sigs)
+				})
 			})
 		}
 	})
