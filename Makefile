@@ -41,7 +41,7 @@ fuzz: ## every fuzz target for FUZZTIME each (default 3s)
 	./scripts/fuzz $(FUZZTIME)
 
 bench: ## every benchmark, with its ratio to a floor of the same run
-	$(GO) test -run '^$$' -bench . -benchtime 1s ./...
+	$(GO) test -run '^$$' -bench . -benchtime 1s -timeout 2h ./...
 
 timing: ## does the time of a secret multiplication tell the secret? with a control that must
 	$(GO) test -tags timing -run Timing -count 1 -v ./bip340
