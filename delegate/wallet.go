@@ -137,7 +137,11 @@ func (c *walletCheck) checkScript() error {
 	if err := script.Validate(c.tree, script.RulesOf(c.params, max(c.now, c.message.ValidAt))); err != nil {
 		return vigil.Errorf(vigil.CodeScriptInvalid, "the wallet's script: %w", err)
 	}
-	c.pkScript, c.home = c.tree.PkScript(), c.terms.Descriptor.PkScript()
+	c.pkScript = c.tree.PkScript()
+	if c.home = c.pkScript; c.from != c.terms.Descriptor {
+		c.home = c.terms.Descriptor.PkScript()
+	}
+	c.reader.Know(c.tree)
 	c.owners = []bip340.XOnly{c.terms.Descriptor.Group.XOnly()}
 	keys := append([]ark.DeprecatedSigner{{Key: c.params.SignerKey}}, c.params.DeprecatedSigners...)
 	i := slices.IndexFunc(keys, func(k ark.DeprecatedSigner) bool { return k.Key.XOnly() == c.from.Signer })
@@ -183,6 +187,7 @@ func (c *walletCheck) checkOwned() error {
 		}
 		if two.Len() == 0 {
 			two = c.from.TwoLeaf() // it takes a multiplication
+			c.reader.Know(two)
 		}
 		if !bytes.Equal(v.Script, two.PkScript()) {
 			return vigil.Errorf(vigil.CodeInputNotDelegable, "%s is not on the wallet's current script, nor on the same earlier one as the first input", v.Outpoint)

@@ -146,10 +146,25 @@ func xonly(b []byte) (bip340.XOnly, error) {
 	return bip340.XOnly(b), nil
 }
 
+// Know has the reader take a tree that the caller put together for what it is: its
+// leaves lead to its script, and its field means it, without any more curve work.
+func (r *Reader) Know(t Tree) {
+	pkScript := t.PkScript()
+	for i := range t.Len() {
+		leaf, cb := t.LeafProof(i)
+		r.proofs[string(proofKey(nil, pkScript, cb, leaf))] = nil
+	}
+	r.trees[string(t.TapTreeField())] = t
+}
+
+func proofKey(to, pkScript, controlBlock, leaf []byte) []byte {
+	return append(append(append(to, pkScript...), controlBlock...), leaf...)
+}
+
 // leads checks once for every script, leaf and control block that they belong
 // together.
 func (r *Reader) leads(s Spend) error {
-	r.key = append(append(append(r.key[:0], s.Out.PkScript...), s.ControlBlock...), s.Leaf...)
+	r.key = proofKey(r.key[:0], s.Out.PkScript, s.ControlBlock, s.Leaf)
 	err, ok := r.proofs[string(r.key)]
 	if !ok {
 		err = VerifyLeaf(s.Out.PkScript, s.Leaf, s.ControlBlock)

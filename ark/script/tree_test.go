@@ -4,7 +4,11 @@ import (
 	"bytes"
 	"encoding/hex"
 	"errors"
+	"reflect"
 	"testing"
+
+	"github.com/btcsuite/btcd/psbt/v2"
+	"github.com/btcsuite/btcd/wire/v2"
 
 	"github.com/vigil-ark/vigil/ark"
 	"github.com/vigil-ark/vigil/ark/internal/vector"
@@ -249,5 +253,46 @@ func TestTapTreeRefuses(t *testing.T) {
 	checkTree(t, twin)
 	if s, cb := good.LeafProof(1); s != nil || cb != nil {
 		t.Error("proof of a leaf that is not there")
+	}
+}
+
+// A reader that knows a tree finds in its inputs what one finds that does not, and
+// takes nothing else for it.
+func TestReaderKnows(t *testing.T) {
+	tree, err := Default(pubKeyOf(t, 1), pubKeyOf(t, 2), 512)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := Default(pubKeyOf(t, 3), pubKeyOf(t, 2), 512)
+	if err != nil {
+		t.Fatal(err)
+	}
+	knows := NewReader()
+	knows.Know(tree)
+	for i := range tree.Len() {
+		in := psbt.PInput{WitnessUtxo: wire.NewTxOut(1, tree.PkScript())}
+		if err := SetLeaf(&in, tree, i); err != nil {
+			t.Fatal(err)
+		}
+		SetTapTree(&in, tree)
+		got, err := knows.Spend(&in)
+		want, refused := NewReader().Spend(&in)
+		if err != nil || refused != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("leaf %d: %+v and %+v, %v, %v", i, got, want, err, refused)
+		}
+		read, err := knows.TapTree(&in)
+		parsed, refused := NewReader().TapTree(&in)
+		if err != nil || refused != nil || !reflect.DeepEqual(read, parsed) {
+			t.Errorf("leaf %d: %+v and %+v, %v, %v", i, read, parsed, err, refused)
+		}
+		in.WitnessUtxo.PkScript = other.PkScript()
+		if _, err := knows.Spend(&in); !errors.Is(err, ErrSpend) {
+			t.Errorf("leaf %d of another script: %v", i, err)
+		}
+		in.WitnessUtxo.PkScript = tree.PkScript()
+		in.TaprootLeafScript[0].ControlBlock[0] ^= 1
+		if _, err := knows.Spend(&in); !errors.Is(err, ErrSpend) {
+			t.Errorf("leaf %d under the other parity: %v", i, err)
+		}
 	}
 }

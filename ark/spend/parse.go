@@ -127,6 +127,7 @@ func newParser(d descriptor.Descriptor, t Terms) (*parser, error) {
 	tree := d.Tree()
 	p.scripts = []owned{{d, VTXOScript, tree, tree.PkScript()}}
 	p.sub = ark.SubDust(tree.OutputKey())
+	p.reader.Know(tree)
 	for _, v := range t.VTXOs {
 		p.known[v.Outpoint] = v
 	}
@@ -183,6 +184,7 @@ func (p *parser) owner(pkScript []byte) (owned, bool) {
 			if at == len(p.scripts) {
 				t := tree()
 				p.scripts = append(p.scripts, owned{d, Script(k), t, t.PkScript()})
+				p.reader.Know(t)
 			}
 			if own := p.scripts[at]; string(own.pkScript) == string(pkScript) {
 				return own, true
