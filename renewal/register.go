@@ -413,15 +413,20 @@ func (e *Engine) registered(rec *delegate.Record, id string, err error, session 
 	}
 	switch class {
 	case operator.Duplicate:
-		code := duplicated
-		if now.Sub(time.Unix(rec.StateSince, 0)) > misses*session+e.cfg.Pace.Margin {
-			// A copy of ours would have been popped by now.
-			if code = elsewhere; rec.LastError.Code != code {
-				e.cfg.Log.Warn("an intent that is not ours holds a delegate's coins: their owner's, or a thief's", "delegate", rec.ID)
-				e.observer.Renewal("held_elsewhere")
+		if now.Sub(time.Unix(rec.StateSince, 0)) <= misses*session+e.cfg.Pace.Margin {
+			code := duplicated
+			if rec.LastError.Code == elsewhere { // an attempt ago: it is told once
+				code = elsewhere
 			}
+			return note(delegate.Note, code, e.cfg.Pace.Duplicate)
 		}
-		return note(delegate.Note, code, e.cfg.Pace.Duplicate)
+		// A copy of ours would have been popped by now. To go on trying would keep a
+		// place that others wait for, and anybody may hold his own coins for ever.
+		if rec.LastError.Code != elsewhere {
+			e.cfg.Log.Warn("an intent that is not ours holds a delegate's coins: their owner's, or a thief's", "delegate", rec.ID)
+			e.observer.Renewal("held_elsewhere")
+		}
+		return note(delegate.Refused, elsewhere, e.cfg.Pace.retry(rec, now, random()))
 	case operator.Banned:
 		return note(delegate.Refused, "VTXO_BANNED", e.cfg.Pace.banned(random()))
 	case operator.Expired:

@@ -124,16 +124,23 @@ func TestDuplicatedForLongIsTold(t *testing.T) {
 	e := judge(nil, nil)
 	e.observer = told
 	rec := flying(delegate.Registering)
-	for since, want := range map[time.Duration]string{time.Minute: duplicated, 4 * time.Minute: elsewhere} {
-		rec.StateSince = theHour.Add(-since).Unix()
+	for _, at := range []struct {
+		since time.Duration
+		event delegate.Event
+		code  string
+	}{
+		{time.Minute, delegate.Note, duplicated},
+		{4 * time.Minute, delegate.Refused, elsewhere},
+		{time.Second, delegate.Note, elsewhere}, // the next attempt
+		{4 * time.Minute, delegate.Refused, elsewhere},
+	} {
+		rec.StateSince = theHour.Add(-at.since).Unix()
 		c := e.registered(rec, "", said, time.Minute)
 		c.Mutate(rec)
-		if c.Event != delegate.Note || rec.LastError.Code != want {
-			t.Errorf("after %s: %s, %+v", since, c.Event, rec.LastError)
+		if c.Event != at.event || rec.LastError.Code != at.code {
+			t.Errorf("after %s: %s, %+v", at.since, c.Event, rec.LastError)
 		}
 	}
-	rec.LastError.Code = elsewhere
-	e.registered(rec, "", said, time.Minute)
 	if len(told.list) != 1 {
 		t.Errorf("told %v", told.list)
 	}

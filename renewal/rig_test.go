@@ -52,6 +52,7 @@ type rig struct {
 
 	tell func(*delegate.Record) // hears of what becomes of delegates; nil: nobody
 
+	window  int                                     // 0: the engine's own
 	now     func() time.Time                        // the engine's clock; nil: time.Now
 	setBack func()                                  // hears of a clock that was set back; nil: nobody
 	led     *ledger.Ledger                          // the engine's; nil: ledger
@@ -133,7 +134,7 @@ func (r *rig) start() {
 		led = r.led
 	}
 	// A fresh signer, as after a restart: nothing of the last one's memory.
-	r.engine = renewal.New(renewal.Config{Pace: r.pace, Log: r.log, Grace: r.grace, Confirmations: 1, Now: r.now, Tell: r.tell, SetBack: r.setBack}, op, stream, led, sessions{signer.New(r.secrets)}, r.chain, nil)
+	r.engine = renewal.New(renewal.Config{Pace: r.pace, Window: r.window, Log: r.log, Grace: r.grace, Confirmations: 1, Now: r.now, Tell: r.tell, SetBack: r.setBack}, op, stream, led, sessions{signer.New(r.secrets)}, r.chain, nil)
 	r.client, r.stop, r.stopped = client, cancel, make(chan error, 1)
 	engine := r.engine
 	go func() {
