@@ -256,8 +256,8 @@ func leaveOfTwoGenerations(t *testing.T, alone bool) {
 	w := newWorld(t, arktest.Config{Clock: clock})
 	d, _, seed := w.create(client.CreateOptions{})
 	w.minted(d, 40_000)
-	w.rotate(clock.Now().Add(time.Hour), true)
-	clock.Advance(2 * time.Hour)
+	w.rotate(clock.Now().Add(time.Minute), true)
+	clock.Advance(2 * time.Minute)
 	c := w.change(d)
 	if c.Honoured || c.Cutoff == 0 {
 		t.Fatalf("%+v", c)
