@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -162,8 +163,25 @@ func TestNoGenerationWithoutTheOwner(t *testing.T) {
 func TestVigilAcceptsLater(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, arktest.Config{})
-	d, _, _ := w.create(client.CreateOptions{})
+	d, store, _ := w.create(client.CreateOptions{})
 	w.minted(d, 40_000)
+	// A state with what an earlier version would lose is one that it does not read.
+	version := func(want int) {
+		t.Helper()
+		raw, err := store.Get(w.ctx, "state")
+		if err == nil {
+			err = raw.Use(func(b []byte) error {
+				if !strings.HasPrefix(string(b), fmt.Sprintf(`{"version":%d,`, want)) {
+					t.Errorf("the state is %.20s, want version %d", b, want)
+				}
+				return nil
+			})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	version(1)
 	w.rotate(time.Time{}, false)
 	c := w.change(d)
 	if c.Vigil {
@@ -175,11 +193,23 @@ func TestVigilAcceptsLater(t *testing.T) {
 	if d.Descriptor() != c.Was {
 		t.Fatal("taken up by one side")
 	}
+	version(2)
 	w.vigilAccepts()
 	k, err := d.Keep(w.ctx)
 	if err != nil || len(k.Moved) != 1 || d.Descriptor() != c.Next {
 		t.Fatalf("%+v, %v", k, err)
 	}
+	version(2)
+	// A Vigil that was restored from a copy of before is told.
+	w.vigil.set(func() { w.vigil.desc, w.vigil.older = c.Was, nil })
+	if _, err := d.Keep(w.ctx); err != nil {
+		t.Fatal(err)
+	}
+	w.vigil.set(func() {
+		if w.vigil.desc != c.Next || len(w.vigil.older) != 1 {
+			t.Errorf("Vigil has %d generations", 1+len(w.vigil.older))
+		}
+	})
 }
 
 // TestAcceptCutShort ends the device's process at every durable write of a new
