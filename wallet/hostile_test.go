@@ -245,3 +245,32 @@ func TestACallerThatLeavesLosesNothing(t *testing.T) {
 		t.Fatalf("%v, %v", a, err)
 	}
 }
+
+// What a host key may do in the place of a wallet is to make and to recover one, in
+// its own name; nothing else, whoever's wallet it is, and nothing of these by a
+// wallet's id.
+func TestOnlyFoundersAreTheirOwnWallet(t *testing.T) {
+	w := newWorld(t)
+	d := made(w, 2, 2)
+	host := d.host(0).PubKey()
+	for _, m := range vigilpb.WalletService_ServiceDesc.Methods {
+		founds := slices.Contains([]string{"BeginKeygen", "Keygen", "CertifyKeygen", "Recover"}, m.MethodName)
+		if m.MethodName == "GetServer" {
+			continue // anybody's
+		}
+		own := w.caller(m.MethodName, host, vigil.WalletID{}, 0)
+		others := own
+		others.Host = fresh(t).PubKey()
+		for name, c := range map[string]auth.Call{"its own": own, "another's": others, "no wallet": {Method: own.Method, Key: host, At: own.At}} {
+			if !founds || name != "its own" {
+				refusedWith(t, w.service.Permit(t.Context(), c), vigil.CodeNotPermitted)
+			}
+		}
+		if founds {
+			refusedWith(t, w.service.Permit(t.Context(), w.caller(m.MethodName, host, d.id, 0)), vigil.CodeNotPermitted)
+		}
+	}
+	if err := w.service.Permit(t.Context(), w.caller("Recover", host, vigil.WalletID{}, 0)); err != nil {
+		t.Errorf("its own host key may not recover: %v", err)
+	}
+}
