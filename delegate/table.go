@@ -48,7 +48,7 @@ var table = []Edge{
 	{Registering, Recover, Registering, "It may or may not be queued: register every 500 ms; at \"duplicated input\" the owner's delete proof takes the old copy back, and without one a confirmation stage must pop it first. Three sessions without an id: alert."},
 	{Registering, Note, Registering, "Still \"duplicated input\", or no answer."},
 	{Registering, Accepted, Registered, "The id is in the same write."},
-	{Registering, Refused, Due, "Refused for now, nothing is queued: back off."},
+	{Registering, Refused, Due, "Refused for now, nothing is queued: back off. So it is when another intent than ours has held the coins for three sessions: the place is for others meanwhile."},
 	{Registering, Late, Unconfirmed, "A commitment of an earlier attempt appeared."},
 	{Registering, InputSpent, Spent, ""},
 	{Registering, InputUnrolled, Broken, ""},
