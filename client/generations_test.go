@@ -200,6 +200,19 @@ func TestVigilAcceptsLater(t *testing.T) {
 		t.Fatalf("%+v, %v", k, err)
 	}
 	version(2)
+	// What comes on chain to the address of before is taken in, too.
+	if _, err := w.op.Faucet(c.Was.BoardingAddress(), 25_000); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.op.Mine(1); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := d.Balance(w.ctx); err != nil || b.Boarding != 25_000 {
+		t.Fatalf("%+v, %v", b, err)
+	}
+	if s, err := d.Board(w.ctx); err != nil || s.Amount != 25_000 {
+		t.Fatalf("%+v, %v", s, err)
+	}
 	// A Vigil that was restored from a copy of before is told.
 	w.vigil.set(func() { w.vigil.desc, w.vigil.older = c.Was, nil })
 	if _, err := d.Keep(w.ctx); err != nil {
