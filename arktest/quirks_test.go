@@ -32,17 +32,19 @@ func await(t *testing.T, ctx context.Context, op *arktest.Operator, what string,
 // confirmed, is then dropped when it should go back.
 func TestDuplicateWindow(t *testing.T) {
 	t.Parallel()
-	op := start(t, arktest.Config{})
+	op := start(t, arktest.Config{Settings: arktest.Settings{SessionDuration: 40 * time.Second}}) // a window that a busy machine does not miss
 	ctx := deadline(t)
 	p := newParty(t, op)
 	c := p.board(ctx, 50_000)
 	in := p.proof(p.message(), []coin{c}, p.pay(50_000))
+	minimum(t, ctx, op, 2) // it stays in the queue
 	before := len(op.Stats().Batches)
 	first := p.mustRegister(in)
 	_, err := p.register(in)
 	if codeOf(err) != 0 || !strings.Contains(err.Error(), "failed to push intent: duplicated input, "+c.at.String()+" already registered by another intent") {
 		t.Fatalf("registered twice: %v", err)
 	}
+	minimum(t, ctx, op, 1)
 	await(t, ctx, op, "the first to be selected", func(s arktest.Stats) bool { return len(s.Batches) > before })
 	second := p.mustRegister(in)
 	s := p.sit(ctx, []coin{c})
