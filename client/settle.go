@@ -90,7 +90,7 @@ func (s *settlement) run(ctx context.Context) (Settled, error) {
 			return s.result, s.await(ctx)
 		}
 		err = errors.Join(err, s.giveUp(ctx, err))
-		s.withdraw(ctx)
+		s.withdraw(ctx, err)
 		if try == batchTries || !s.missed(err) {
 			return Settled{}, err
 		}
@@ -400,8 +400,9 @@ const withdrawTimeout = 5 * time.Second
 
 // withdraw takes a registered intent back after a failure. Mostly there is none
 // any more, so nobody is told of an error.
-func (s *settlement) withdraw(ctx context.Context) {
-	if s.task.IntentID == "" || !slices.ContainsFunc(s.coins, func(c coin) bool { return !c.boarding }) {
+func (s *settlement) withdraw(ctx context.Context, err error) {
+	queued := s.task.IntentID != "" || errors.Is(err, operator.ErrUnheard)
+	if !queued || !slices.ContainsFunc(s.coins, func(c coin) bool { return !c.boarding }) {
 		return // intents over on-chain coins alone cannot be taken back
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), withdrawTimeout)

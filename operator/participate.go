@@ -17,6 +17,10 @@ import (
 // what was said meanwhile is never said again.
 var ErrStreamLost = errors.New("operator: event stream lost in a batch")
 
+// ErrUnheard is returned, with the cause, when a registration was sent and its
+// outcome is not known: the intent may be queued, under an id that nobody has.
+var ErrUnheard = errors.New("operator: registered perhaps")
+
 // BatchError says that a batch failed; trying again may help.
 type BatchError struct{ Reason string }
 
@@ -51,6 +55,10 @@ func (c *Client) Participate(ctx context.Context, task *batch.Task, proof, messa
 	}
 	// Only now: whatever names the intent is then heard.
 	if task.IntentID, err = c.RegisterIntent(ctx, proof, message); err != nil {
+		switch ClassOf(err) {
+		case Transient, Canceled, Unknown, Unverified:
+			return fmt.Errorf("%w: %w", ErrUnheard, err)
+		}
 		return err
 	}
 	part := &part{c: c, id: task.IntentID, cosigner: task.Cosigner, Participant: p}
