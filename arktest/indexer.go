@@ -231,6 +231,8 @@ func (s *indexer) GetCommitmentTx(_ context.Context, req *arkv1.GetCommitmentTxR
 	if err != nil {
 		return nil, err
 	}
+	s.op.store.mu.RLock()
+	defer s.op.store.mu.RUnlock()
 	res := &arkv1.GetCommitmentTxResponse{
 		StartedAt: c.started, EndedAt: c.ended, Batches: map[uint32]*arkv1.IndexerBatch{},
 		TotalInputAmount: uint64(c.inAmount), TotalInputVtxos: int32(c.inCount),

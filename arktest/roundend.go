@@ -173,8 +173,8 @@ func (p *process) settle(r *round, tx *wire.MsgTx) {
 			})
 		}
 	}
-	made := p.newVTXOs(r, c, now)
-	st.addVTXOs(now, made...)
+	made := newVTXOs(r, now)
+	st.addLeaves(now, c, made)
 	p.op.rec.finalized(r, made)
 	if !r.quiet {
 		p.emitFinalized(r)
@@ -206,8 +206,8 @@ func (p *process) record(r *round, tx *wire.MsgTx, now time.Time) *commitment {
 	return c
 }
 
-// newVTXOs lists the tree's leaf outputs.
-func (p *process) newVTXOs(r *round, c *commitment, now time.Time) (made []VTXO) {
+// newVTXOs lists the tree's leaf outputs; when they expire is the commitment's.
+func newVTXOs(r *round, now time.Time) (made []VTXO) {
 	if r.tree == nil {
 		return nil
 	}
@@ -217,14 +217,11 @@ func (p *process) newVTXOs(r *round, c *commitment, now time.Time) (made []VTXO)
 			if bytes.Equal(o.PkScript, txtree.AnchorScript()) || asset.IsExtension(o.PkScript) || len(o.PkScript) != 34 {
 				continue
 			}
-			v := VTXO{
+			made = append(made, VTXO{
 				Outpoint: wire.OutPoint{Hash: leaf.Txid, Index: uint32(i)}, Amount: o.Value, Key: [32]byte(o.PkScript[2:]),
 				Commitments: []string{r.txid.String()}, Root: r.txid.String(),
-				CreatedAt: now.Unix(), ExpiresAt: c.expires, Assets: toAssets(held[uint32(i)]),
-			}
-			made = append(made, v)
-			c.outAmount += v.Amount
-			c.outCount++
+				CreatedAt: now.Unix(), Assets: toAssets(held[uint32(i)]),
+			})
 		}
 	}
 	return made

@@ -125,6 +125,24 @@ func (s *store) vtxo(op wire.OutPoint) (VTXO, bool) {
 func (s *store) addVTXOs(now time.Time, list ...VTXO) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.add(now, list...)
+}
+
+// addLeaves stores what a batch made, with the expiry that it has by now: its block
+// may have come already.
+func (s *store) addLeaves(now time.Time, c *commitment, made []VTXO) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range made {
+		made[i].ExpiresAt = c.expires
+		c.outAmount += made[i].Amount
+		c.outCount++
+	}
+	s.add(now, made...)
+}
+
+// add is addVTXOs; the caller holds mu.
+func (s *store) add(now time.Time, list ...VTXO) {
 	for _, v := range list {
 		if _, ok := s.vtxos[v.Outpoint]; ok {
 			continue
