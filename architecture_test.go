@@ -97,7 +97,7 @@ var rules = []rule{
 }
 
 // testRooms exist for tests alone: only tests and each other may import them.
-var testRooms = []string{"ark/internal/vector", "ark/tree/treetest", "kv/kvtest", "secret/secrettest", "internal/sqlitedb/floor", "internal/sqlitedb/powercut", "arktest/internal/vector", "internal/memnet", "internal/turns"}
+var testRooms = []string{"ark/internal/vector", "ark/tree/treetest", "frost/internal/dkgtest", "kv/kvtest", "secret/secrettest", "internal/sqlitedb/floor", "internal/sqlitedb/powercut", "arktest/internal/vector", "internal/memnet", "internal/turns"}
 
 // experimental rooms are off by default: nothing of the module but tests may
 // import them.

@@ -12,6 +12,7 @@ import (
 	"github.com/vigil-ark/vigil/bip340"
 	"github.com/vigil-ark/vigil/frost"
 	"github.com/vigil-ark/vigil/frost/chilldkg"
+	"github.com/vigil-ark/vigil/frost/internal/dkgtest"
 	"github.com/vigil-ark/vigil/secret"
 )
 
@@ -23,60 +24,11 @@ type epoch struct {
 	recovery []byte
 }
 
-func newHost(t testing.TB) *chilldkg.HostKey {
-	t.Helper()
-	_, s, err := bip340.GenerateKey()
-	if err != nil {
-		t.Fatal(err)
-	}
-	h, err := chilldkg.NewHostKey(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return h
-}
-
-func newHosts(t testing.TB, n int) (out []*chilldkg.HostKey) {
-	for range n {
-		out = append(out, newHost(t))
-	}
-	return out
-}
-
-func pubs(hosts []*chilldkg.HostKey) (out []bip340.PubKey) {
-	for _, h := range hosts {
-		out = append(out, h.PubKey())
-	}
-	return out
-}
-
 // dkg makes a key.
 func dkg(tb testing.TB, t, n int) *epoch {
 	tb.Helper()
-	e := &epoch{hosts: newHosts(tb, n)}
-	params, err := chilldkg.NewParams(t, pubs(e.hosts))
-	must(tb, err)
-	var msgs [][]byte
-	var p1 []*chilldkg.Participant1
-	for _, h := range e.hosts {
-		p, m, err := chilldkg.Step1(h, params)
-		must(tb, err)
-		p1, msgs = append(p1, p), append(msgs, m)
-	}
-	session, cmsg1, err := chilldkg.Coordinate(params, msgs)
-	must(tb, err)
-	msgs = nil
-	for i, p := range p1 {
-		p2, m, err := p.Step2(e.hosts[i], cmsg1)
-		must(tb, err)
-		e.shares, msgs = append(e.shares, p2.Unconfirmed().Share), append(msgs, m)
-	}
-	_, out, recovery, err := session.Finalize(msgs)
-	must(tb, err)
-	e.recovery = recovery
-	e.info, err = out.Info()
-	must(tb, err)
-	return e
+	k := dkgtest.Make(tb, t, n)
+	return &epoch{k.Info, k.Shares, k.Hosts, k.Record}
 }
 
 func must(t testing.TB, err error) {
@@ -99,10 +51,10 @@ func begin(t testing.TB, old *epoch, healing bool) *ceremony {
 	t.Helper()
 	c := &ceremony{old: old, hosts: old.hosts}
 	if healing {
-		c.hosts = newHosts(t, len(old.hosts))
+		c.hosts = dkgtest.Hosts(t, len(old.hosts))
 	}
 	var err error
-	c.params, err = NewParams(old.info, old.recovery, pubs(old.hosts), pubs(c.hosts))
+	c.params, err = NewParams(old.info, old.recovery, dkgtest.Pubs(old.hosts), dkgtest.Pubs(c.hosts))
 	must(t, err)
 	for _, h := range c.hosts {
 		p, m, err := Step1(h, c.params)
@@ -352,14 +304,14 @@ func TestFollows(t *testing.T) {
 		e, _ := begin(t, old, healing).finish(t)
 		_, p, err := RecoverPublic(e.recovery)
 		must(t, err)
-		if !slices.Equal(p.Hosts(), pubs(e.hosts)) {
+		if !slices.Equal(p.Hosts(), dkgtest.Pubs(e.hosts)) {
 			t.Errorf("healing %v: hosts %v", healing, p.Hosts())
 		}
-		info, hosts := old.info.Encode(), pubs(old.hosts)
+		info, hosts := old.info.Encode(), dkgtest.Pubs(old.hosts)
 		if !p.Follows(info, old.recovery, hosts) {
 			t.Errorf("healing %v: not of its own epoch", healing)
 		}
-		if p.Follows(other.info.Encode(), old.recovery, hosts) || p.Follows(info, other.recovery, hosts) || p.Follows(info, old.recovery, pubs(other.hosts)) {
+		if p.Follows(other.info.Encode(), old.recovery, hosts) || p.Follows(info, other.recovery, hosts) || p.Follows(info, old.recovery, dkgtest.Pubs(other.hosts)) {
 			t.Errorf("healing %v: of another epoch", healing)
 		}
 	}
@@ -399,7 +351,7 @@ func TestVoid(t *testing.T) {
 	if err := VerifyVoid(transcript, 2, void); !errors.Is(err, chilldkg.ErrLength) {
 		t.Errorf("participant 2 of 2: %v", err)
 	}
-	if _, err := Void(newHost(t), transcript); !errors.Is(err, chilldkg.ErrHostKey) {
+	if _, err := Void(dkgtest.Host(t), transcript); !errors.Is(err, chilldkg.ErrHostKey) {
 		t.Errorf("a stranger's: %v", err)
 	}
 }
@@ -407,7 +359,7 @@ func TestVoid(t *testing.T) {
 func TestParamsRefuse(t *testing.T) {
 	t.Parallel()
 	one, two := dkg(t, 1, 2), dkg(t, 2, 2)
-	fresh := newHosts(t, 2)
+	fresh := dkgtest.Hosts(t, 2)
 	half := []bip340.PubKey{two.hosts[0].PubKey(), fresh[1].PubKey()}
 	shares := dkg(t, 2, 3)
 	partial := shares.info.PubShares()
@@ -415,15 +367,19 @@ func TestParamsRefuse(t *testing.T) {
 	absent, err := frost.NewInfo(0, 2, shares.info.PubKey(), partial)
 	must(t, err)
 	for name, try := range map[string]func() (*Params, error){
-		"t of 1":             func() (*Params, error) { return NewParams(one.info, nil, pubs(one.hosts), pubs(one.hosts)) },
-		"half the host keys": func() (*Params, error) { return NewParams(two.info, nil, pubs(two.hosts), half) },
-		"too few host keys":  func() (*Params, error) { return NewParams(two.info, nil, pubs(two.hosts), half[:1]) },
-		"absent share":       func() (*Params, error) { return NewParams(absent, nil, pubs(shares.hosts), pubs(shares.hosts)) },
+		"t of 1": func() (*Params, error) {
+			return NewParams(one.info, nil, dkgtest.Pubs(one.hosts), dkgtest.Pubs(one.hosts))
+		},
+		"half the host keys": func() (*Params, error) { return NewParams(two.info, nil, dkgtest.Pubs(two.hosts), half) },
+		"too few host keys":  func() (*Params, error) { return NewParams(two.info, nil, dkgtest.Pubs(two.hosts), half[:1]) },
+		"absent share": func() (*Params, error) {
+			return NewParams(absent, nil, dkgtest.Pubs(shares.hosts), dkgtest.Pubs(shares.hosts))
+		},
 		"one key twice": func() (*Params, error) {
-			return NewParams(two.info, nil, pubs(two.hosts), []bip340.PubKey{fresh[0].PubKey(), fresh[0].PubKey()})
+			return NewParams(two.info, nil, dkgtest.Pubs(two.hosts), []bip340.PubKey{fresh[0].PubKey(), fresh[0].PubKey()})
 		},
 		"no point": func() (*Params, error) {
-			return NewParams(two.info, nil, pubs(two.hosts), []bip340.PubKey{{2, 1}, {3, 1}})
+			return NewParams(two.info, nil, dkgtest.Pubs(two.hosts), []bip340.PubKey{{2, 1}, {3, 1}})
 		},
 	} {
 		if _, err := try(); !errors.Is(err, ErrParams) {

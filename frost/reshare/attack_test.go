@@ -7,6 +7,7 @@ import (
 
 	"github.com/vigil-ark/vigil/frost"
 	"github.com/vigil-ark/vigil/frost/chilldkg"
+	"github.com/vigil-ark/vigil/frost/internal/dkgtest"
 	"github.com/vigil-ark/vigil/secret"
 )
 
@@ -30,8 +31,8 @@ func resign(t testing.TB, p *Params, host *chilldkg.HostKey, tag string, id int,
 func TestTamperedDeals(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]*ceremony{
-		"reshare": beginReshare(t, dkg(t, 2, 3), []int{1, 2}, 2, newHosts(t, 2)),
-		"repair":  beginRepair(t, dkg(t, 2, 3), []int{1, 2}, 0, newHosts(t, 1)[0]),
+		"reshare": beginReshare(t, dkg(t, 2, 3), []int{1, 2}, 2, dkgtest.Hosts(t, 2)),
+		"repair":  beginRepair(t, dkg(t, 2, 3), []int{1, 2}, 0, dkgtest.Hosts(t, 1)[0]),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -76,7 +77,7 @@ func (c *ceremony) received(deals [][]byte) error {
 // TestTamperedPasses is the same for the helpers' second messages.
 func TestTamperedPasses(t *testing.T) {
 	t.Parallel()
-	c := beginRepair(t, dkg(t, 2, 2), []int{0, 1}, 2, newHosts(t, 1)[0])
+	c := beginRepair(t, dkg(t, 2, 2), []int{0, 1}, 2, dkgtest.Hosts(t, 1)[0])
 	deals, err := c.params.Collect(c.deals)
 	must(t, err)
 	passes := c.passes(t, deals)
@@ -104,8 +105,8 @@ func TestTamperedPasses(t *testing.T) {
 func TestTamperedTranscript(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]*ceremony{
-		"reshare": beginReshare(t, dkg(t, 2, 2), []int{0, 1}, 2, newHosts(t, 2)),
-		"repair":  beginRepair(t, dkg(t, 2, 2), []int{0, 1}, 2, newHosts(t, 1)[0]),
+		"reshare": beginReshare(t, dkg(t, 2, 2), []int{0, 1}, 2, dkgtest.Hosts(t, 2)),
+		"repair":  beginRepair(t, dkg(t, 2, 2), []int{0, 1}, 2, dkgtest.Hosts(t, 1)[0]),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -131,8 +132,8 @@ func TestTamperedTranscript(t *testing.T) {
 func TestTamperedRecord(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]*ceremony{
-		"reshare": beginReshare(t, dkg(t, 2, 2), []int{0, 1}, 2, newHosts(t, 2)),
-		"repair":  beginRepair(t, dkg(t, 2, 2), []int{0, 1}, 2, newHosts(t, 1)[0]),
+		"reshare": beginReshare(t, dkg(t, 2, 2), []int{0, 1}, 2, dkgtest.Hosts(t, 2)),
+		"repair":  beginRepair(t, dkg(t, 2, 2), []int{0, 1}, 2, dkgtest.Hosts(t, 1)[0]),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -158,7 +159,7 @@ func TestTamperedRecord(t *testing.T) {
 func TestCertificateTakesAll(t *testing.T) {
 	t.Parallel()
 	old := dkg(t, 2, 2)
-	c := beginReshare(t, old, []int{0, 1}, 2, newHosts(t, 2))
+	c := beginReshare(t, old, []int{0, 1}, 2, dkgtest.Hosts(t, 2))
 	other := &ceremony{old: old, params: c.params, hosts: c.hosts}
 	other.deal(t)
 	sigs := map[*ceremony][][]byte{}
@@ -198,9 +199,9 @@ func TestCertificateTakesAll(t *testing.T) {
 // TestWrongHands: each step takes its own host key and its own share.
 func TestWrongHands(t *testing.T) {
 	t.Parallel()
-	old, stranger := dkg(t, 2, 3), newHosts(t, 1)[0]
+	old, stranger := dkg(t, 2, 3), dkgtest.Hosts(t, 1)[0]
 	c := beginRepair(t, old, []int{0, 2}, 1, old.hosts[1])
-	h := beginReshare(t, old, []int{0, 2}, 2, newHosts(t, 2))
+	h := beginReshare(t, old, []int{0, 2}, 2, dkgtest.Hosts(t, 2))
 	next := h.finish(t)
 	deals, err := c.params.Collect(c.deals)
 	must(t, err)
@@ -236,7 +237,7 @@ func TestWrongHands(t *testing.T) {
 	if _, err := c.params.Collect([][]byte{c.deals[1], c.deals[0]}); !blames(err, chilldkg.Participant, 0) {
 		t.Errorf("one's message in another's place: %v", err)
 	}
-	if _, err := h.params.Collect(beginReshare(t, old, []int{0, 2}, 2, newHosts(t, 2)).deals); !blames(err, chilldkg.Participant, 0) {
+	if _, err := h.params.Collect(beginReshare(t, old, []int{0, 2}, 2, dkgtest.Hosts(t, 2)).deals); !blames(err, chilldkg.Participant, 0) {
 		t.Errorf("messages of another ceremony: %v", err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/vigil-ark/vigil/frost/chilldkg"
+	"github.com/vigil-ark/vigil/frost/internal/dkgtest"
 )
 
 // caused says whether an error is one that peers' bytes may cause.
@@ -36,15 +37,15 @@ func fuzzMessage(f *testing.F, c *ceremony) {
 }
 
 func FuzzDeal(f *testing.F) {
-	fuzzMessage(f, beginReshare(f, dkg(f, 2, 2), []int{0, 1}, 2, newHosts(f, 2)))
+	fuzzMessage(f, beginReshare(f, dkg(f, 2, 2), []int{0, 1}, 2, dkgtest.Hosts(f, 2)))
 }
 
 func FuzzSplit(f *testing.F) {
-	fuzzMessage(f, beginRepair(f, dkg(f, 2, 2), []int{0, 1}, 2, newHosts(f, 1)[0]))
+	fuzzMessage(f, beginRepair(f, dkg(f, 2, 2), []int{0, 1}, 2, dkgtest.Hosts(f, 1)[0]))
 }
 
 func FuzzPass(f *testing.F) {
-	c := beginRepair(f, dkg(f, 2, 2), []int{0, 1}, 2, newHosts(f, 1)[0])
+	c := beginRepair(f, dkg(f, 2, 2), []int{0, 1}, 2, dkgtest.Hosts(f, 1)[0])
 	deals, err := c.params.Collect(c.deals)
 	must(f, err)
 	passes := c.passes(f, deals)
@@ -71,8 +72,8 @@ func FuzzPass(f *testing.F) {
 func FuzzRecord(f *testing.F) {
 	old := dkg(f, 2, 2)
 	for _, c := range []*ceremony{
-		beginReshare(f, old, []int{0, 1}, 2, newHosts(f, 2)),
-		beginRepair(f, old, []int{0, 1}, 2, newHosts(f, 1)[0]),
+		beginReshare(f, old, []int{0, 1}, 2, dkgtest.Hosts(f, 2)),
+		beginRepair(f, old, []int{0, 1}, 2, dkgtest.Hosts(f, 1)[0]),
 	} {
 		f.Add(c.params.head())
 		transcript := c.transcript(f)

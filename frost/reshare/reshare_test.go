@@ -10,6 +10,7 @@ import (
 	"github.com/vigil-ark/vigil/bip340"
 	"github.com/vigil-ark/vigil/frost"
 	"github.com/vigil-ark/vigil/frost/chilldkg"
+	"github.com/vigil-ark/vigil/frost/internal/dkgtest"
 	"github.com/vigil-ark/vigil/secret"
 )
 
@@ -28,52 +29,11 @@ func must(t testing.TB, err error) {
 	}
 }
 
-func newHosts(t testing.TB, n int) (out []*chilldkg.HostKey) {
-	t.Helper()
-	for range n {
-		_, s, err := bip340.GenerateKey()
-		must(t, err)
-		h, err := chilldkg.NewHostKey(s)
-		must(t, err)
-		out = append(out, h)
-	}
-	return out
-}
-
-func pubs(hosts []*chilldkg.HostKey) (out []bip340.PubKey) {
-	for _, h := range hosts {
-		out = append(out, h.PubKey())
-	}
-	return out
-}
-
 // dkg makes a key.
 func dkg(tb testing.TB, t, n int) *epoch {
 	tb.Helper()
-	e := &epoch{hosts: newHosts(tb, n)}
-	params, err := chilldkg.NewParams(t, pubs(e.hosts))
-	must(tb, err)
-	var msgs [][]byte
-	var p1 []*chilldkg.Participant1
-	for _, h := range e.hosts {
-		p, m, err := chilldkg.Step1(h, params)
-		must(tb, err)
-		p1, msgs = append(p1, p), append(msgs, m)
-	}
-	session, cmsg1, err := chilldkg.Coordinate(params, msgs)
-	must(tb, err)
-	msgs = nil
-	for i, p := range p1 {
-		p2, m, err := p.Step2(e.hosts[i], cmsg1)
-		must(tb, err)
-		e.shares, msgs = append(e.shares, p2.Unconfirmed().Share), append(msgs, m)
-	}
-	_, out, made, err := session.Finalize(msgs)
-	must(tb, err)
-	e.made = made
-	e.info, err = out.Info()
-	must(tb, err)
-	return e
+	k := dkgtest.Make(tb, t, n)
+	return &epoch{k.Info, k.Shares, k.Hosts, k.Record}
 }
 
 // ceremony is one with its first messages made, for tests to meddle with.
@@ -99,14 +59,14 @@ func (c *ceremony) deal(t testing.TB) *ceremony {
 
 func beginReshare(tb testing.TB, old *epoch, dealers []int, t int, hosts []*chilldkg.HostKey) *ceremony {
 	tb.Helper()
-	p, err := NewReshare(Accepted, old.info, old.made, pubs(old.hosts), dealers, t, pubs(hosts))
+	p, err := NewReshare(Accepted, old.info, old.made, dkgtest.Pubs(old.hosts), dealers, t, dkgtest.Pubs(hosts))
 	must(tb, err)
 	return (&ceremony{old: old, params: p, hosts: hosts}).deal(tb)
 }
 
 func beginRepair(tb testing.TB, old *epoch, helpers []int, id int, host *chilldkg.HostKey) *ceremony {
 	tb.Helper()
-	p, err := NewRepair(Accepted, old.info, old.made, pubs(old.hosts), helpers, id, host.PubKey())
+	p, err := NewRepair(Accepted, old.info, old.made, dkgtest.Pubs(old.hosts), helpers, id, host.PubKey())
 	must(tb, err)
 	hosts := append(slices.Clone(old.hosts), nil)
 	hosts[id] = host
@@ -177,10 +137,10 @@ func (c *ceremony) finish(t testing.TB) *epoch {
 	}
 	info, p, err := RecoverPublic(Accepted, record)
 	must(t, err)
-	if !bytes.Equal(info.Encode(), e.info.Encode()) || p.Hash() != c.params.Hash() || !slices.Equal(p.Hosts(), pubs(c.hosts)) {
+	if !bytes.Equal(info.Encode(), e.info.Encode()) || p.Hash() != c.params.Hash() || !slices.Equal(p.Hosts(), dkgtest.Pubs(c.hosts)) {
 		t.Error("the record tells of another ceremony")
 	}
-	if !p.Follows(c.old.info.Encode(), c.old.made, pubs(c.old.hosts)) || p.Follows(c.old.info.Encode(), record, pubs(c.old.hosts)) {
+	if !p.Follows(c.old.info.Encode(), c.old.made, dkgtest.Pubs(c.old.hosts)) || p.Follows(c.old.info.Encode(), record, dkgtest.Pubs(c.old.hosts)) {
 		t.Error("the record follows another epoch")
 	}
 	return e
@@ -257,7 +217,7 @@ func TestReshare(t *testing.T) {
 		t.Run(fmt.Sprintf("%d of %d to %d of %d", c.t, c.n, c.t2, c.n2), func(t *testing.T) {
 			t.Parallel()
 			first := dkg(t, c.t, c.n)
-			hosts := append(slices.Clone(first.hosts[:c.keep]), newHosts(t, c.n2-c.keep)...)
+			hosts := append(slices.Clone(first.hosts[:c.keep]), dkgtest.Hosts(t, c.n2-c.keep)...)
 			second := beginReshare(t, first, c.dealers, c.t2, hosts).finish(t)
 			if in := second.info; in.Epoch() != 1 || in.PubKey() != first.info.PubKey() || in.Threshold() != c.t2 || in.Participants() != c.n2 {
 				t.Fatalf("epoch %d: %d of %d", in.Epoch(), in.Threshold(), in.Participants())
@@ -271,7 +231,7 @@ func TestReshare(t *testing.T) {
 			for id := range c.t2 {
 				dealers = append(dealers, id)
 			}
-			third := beginReshare(t, second, dealers, c.t, newHosts(t, c.n)).finish(t)
+			third := beginReshare(t, second, dealers, c.t, dkgtest.Hosts(t, c.n)).finish(t)
 			if third.info.Epoch() != 2 {
 				t.Errorf("epoch %d", third.info.Epoch())
 			}
@@ -328,7 +288,7 @@ func TestEnrolment(t *testing.T) {
 			t.Parallel()
 			first := dkg(t, size[0], size[1])
 			helpers := []int{0, 1, 3}[:size[0]]
-			second := beginRepair(t, first, helpers, size[1], newHosts(t, 1)[0]).finish(t)
+			second := beginRepair(t, first, helpers, size[1], dkgtest.Hosts(t, 1)[0]).finish(t)
 			if in := second.info; in.Epoch() != 1 || in.PubKey() != first.info.PubKey() || in.Threshold() != size[0] || in.Participants() != size[1]+1 {
 				t.Fatalf("epoch %d: %d of %d", in.Epoch(), in.Threshold(), in.Participants())
 			}
@@ -338,11 +298,11 @@ func TestEnrolment(t *testing.T) {
 				return
 			}
 			// Enrolled, the new one can be repaired, and its share handed over.
-			third := beginRepair(t, second, helpers, size[1], newHosts(t, 1)[0]).finish(t)
+			third := beginRepair(t, second, helpers, size[1], dkgtest.Hosts(t, 1)[0]).finish(t)
 			if third.info.Epoch() != 1 || !sameSecret(t, third.shares[size[1]], second.shares[size[1]]) {
 				t.Error("the enrolled share was not repaired")
 			}
-			fourth := beginReshare(t, second, append(slices.Clone(helpers[1:]), size[1]), 2, newHosts(t, 3)).finish(t)
+			fourth := beginReshare(t, second, append(slices.Clone(helpers[1:]), size[1]), 2, dkgtest.Hosts(t, 3)).finish(t)
 			signs(t, first, fourth)
 			apart(t, second, fourth)
 		})
@@ -361,7 +321,7 @@ func TestRepair(t *testing.T) {
 			old := dkg(t, c.t, c.n)
 			host := old.hosts[c.lost]
 			if c.fresh {
-				host = newHosts(t, 1)[0]
+				host = dkgtest.Hosts(t, 1)[0]
 			}
 			e := beginRepair(t, old, c.helpers, c.lost, host).finish(t)
 			if !bytes.Equal(e.info.Encode(), old.info.Encode()) {
@@ -380,10 +340,10 @@ func TestRepair(t *testing.T) {
 // TestOffByDefault: without the word nothing is made.
 func TestOffByDefault(t *testing.T) {
 	t.Parallel()
-	e, host := dkg(t, 2, 2), newHosts(t, 1)[0]
+	e, host := dkg(t, 2, 2), dkgtest.Hosts(t, 1)[0]
 	var no Experimental
-	_, err1 := NewReshare(no, e.info, e.made, pubs(e.hosts), []int{0, 1}, 2, pubs(e.hosts))
-	_, err2 := NewRepair(no, e.info, e.made, pubs(e.hosts), []int{0, 1}, 2, host.PubKey())
+	_, err1 := NewReshare(no, e.info, e.made, dkgtest.Pubs(e.hosts), []int{0, 1}, 2, dkgtest.Pubs(e.hosts))
+	_, err2 := NewRepair(no, e.info, e.made, dkgtest.Pubs(e.hosts), []int{0, 1}, 2, host.PubKey())
 	_, _, err3 := RecoverPublic(no, nil)
 	_, err4 := Recover(no, host, nil, secret.Bytes{})
 	for i, err := range []error{err1, err2, err3, err4} {
@@ -396,7 +356,7 @@ func TestOffByDefault(t *testing.T) {
 func TestParamsRefuse(t *testing.T) {
 	t.Parallel()
 	e := dkg(t, 2, 3)
-	hosts, host := pubs(e.hosts), newHosts(t, 1)[0].PubKey()
+	hosts, host := dkgtest.Pubs(e.hosts), dkgtest.Hosts(t, 1)[0].PubKey()
 	partial := e.info.PubShares()
 	partial[2] = bip340.PubKey{}
 	absent, err := frost.NewInfo(0, 2, e.info.PubKey(), partial)
