@@ -124,6 +124,14 @@ func TestDustIsToldApart(t *testing.T) {
 	if c = d.coverage(); c.GetCoveredUntil() != safe || len(c.GetDust()) != 2 {
 		t.Fatalf("with 329 sats again: %v", c)
 	}
+	// An operator that calls money dust makes no bare coin look safe.
+	bare := d.coin(50_000)
+	w.op.set(func(o *fakeOperator) { o.params.Dust = 100_000 })
+	w.clock.add(2 * time.Minute)
+	c = d.coverage()
+	if c.GetCoveredUntil() != bare.ExpiresAt || !slices.Contains(c.GetUncovered(), bare.Outpoint.String()) || slices.Contains(c.GetDust(), bare.Outpoint.String()) {
+		t.Fatalf("with money called dust: %v", c)
+	}
 }
 
 // A coin at the two-leaf script is the wallet's, and cannot be had without Vigil.

@@ -27,14 +27,18 @@ type smallness struct {
 	fees *fee.Estimator // nil: a batch takes nothing
 }
 
-// smallness asks for it. Without an answer every coin counts, so that nothing is
-// called safe that is not.
+// mostDust bounds what an operator's word on dust takes out of account, in satoshis:
+// some times what Bitcoin's relay rules have for a taproot output (330).
+const mostDust = 1_000
+
+// smallness asks for it. Without an answer every coin counts, and so does every coin
+// that no honest operator calls dust, so that nothing is called safe that is not.
 func (s *Service) smallness(ctx context.Context) smallness {
 	p, err := s.announced.Current(ctx)
 	if err != nil {
 		return smallness{}
 	}
-	small := smallness{dust: p.Dust}
+	small := smallness{dust: min(p.Dust, mostDust)}
 	if small.fees, err = s.announced.Estimator(p.Fees); err != nil {
 		small.fees = nil
 	}
