@@ -29,7 +29,7 @@ type wiped struct {
 	Bytes     int64    `json:"bytes"`
 	Delegates uint64   `json:"live_delegates"`
 	Wallets   uint64   `json:"wallets"`
-	Left      []string `json:"left"`         // in the data directory, and not Vigil's
+	Left      []string `json:"left"`         // in Vigil's directories, and not Vigil's
 	Beyond    []string `json:"out_of_reach"` // what no program can promise
 }
 
@@ -162,10 +162,8 @@ func (c *wipeCmd) destroy(w *wiped) error {
 			return err
 		}
 	}
-	for _, dir := range []string{c.secretDir(), c.kvDir()} {
-		if err := w.shredAll(dir); err != nil {
-			return err
-		}
+	if err := errors.Join(w.shredStore(c.secretDir(), "secrets.db"), w.shredStore(c.kvDir(), "kv.db")); err != nil {
+		return err
 	}
 	entries, err := os.ReadDir(c.DataDir)
 	if err != nil {
@@ -173,7 +171,7 @@ func (c *wipeCmd) destroy(w *wiped) error {
 	}
 	for _, e := range entries {
 		switch path := filepath.Join(c.DataDir, e.Name()); {
-		case e.Name() == markWiping:
+		case e.Name() == markWiping, path == c.secretDir(), path == c.kvDir(): // the latter if they hold what is not Vigil's
 		case mine(e.Name()):
 			if err := w.shred(path); err != nil {
 				return err
@@ -182,7 +180,7 @@ func (c *wipeCmd) destroy(w *wiped) error {
 			w.Left = append(w.Left, path)
 		}
 	}
-	for _, path := range []string{c.keyFile(), c.secretDir(), c.kvDir(), c.socket()} {
+	for _, path := range []string{c.keyFile(), filepath.Join(c.secretDir(), "secrets.db"), filepath.Join(c.kvDir(), "kv.db"), c.socket()} {
 		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) && (path != c.keyFile() || c.ownKey()) {
 			return fmt.Errorf("%s is still there", path)
 		}
@@ -190,15 +188,18 @@ func (c *wipeCmd) destroy(w *wiped) error {
 	if err := os.Remove(filepath.Join(c.DataDir, markWiping)); err != nil {
 		return err
 	}
-	if len(w.Left) == 0 {
+	if entries, err = os.ReadDir(c.DataDir); err != nil {
+		return err
+	}
+	if len(entries) == 0 {
 		return os.Remove(c.DataDir)
 	}
 	return syncDir(c.DataDir)
 }
 
-// shredAll destroys the files of a directory of Vigil's and the directory. It follows
-// no link, and goes into no directory below: there is none of Vigil's.
-func (w *wiped) shredAll(dir string) error {
+// shredStore destroys the files of a store and, if nothing else is in it, its
+// directory: whoever named a directory of other things too keeps those.
+func (w *wiped) shredStore(dir, file string) error {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -206,10 +207,17 @@ func (w *wiped) shredAll(dir string) error {
 	if err != nil {
 		return err
 	}
+	others := false
 	for _, e := range entries {
-		if err := w.shred(filepath.Join(dir, e.Name())); err != nil {
+		path := filepath.Join(dir, e.Name())
+		if e.IsDir() || e.Name() != "lock" && !strings.HasPrefix(e.Name(), file) {
+			w.Left, others = append(w.Left, path), true
+		} else if err := w.shred(path); err != nil {
 			return err
 		}
+	}
+	if others {
+		return syncDir(dir)
 	}
 	if err := os.Remove(dir); err != nil {
 		return err

@@ -62,6 +62,10 @@ func TestWipe(t *testing.T) {
 	if err := os.Mkdir(device, 0o700); err != nil {
 		t.Fatal(err)
 	}
+	other := filepath.Join(p.secretDir(), "fullchain.pem")
+	if err := os.WriteFile(other, []byte("another's"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	c := wipeCmd{places: p, Confirm: "destroy 0 delegates and 0 wallets"}
 	var out bytes.Buffer
 	env := testEnvironment(t, t.Context())
@@ -81,10 +85,13 @@ func TestWipe(t *testing.T) {
 	if err != nil || len(entries) != 1 || entries[0].Name() != "wallet" {
 		t.Errorf("%v, %v: a device's own things are not Vigil's", entries, err)
 	}
-	if _, err := os.Stat(p.secretDir()); !errors.Is(err, os.ErrNotExist) {
-		t.Error(err)
+	if b, err := os.ReadFile(other); err != nil || string(b) != "another's" {
+		t.Errorf("what is not Vigil's: %q, %v", b, err)
 	}
-	for _, want := range []string{"none is left", "Not Vigil's, and left: " + device, "SSD"} {
+	if entries, err := os.ReadDir(p.secretDir()); err != nil || len(entries) != 1 {
+		t.Errorf("%v, %v: secrets are left", entries, err)
+	}
+	for _, want := range []string{"none is left", "Not Vigil's, and left: " + device, "Not Vigil's, and left: " + other, "SSD"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("it does not say %q: %s", want, out.String())
 		}
