@@ -55,7 +55,8 @@ func (s *Signer) SealForfeits(ctx context.Context, rec *delegate.Record, forfeit
 		given[packet.UnsignedTx.TxIn[0].PreviousOutPoint] = packet
 	}
 	reader := script.NewReader()
-	b := []byte{sealedVersion}
+	// As large as it gets: what append grows out of, nobody wipes.
+	b := append(make([]byte, 0, 1+len(rec.Inputs)*sealedLen), sealedVersion)
 	for i, in := range rec.Inputs {
 		if !in.Bearer() {
 			continue

@@ -29,9 +29,10 @@ type Announcer interface {
 }
 
 // Fit holds every waiting record to the operator's parameters, and its next attempt
-// to the clock: at the first run, whenever the parameters changed, and after Again. What no longer fits is noted in the record, where
-// its owner sees it; the record stays armed, since parameters may be set back
-// and an expired coin needs no forfeit. What is in flight is the engine's.
+// to the clock: at the first run, whenever the parameters changed, and after Again.
+// What no longer fits is noted in the record, where its owner sees it; the record
+// stays armed, since parameters may be set back and an expired coin needs no forfeit.
+// What is in flight is the engine's.
 type Fit struct {
 	Records  Records
 	Operator Announcer
